@@ -1,0 +1,1 @@
+//! Authentication of the peers: pre-shared keys, later certificates and EAP.

@@ -1,0 +1,1 @@
+//! PRFs, ciphers, key exchange and key derivation.

@@ -1,0 +1,1 @@
+//! From a failure and a transcript to what is likely.

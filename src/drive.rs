@@ -1,0 +1,1 @@
+//! The one loop that joins an endpoint to a link.

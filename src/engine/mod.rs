@@ -1,0 +1,1 @@
+//! The honest sans-IO IKEv2 peer.

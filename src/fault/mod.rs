@@ -1,0 +1,1 @@
+//! Misbehaviour, behind the engine's seams.

@@ -1,0 +1,1 @@
+//! Sockets, and the simulated network that replaces them.

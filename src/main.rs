@@ -1,0 +1,3 @@
+//! Parses, dispatches, maps the outcome to an exit code; nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Failure scenarios: schema, steps, verdict.

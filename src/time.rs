@@ -1,0 +1,122 @@
+//! Time as an argument: a monotonic instant, a wall-clock epoch, and the two clocks.
+//!
+//! Nothing above the edge reads a clock. [`RealClock`] is the one place that does.
+
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub};
+use std::time::Duration;
+
+/// Nanoseconds since the run began.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The instant at which the run began.
+    pub const ZERO: Instant = Instant(0);
+    /// The last representable instant (about 584 years).
+    pub const MAX: Instant = Instant(u64::MAX);
+
+    /// The instant `millis` milliseconds after the run began.
+    pub const fn from_millis(millis: u64) -> Self {
+        Instant(millis * 1_000_000)
+    }
+
+    /// The time since `earlier`, or zero if `earlier` is later.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The time since the run began.
+    pub fn elapsed(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// Seconds since the run began.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}s", self.as_secs_f64())
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+    fn add(self, rhs: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, rhs: Duration) {
+        *self = *self + rhs;
+    }
+}
+
+impl Sub<Instant> for Instant {
+    type Output = Duration;
+    fn sub(self, rhs: Instant) -> Duration {
+        self.since(rhs)
+    }
+}
+
+/// Wall-clock time at which the run began: nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// The wall-clock time at `at`, in nanoseconds since the Unix epoch.
+    pub fn at(self, at: Instant) -> u64 {
+        self.0.saturating_add(at.0)
+    }
+}
+
+/// The operating system's monotonic clock, counted from its creation.
+#[derive(Clone, Copy, Debug)]
+pub struct RealClock {
+    start: std::time::Instant,
+    epoch: UnixTime,
+}
+
+impl RealClock {
+    /// Starts a run now.
+    #[allow(clippy::disallowed_methods)] // the edge: the one place where time enters
+    pub fn start() -> Self {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        RealClock {
+            start: std::time::Instant::now(),
+            epoch: UnixTime(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Time since the start of the run.
+    pub fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Wall-clock time at the start of the run.
+    pub fn epoch(&self) -> UnixTime {
+        self.epoch
+    }
+}
+
+/// A clock that moves only when told, for simulation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VirtualClock {
+    now: Instant,
+}
+
+impl VirtualClock {
+    /// The current virtual instant.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Moves forward to `at`; never backwards.
+    pub fn advance_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+    }
+}
