@@ -41,8 +41,6 @@ pub enum WireErrorKind {
     NestedEncrypted,
     /// A body too short for its fixed fields.
     Truncated { part: &'static str, needs: usize, remain: usize },
-    /// Octets left in a body after its last counted element.
-    ExcessOctets { part: &'static str, count: usize },
     /// A proposal's length is past the end, or below its header and SPI.
     ProposalLength { proposal: usize, says: u16, remain: usize },
     /// A proposal's length is below the size of its own fixed part.
@@ -123,7 +121,6 @@ impl fmt::Display for WireErrorKind {
             }
             Self::NestedEncrypted => f.write_str("an encrypted payload inside an encrypted payload"),
             Self::Truncated { part, needs, remain } => write!(f, "{part} needs {}, {remain} remain", octets(needs)),
-            Self::ExcessOctets { part, count } => write!(f, "{} after {part}", octets(count)),
             Self::ProposalLength { proposal, says, remain } => {
                 write!(f, "proposal {proposal} says {says} octets, {remain} remain")
             }
