@@ -289,3 +289,117 @@ fn prefix(start: u128, end: u128, bits: u32) -> Option<u32> {
     let mask = if host == 128 { u128::MAX } else { (1u128 << host) - 1 };
     (start <= end && differ == mask && start & mask == 0).then_some(bits - host)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::any_selector;
+    use super::*;
+
+    fn range(start: [u8; 4], end: [u8; 4]) -> TrafficSelector {
+        TrafficSelector::any_port(TsRange::V4 { start: start.into(), end: end.into() })
+    }
+
+    fn ports(protocol: u8, start_port: u16, end_port: u16) -> TrafficSelector {
+        TrafficSelector {
+            protocol,
+            start_port,
+            end_port,
+            ..TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 24)
+        }
+    }
+
+    #[test]
+    fn networks_become_ranges() {
+        let net = |text: &str, prefix| TrafficSelector::from_net(text.parse().expect("an address"), prefix);
+        assert_eq!(net("10.10.10.77", 24), range([10, 10, 10, 0], [10, 10, 10, 255]));
+        assert_eq!(net("10.10.10.77", 32), range([10, 10, 10, 77], [10, 10, 10, 77]));
+        assert_eq!(net("10.10.10.77", 99), net("10.10.10.77", 32));
+        assert_eq!(TrafficSelector::any_v4(), range([0; 4], [255; 4]));
+        let six = |start: &str, end: &str| {
+            let range =
+                TsRange::V6 { start: start.parse().expect("an address"), end: end.parse().expect("an address") };
+            TrafficSelector::any_port(range)
+        };
+        assert_eq!(net("2001:db8::1", 32), six("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"));
+        assert_eq!(net("2001:db8::1", 128), six("2001:db8::1", "2001:db8::1"));
+        assert_eq!(TrafficSelector::any_v6(), six("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+    }
+
+    #[test]
+    fn selectors_read_as_people_write_them() {
+        let cases = [
+            (range([10, 10, 10, 0], [10, 10, 10, 255]), "10.10.10.0/24"),
+            (range([10, 10, 10, 7], [10, 10, 10, 7]), "10.10.10.7/32"),
+            (range([10, 0, 0, 1], [10, 0, 0, 9]), "10.0.0.1-10.0.0.9"),
+            (range([10, 0, 0, 1], [10, 0, 1, 0]), "10.0.0.1-10.0.1.0"),
+            (range([10, 0, 0, 9], [10, 0, 0, 1]), "10.0.0.9-10.0.0.1"),
+            (TrafficSelector::any_v4(), "0.0.0.0/0"),
+            (TrafficSelector::any_v6(), "::/0"),
+            (TrafficSelector::from_net("2001:db8::".parse().expect("an address"), 48), "2001:db8::/48"),
+            (ports(6, 80, 80), "10.0.0.0/24[tcp/80]"),
+            (ports(17, 1000, 2000), "10.0.0.0/24[udp/1000-2000]"),
+            (ports(17, 0, 65535), "10.0.0.0/24[udp]"),
+            (ports(0, 53, 53), "10.0.0.0/24[any/53]"),
+            (ports(6, 65535, 0), "10.0.0.0/24[tcp/opaque]"),
+            (ports(1, 0x0800, 0x0800), "10.0.0.0/24[icmp/8:0]"),
+            (ports(1, 0x0000, 0x08ff), "10.0.0.0/24[icmp/0:0-8:255]"),
+            (ports(47, 0, 65535), "10.0.0.0/24[proto 47]"),
+            (
+                TrafficSelector::any_port(TsRange::Unknown { kind: TsType::TS_SECLABEL, body: vec![0xab] }),
+                "TS_SECLABEL:ab",
+            ),
+        ];
+        for (selector, expected) in cases {
+            assert_eq!(selector.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn intersections_narrow_every_part() {
+        let net = TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 8);
+        let both = net.intersect(&ports(6, 80, 90)).expect("they overlap");
+        assert_eq!(both, ports(6, 80, 90));
+        assert_eq!(ports(6, 1, 85).intersect(&ports(0, 80, 90)), Some(ports(6, 80, 85)));
+        assert_eq!(ports(6, 1, 85).intersect(&ports(17, 80, 90)), None);
+        assert_eq!(ports(6, 1, 79).intersect(&ports(6, 80, 90)), None);
+        assert_eq!(range([10, 0, 0, 1], [10, 0, 0, 9]).intersect(&range([10, 0, 0, 10], [10, 0, 0, 11])), None);
+        assert_eq!(
+            range([10, 0, 0, 1], [10, 0, 0, 9]).intersect(&range([10, 0, 0, 5], [10, 0, 0, 20])),
+            Some(range([10, 0, 0, 5], [10, 0, 0, 9]))
+        );
+        assert_eq!(TrafficSelector::any_v4().intersect(&TrafficSelector::any_v6()), None);
+    }
+
+    #[test]
+    fn opaque_ports_meet_opaque_and_all_ports_only() {
+        let opaque = ports(6, 65535, 0);
+        assert_eq!(opaque.intersect(&opaque), Some(opaque.clone()));
+        assert_eq!(opaque.intersect(&ports(6, 0, 65535)), Some(opaque.clone()));
+        assert_eq!(ports(0, 0, 65535).intersect(&opaque), Some(opaque.clone()));
+        assert_eq!(opaque.intersect(&ports(6, 80, 80)), None);
+        assert_eq!(ports(6, 1, 65535).intersect(&opaque), None);
+    }
+
+    #[test]
+    fn containment_is_of_packets() {
+        let net = TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 8);
+        assert!(net.contains(&ports(6, 80, 80)));
+        assert!(!ports(6, 80, 80).contains(&net));
+        assert!(net.contains(&net));
+        assert!(!net.contains(&TrafficSelector::any_v4()));
+        assert!(TrafficSelector::any_v4().contains(&net));
+        assert!(!TrafficSelector::any_v6().contains(&net));
+    }
+
+    proptest! {
+        #[test]
+        fn an_intersection_is_inside_both(one in any_selector(), two in any_selector()) {
+            prop_assert_eq!(one.intersect(&two), two.intersect(&one));
+            if let Some(both) = one.intersect(&two) {
+                prop_assert!(one.contains(&both) && two.contains(&both));
+            }
+        }
+    }
+}
