@@ -10,6 +10,8 @@ use super::writer::Writer;
 
 /// Octets of a selector before its body: type, protocol, length.
 const SELECTOR_HEADER: usize = 4;
+/// Start and end port of packets whose ports cannot be seen, such as fragments (RFC 7296 3.13.1).
+const OPAQUE: (u16, u16) = (u16::MAX, 0);
 
 /// TSi or TSr. One without selectors is decoded; the caller judges it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -25,7 +27,7 @@ pub struct TrafficSelector {
     pub protocol: u8,
     /// Start Port. With `protocol` ICMP, ICMPv6 or MIPv6: message type and code (RFC 7296 3.13.1).
     pub start_port: u16,
-    /// End Port. Below `start_port` (65535 to 0) it means OPAQUE.
+    /// End Port. 65535 to 0 means OPAQUE.
     pub end_port: u16,
     /// The addresses.
     pub range: TsRange,
@@ -186,16 +188,11 @@ impl TrafficSelector {
 
 /// The common ports of two selectors.
 fn ports(one: &TrafficSelector, two: &TrafficSelector) -> Option<(u16, u16)> {
-    let opaque = |ts: &TrafficSelector| ts.start_port > ts.end_port;
-    let full = |ts: &TrafficSelector| ts.start_port == 0 && ts.end_port == u16::MAX;
-    match (opaque(one), opaque(two)) {
-        (true, true) => Some((one.start_port, one.end_port)),
-        (true, false) => full(two).then_some((one.start_port, one.end_port)),
-        (false, true) => full(one).then_some((two.start_port, two.end_port)),
-        (false, false) => {
-            let (start, end) = (one.start_port.max(two.start_port), one.end_port.min(two.end_port));
-            (start <= end).then_some((start, end))
-        }
+    const FULL: (u16, u16) = (0, u16::MAX);
+    match ((one.start_port, one.end_port), (two.start_port, two.end_port)) {
+        (OPAQUE, OPAQUE | FULL) | (FULL, OPAQUE) => Some(OPAQUE),
+        // Any other range that ends before it starts holds no port.
+        ((a, b), (c, d)) => (a.max(c) <= b.min(d)).then_some((a.max(c), b.min(d))),
     }
 }
 
@@ -266,7 +263,7 @@ impl fmt::Display for TrafficSelector {
         };
         match (self.start_port, self.end_port) {
             (0, u16::MAX) => write!(f, "[{protocol}]"),
-            (start, end) if start > end => write!(f, "[{protocol}/opaque]"),
+            OPAQUE => write!(f, "[{protocol}/opaque]"),
             (start, end) if matches!(self.protocol, 1 | 58) => {
                 // Type in the high octet, code in the low one.
                 let (t0, c0, t1, c1) = (start >> 8, start & 0xff, end >> 8, end & 0xff);
@@ -380,6 +377,10 @@ mod tests {
         assert_eq!(ports(0, 0, 65535).intersect(&opaque), Some(opaque.clone()));
         assert_eq!(opaque.intersect(&ports(6, 80, 80)), None);
         assert_eq!(ports(6, 1, 65535).intersect(&opaque), None);
+        // Another range the wrong way round is empty, not opaque.
+        assert_eq!(ports(6, 2078, 0).intersect(&ports(6, 27259, 0)), None);
+        assert_eq!(ports(6, 2078, 0).intersect(&ports(6, 0, 65535)), None);
+        assert_eq!(ports(6, 2078, 0).to_string(), "10.0.0.0/24[tcp/2078-0]");
     }
 
     #[test]
