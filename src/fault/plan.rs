@@ -7,12 +7,12 @@ use rand_chacha::rand_core::Rng;
 
 use super::record::{Dropped, Firing, FiringLog};
 use super::rule::{Action, Choice, PayloadSel, Rule, Seam, When, resolve};
-use crate::engine::spec::{SaId, TunnelId};
-use crate::engine::tamper::{
+use crate::engine::{SaId, TunnelId};
+use crate::engine::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
     Tamper, Trigger,
 };
-use crate::engine::timer::Timer;
+use crate::engine::Timer;
 use crate::net::{Class, SocketRole};
 use crate::seed::PlanSeed;
 use crate::time::Instant;

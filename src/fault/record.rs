@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::spec::{SaId, TunnelId};
+use crate::engine::{SaId, TunnelId};
 use crate::net::{Class, Path};
 use crate::time::Instant;
 use crate::wire::registry::ExchangeType;

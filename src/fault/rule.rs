@@ -7,8 +7,8 @@ use crate::net::SocketRole;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::wire::{FieldEdit, Message, Payload};
 
-use crate::engine::tamper::SecretKind;
-use crate::engine::timer::Timer;
+use crate::engine::SecretKind;
+use crate::engine::Timer;
 
 /// One rule of a fault plan.
 #[derive(Clone, Debug)]

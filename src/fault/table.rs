@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rule::{Action, Choice, OctetEdit, PayloadSel, Rule, Seam, When};
-use crate::engine::tamper::SecretKind;
-use crate::engine::timer::Timer;
+use crate::engine::SecretKind;
+use crate::engine::Timer;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::wire::{FieldEdit, NotifyPayload, Payload, RawPayload};
 

@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 use super::file::{ChangeOp, Need, Role, Who};
 use super::observe::{Observation, SeenMessage};
 use crate::crypto::{Secret, psk_auth};
-use crate::engine::spec::{AuthSpec, ConnectionSpec, IdMatch, Limits, NatTraversal, ProposalSpec};
+use crate::engine::{AuthSpec, ConnectionSpec, IdMatch, Limits, NatTraversal, ProposalSpec};
 use crate::fault::table::did_you_mean;
 use crate::wire::registry::{EncrId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{IdPayload, Payload, Proposal, TrafficSelector, Transform, TsRange, encode_into};
@@ -565,7 +565,7 @@ fn nat_detection(seen: &SeenMessage) -> Option<bool> {
 fn placeholder() -> Setup {
     let psk = AuthSpec::Psk(Arc::new(Secret::new(b"x".to_vec())));
     let id = IdPayload { kind: IdType::ID_FQDN, data: b"x".to_vec() };
-    let child = crate::engine::spec::ChildSpec {
+    let child = crate::engine::ChildSpec {
         name: String::new(),
         mode: Default::default(),
         proposals: Vec::new(),

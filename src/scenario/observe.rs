@@ -1,8 +1,8 @@
 //! What was seen: messages and events of one scenario, in order. Expectations and proofs read only this.
 
-use crate::engine::event::{Event, IgnoredWhy, IkeKeyExport, MessageTrace};
-use crate::engine::failure::Failed;
-use crate::engine::spec::{Side, TunnelId};
+use crate::engine::{Event, IgnoredWhy, IkeKeyExport, MessageTrace};
+use crate::engine::Failed;
+use crate::engine::{Side, TunnelId};
 use crate::fault::{Dropped, Firing};
 use crate::net::Path;
 use crate::time::Instant;
