@@ -1,4 +1,4 @@
-//! Gives the file's words their meaning: [`super::file`] to [`crate::engine::spec`].
+//! Gives the file's words their meaning: [`super::file`] to [`crate::engine`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -9,7 +9,10 @@ use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
 use super::{Loaded, value, words};
-use crate::engine::spec::*;
+use crate::engine::{
+    Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing, NatSpec,
+    NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+};
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
 

@@ -1,4 +1,4 @@
-//! Connection files: YAML to [`crate::engine::spec`], with errors that name file, line, column, key and the nearest
+//! Connection files: YAML to [`crate::engine`], with errors that name file, line, column, key and the nearest
 //! valid name.
 //!
 //! A file describes both ends of one connection as seen from ikelab. `listen` takes several files (`-c a.yaml -c b.yaml`)
@@ -17,7 +17,7 @@ mod words;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::engine::spec::{AuthSpec, ConnectionSpec, Limits};
+use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
@@ -97,14 +97,12 @@ pub fn parse(text: &str, name: &str, base: &Path, env: &dyn Fn(&str) -> Option<S
 }
 
 /// A proposal for the IKE SA from words, as in `ike.proposals`.
-pub fn ike_proposal(text: &str) -> Result<crate::engine::spec::ProposalSpec, String> {
+pub fn ike_proposal(text: &str) -> Result<crate::engine::ProposalSpec, String> {
     words::ike_proposal(text).map_err(sentence)
 }
 
 /// A proposal for ESP and its groups from words, as in `children[].proposals`.
-pub fn esp_proposal(
-    text: &str,
-) -> Result<(crate::engine::spec::ProposalSpec, Vec<crate::wire::registry::KeMethod>), String> {
+pub fn esp_proposal(text: &str) -> Result<(crate::engine::ProposalSpec, Vec<crate::wire::registry::KeMethod>), String> {
     words::esp_proposal(text).map_err(sentence)
 }
 

@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::file::{At, AuthEnd};
 use super::value;
 use crate::crypto::Secret;
-use crate::engine::spec::AuthSpec;
+use crate::engine::AuthSpec;
 
 /// What reading a key needs to know of the world.
 pub(crate) struct Sources<'a> {

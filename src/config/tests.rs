@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::engine::spec::*;
+use crate::engine::*;
 
 const GOOD: &str = r#"version: 1
 name: lab

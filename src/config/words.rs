@@ -5,7 +5,7 @@
 
 use super::error::{Problem, nearest};
 use crate::crypto::{Encr, Group, Integ, Prf};
-use crate::engine::spec::ProposalSpec;
+use crate::engine::ProposalSpec;
 use crate::wire::Transform;
 use crate::wire::registry::{EsnId, KeMethod};
 

@@ -66,12 +66,7 @@ impl Core {
     }
 
     /// The long way round, with every seam.
-    fn encode_tampered(
-        &mut self,
-        cx: &MsgCx,
-        message: &mut Message,
-        sealing: Option<&Sealing<'_>>,
-    ) -> Vec<Vec<u8>> {
+    fn encode_tampered(&mut self, cx: &MsgCx, message: &mut Message, sealing: Option<&Sealing<'_>>) -> Vec<Vec<u8>> {
         if let Some(tamper) = &mut self.tamper {
             tamper.message(cx, message);
         }

@@ -276,10 +276,12 @@ impl Endpoint {
     }
 
     fn ids(&self) -> Vec<SaId> {
-        self.slots.iter().zip(0..).filter(|(slot, _)| slot.sa.is_some()).map(|(slot, at)| SaId {
-            slot: at,
-            generation: slot.generation,
-        }).collect()
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(slot, _)| slot.sa.is_some())
+            .map(|(slot, at)| SaId { slot: at, generation: slot.generation })
+            .collect()
     }
 
     fn get(&self, id: SaId) -> Option<&IkeSa> {
@@ -418,8 +420,7 @@ impl IkeSa {
             // Not known yet, or any of several answers may be the genuine one.
             Phase::InitSent(_) => header.exchange == ExchangeType::IKE_SA_INIT,
             Phase::AuthSent(wait) => {
-                header.exchange == ExchangeType::IKE_SA_INIT
-                    || wait.candidates.iter().any(|c| c.spi_r == header.spi_r)
+                header.exchange == ExchangeType::IKE_SA_INIT || wait.candidates.iter().any(|c| c.spi_r == header.spi_r)
             }
             _ => header.spi_r == self.spis.1,
         }
@@ -603,11 +604,7 @@ impl Core {
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
             for child in up.children {
                 self.by_esp.remove(&child.spi_in);
-                self.events.push_back((
-                    sa.tunnel,
-                    sa.id,
-                    Event::ChildDown { spi_in: child.spi_in, by: Side::Us },
-                ));
+                self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
         sa.window.restart();
