@@ -104,7 +104,11 @@ fn child_lines(out: &mut Out, mirror: &Mirror<'_>, child: &ChildSpec, number: us
         names.push(name);
     }
     let acl = format!("IKELAB-ACL{number}");
-    for ((near, near_len), (far, far_len)) in mirror::v4_pairs(out, child) {
+    let pairs = mirror::v4_pairs(out, child);
+    if names.is_empty() || pairs.is_empty() {
+        return out.gap(format!("child {}, of which too little is left", child.name));
+    }
+    for ((near, near_len), (far, far_len)) in pairs {
         let (from, to) = (mirror::netmask(near_len), mirror::netmask(far_len));
         out.line(format!("access-list {acl} extended permit ip {near} {from} {far} {to}"));
     }

@@ -146,6 +146,10 @@ fn crypto_map(out: &mut Out, mirror: &Mirror<'_>, children: &[ChildSpec]) {
         let number = index + 1;
         let sets = transform_sets(out, child, &format!("IKELAB-ESP{number}"));
         let pairs = mirror::v4_pairs(out, child);
+        if sets.is_empty() || pairs.is_empty() {
+            out.gap(format!("child {}, of which too little is left", child.name));
+            continue;
+        }
         out.line(format!("ip access-list extended IKELAB-ACL{number}"));
         for ((near, near_len), (far, far_len)) in pairs {
             let (from, to) = (mirror::wildcard(near_len), mirror::wildcard(far_len));

@@ -50,13 +50,15 @@ fn ike_profile(out: &mut Out, mirror: &Mirror<'_>) {
     let (mut encr, mut hash, mut groups) = (Vec::new(), Vec::new(), Vec::new());
     for proposal in &mirror.spec.ike_proposals {
         let parts = Parts::of(proposal);
-        add(&mut encr, out.encrs(Phase::Ike, &parts.encr));
-        add(&mut hash, out.integs(Phase::Ike, &parts.integ));
-        add(&mut groups, out.groups(&parts.groups));
         // The hash is the PRF, too.
-        if parts.is_aead() {
-            add(&mut hash, out.prfs(&parts.prf));
-        } else if !parts.prf_follows() {
+        let its_hash = if parts.is_aead() { out.prfs(&parts.prf) } else { out.integs(Phase::Ike, &parts.integ) };
+        let (its_encr, its_groups) = (out.encrs(Phase::Ike, &parts.encr), out.groups(&parts.groups));
+        if !its_encr.is_empty() && !its_hash.is_empty() && !its_groups.is_empty() {
+            add(&mut encr, its_encr);
+            add(&mut hash, its_hash);
+            add(&mut groups, its_groups);
+        }
+        if !parts.is_aead() && !parts.prf_follows() {
             out.gap("PAN-OS has no PRF setting, it takes the hash; a PRF other than the integrity algorithm's cannot be had");
         }
     }
@@ -76,8 +78,12 @@ fn tunnel(out: &mut Out, mirror: &Mirror<'_>, child: &ChildSpec, name: &str) {
     let (mut encr, mut auth) = (Vec::new(), Vec::new());
     for proposal in &child.proposals {
         let parts = Parts::of(proposal);
-        add(&mut encr, out.encrs(Phase::Esp, &parts.encr));
-        add(&mut auth, if parts.is_aead() { vec!["none".into()] } else { out.integs(Phase::Esp, &parts.integ) });
+        let its_encr = out.encrs(Phase::Esp, &parts.encr);
+        let its_auth = if parts.is_aead() { vec!["none".into()] } else { out.integs(Phase::Esp, &parts.integ) };
+        if !its_encr.is_empty() && !its_auth.is_empty() {
+            add(&mut encr, its_encr);
+            add(&mut auth, its_auth);
+        }
         if parts.esn {
             out.gap("extended sequence numbers");
         }
