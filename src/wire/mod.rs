@@ -24,6 +24,8 @@ mod payload;
 mod reader;
 mod sa;
 mod selfcheck;
+#[cfg(test)]
+mod testing;
 mod ts;
 mod vendor;
 mod writer;
