@@ -262,12 +262,12 @@ impl Endpoint {
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         let live: Vec<SaId> = self.ids();
-        let all_live = |ids: &mut dyn Iterator<Item = &SaId>| ids.all(|id| live.contains(id));
-        assert!(all_live(&mut self.core.by_spi.values()), "an SPI points to no IKE SA");
-        assert!(all_live(&mut self.core.by_init.values()), "an IKE_SA_INIT points to no IKE SA");
-        assert!(all_live(&mut self.core.by_esp.values()), "an ESP SPI points to no IKE SA");
-        assert!(all_live(&mut self.core.by_peer.iter().map(|(_, id)| id)), "an identity points to no IKE SA");
-        assert!(all_live(&mut self.core.timers.iter().map(|(_, id)| id)), "a timer without an IKE SA");
+        let all_live = |mut ids: Box<dyn Iterator<Item = &SaId> + '_>| ids.all(|id| live.contains(id));
+        assert!(all_live(Box::new(self.core.by_spi.values())), "an SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_init.values())), "an IKE_SA_INIT points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_esp.values())), "an ESP SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_peer.iter().map(|(_, id)| id))), "an identity points to no IKE SA");
+        assert!(all_live(Box::new(self.core.timers.iter().map(|(_, id)| id))), "a timer without an IKE SA");
         assert_eq!(self.core.by_spi.len(), live.len(), "each IKE SA has one SPI of ours");
         let half_open = live.iter().filter(|id| self.get(**id).is_some_and(IkeSa::is_half_open)).count();
         assert_eq!(self.core.counters.half_open as usize, half_open, "half-open accounting");
