@@ -1,4 +1,4 @@
-//! Gives the file's words their meaning: [`super::file`] to [`crate::engine::spec`].
+//! Gives the file's words their meaning: [`super::file`] to [`crate::engine`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -9,7 +9,10 @@ use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
 use super::{Loaded, value, words};
-use crate::engine::spec::*;
+use crate::engine::{
+    Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing, NatSpec,
+    NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+};
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
 
@@ -59,8 +62,10 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
     for (index, child) in some_of(&file.children, "children")?.iter().enumerate() {
         children.push(child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?);
     }
-    for (what, proposal) in
-        ike_proposals.iter().map(|p| ("ike", p)).chain(children.iter().flat_map(|c| c.proposals.iter().map(|p| ("esp", p))))
+    for (what, proposal) in ike_proposals
+        .iter()
+        .map(|p| ("ike", p))
+        .chain(children.iter().flat_map(|c| c.proposals.iter().map(|p| ("esp", p))))
     {
         warnings.extend(words::weaknesses(proposal).into_iter().map(|why| format!("weak {what} algorithm {why}")));
     }
@@ -95,7 +100,12 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         behaviour: behaviour(&file.behaviour)?,
     };
     let mut unique = Vec::new();
-    warnings.retain(|w| !unique.contains(w) && { unique.push(w.clone()); true });
+    warnings.retain(|w| {
+        !unique.contains(w) && {
+            unique.push(w.clone());
+            true
+        }
+    });
     Ok(Loaded {
         source: None,
         spec,
@@ -162,7 +172,8 @@ pub(crate) fn vendor(name: &str) -> Result<Vendor, Problem> {
     Vendor::from_name(name).ok_or_else(|| {
         let names = Vendor::ALL.iter().map(|v| v.name());
         Problem::new(format!("unknown vendor `{name}`")).hint(
-            did_you_mean(name, names.clone()).unwrap_or_else(|| format!("one of {}", names.collect::<Vec<_>>().join(", "))),
+            did_you_mean(name, names.clone())
+                .unwrap_or_else(|| format!("one of {}", names.collect::<Vec<_>>().join(", "))),
         )
     })
 }
@@ -332,7 +343,9 @@ fn limits(at: &LimitsSection) -> Result<Limits, Problem> {
 
 fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
     let action = |at: &At<String>| match at.value.trim() {
-        "" | "prompt:" => Err(Problem::new("an empty command").hint("a shell command, or prompt: and a text").at(at.place)),
+        "" | "prompt:" => {
+            Err(Problem::new("an empty command").hint("a shell command, or prompt: and a text").at(at.place))
+        }
         _ => Ok(ControlAction::from_text(&at.value)),
     };
     Ok(ControlSpec {
@@ -368,7 +381,8 @@ fn one_of<'a>(at: Option<&At<String>>, what: &str, words: &[&'a str]) -> Result<
     match words.iter().find(|word| **word == given) {
         Some(word) => Ok(Some(word)),
         None => {
-            let hint = did_you_mean(&given, words.iter().copied()).unwrap_or_else(|| format!("one of {}", words.join(", ")));
+            let hint =
+                did_you_mean(&given, words.iter().copied()).unwrap_or_else(|| format!("one of {}", words.join(", ")));
             Err(Problem::new(format!("unknown {what} `{}`", at.value)).hint(hint).at(at.place))
         }
     }

@@ -1,4 +1,4 @@
-//! Connection files: YAML to [`crate::engine::spec`], with errors that name file, line, column, key and the nearest
+//! Connection files: YAML to [`crate::engine`], with errors that name file, line, column, key and the nearest
 //! valid name.
 //!
 //! A file describes both ends of one connection as seen from ikelab. `listen` takes several files (`-c a.yaml -c b.yaml`)
@@ -17,7 +17,7 @@ mod words;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::engine::spec::{AuthSpec, ConnectionSpec, Limits};
+use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
@@ -84,17 +84,12 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 
 /// Reads a connection file's `text`, called `name` in errors. Key files are relative to `base`; `env` looks up
 /// environment variables.
-pub fn parse(
-    text: &str,
-    name: &str,
-    base: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Loaded, ConfigError> {
+pub fn parse(text: &str, name: &str, base: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
     let stem = Path::new(name).file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
     let file = read(text, name)?;
     build::build(&file, &stem, &secret::Sources { base, env }).map_err(|problem| {
         let key = match (problem.place, place::Outline::read(text)) {
-            (Some(place), Some(outline)) => outline.key_at(place, false),
+            (Some(place), Some(outline)) => outline.key_at(place),
             _ => String::new(),
         };
         ConfigError { file: name.to_owned(), place: problem.place, key, message: problem.message, hint: problem.hint }
@@ -102,14 +97,12 @@ pub fn parse(
 }
 
 /// A proposal for the IKE SA from words, as in `ike.proposals`.
-pub fn ike_proposal(text: &str) -> Result<crate::engine::spec::ProposalSpec, String> {
+pub fn ike_proposal(text: &str) -> Result<crate::engine::ProposalSpec, String> {
     words::ike_proposal(text).map_err(sentence)
 }
 
 /// A proposal for ESP and its groups from words, as in `children[].proposals`.
-pub fn esp_proposal(
-    text: &str,
-) -> Result<(crate::engine::spec::ProposalSpec, Vec<crate::wire::registry::KeMethod>), String> {
+pub fn esp_proposal(text: &str) -> Result<(crate::engine::ProposalSpec, Vec<crate::wire::registry::KeMethod>), String> {
     words::esp_proposal(text).map_err(sentence)
 }
 
@@ -169,12 +162,15 @@ fn read(text: &str, name: &str) -> Result<file::ConnectionFile, ConfigError> {
         Err(error) => error,
     };
     let error = error.without_snippet();
-    let at = error.location().and_then(|l| place::place(&l));
-    let whole = matches!(error, Yaml::SerdeMissingField { .. });
-    let key = match (at, place::Outline::read(text)) {
-        (Some(at), Some(outline)) => outline.key_at(at, whole),
-        _ => String::new(),
-    };
+    let mut at = error.location().and_then(|l| place::place(&l));
+    let mut key = String::new();
+    if let (Some(wanted), Some(outline)) = (at, place::Outline::read(text)) {
+        key = outline.key_at(wanted);
+        // A missing key is reported at the last key that is there.
+        if let (Yaml::SerdeMissingField { .. }, Some(mapping)) = (error, outline.mapping_at(wanted)) {
+            (key, at) = (mapping.0, Some(mapping.1));
+        }
+    }
     let (message, hint) = match error {
         Yaml::SerdeUnknownField { field, expected, .. } => (
             format!("unknown key `{field}`"),
@@ -185,8 +181,10 @@ fn read(text: &str, name: &str) -> Result<file::ConnectionFile, ConfigError> {
         ),
         Yaml::SerdeMissingField { field, .. } => (format!("the key `{field}` is missing"), None),
         Yaml::DuplicateMappingKey { key: Some(key), .. } => (format!("the key `{key}` stands here twice"), None),
+        Yaml::InvalidScalar { ty: "boolean", .. } | Yaml::InvalidBooleanStrict { .. } => {
+            ("neither true nor false".into(), None)
+        }
         Yaml::InvalidScalar { ty, .. } => (format!("not a {}", type_words(ty)), None),
-        Yaml::InvalidBooleanStrict { .. } => ("neither true nor false".into(), None),
         Yaml::SerdeInvalidType { unexpected, expected, .. } => (format!("{unexpected} where {expected} belongs"), None),
         Yaml::Unexpected { expected, .. } => (format!("not a {}", type_words(expected)), None),
         Yaml::Eof { .. } => ("the file is empty".into(), Some("it begins with version: 1".into())),
@@ -205,7 +203,6 @@ fn type_words(ty: &'static str) -> &'static str {
         "u16" => "number from 0 to 65535",
         "u32" => "whole number",
         "f64" => "number",
-        "boolean" => "true or false",
         "sequence start" => "list",
         "mapping start" => "section of keys and values",
         "string scalar" => "text",

@@ -23,41 +23,61 @@ enum Node {
 impl Outline {
     /// Reads `text`; `None` when it is not YAML.
     pub fn read(text: &str) -> Option<Outline> {
-        serde_saphyr::from_str(text).ok().map(Outline)
+        // A key that stands twice is an error of the typed reading, whose place must be found here.
+        let duplicate_keys = serde_saphyr::options::DuplicateKeyPolicy::LastWins;
+        let options = serde_saphyr::options! { duplicate_keys: duplicate_keys, with_snippet: false };
+        serde_saphyr::from_str_with_options(text, options).ok().map(Outline)
     }
 
-    /// The path of the key or value that begins at `place`, like `ike.proposals[0]`; empty when there is none.
+    /// The path of the key or value that begins at `wanted`, like `ike.proposals[0]`; empty when there is none.
     ///
-    /// A mapping in block style begins where its first key begins. `container` prefers the mapping.
-    pub fn key_at(&self, place: Place, container: bool) -> String {
+    /// A mapping in block style begins where its first key begins; the key wins.
+    pub fn key_at(&self, wanted: Place) -> String {
         let mut found = None;
-        walk(&self.0, String::new(), place, container, &mut found);
+        walk(&self.0, None, String::new(), &mut |path, key, node| {
+            if place(&node.referenced) == Some(wanted) || key.and_then(place) == Some(wanted) {
+                found = Some(path.to_owned());
+            }
+        });
         found.unwrap_or_default()
+    }
+
+    /// The path and the beginning of the mapping that has a key at `wanted`, or that itself begins there.
+    pub fn mapping_at(&self, wanted: Place) -> Option<(String, Place)> {
+        let (mut by_key, mut itself) = (None, None);
+        walk(&self.0, None, String::new(), &mut |path, _, node| {
+            let Node::Map(entries) = &node.value else { return };
+            let Some(start) = place(&node.referenced) else { return };
+            if entries.iter().any(|(key, _)| place(&key.referenced) == Some(wanted)) {
+                by_key = Some((path.to_owned(), start));
+            }
+            if start == wanted {
+                itself = Some((path.to_owned(), start));
+            }
+        });
+        by_key.or(itself)
     }
 }
 
-fn walk(node: &Spanned<Node>, path: String, wanted: Place, container: bool, found: &mut Option<String>) {
-    let here = self::place(&node.referenced) == Some(wanted);
-    if here && (!container || found.is_none()) {
-        *found = Some(path.clone());
-        if container {
-            return;
-        }
-    }
+/// Shows `visit` every node with its path and the place of its key, outer nodes first.
+fn walk(
+    node: &Spanned<Node>,
+    key: Option<&serde_saphyr::Location>,
+    path: String,
+    visit: &mut impl FnMut(&str, Option<&serde_saphyr::Location>, &Spanned<Node>),
+) {
+    visit(&path, key, node);
     match &node.value {
         Node::Leaf => {}
         Node::Seq(items) => {
             for (index, item) in items.iter().enumerate() {
-                walk(item, format!("{path}[{index}]"), wanted, container, found);
+                walk(item, None, format!("{path}[{index}]"), visit);
             }
         }
         Node::Map(entries) => {
             for (key, value) in entries {
                 let path = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
-                if !container && self::place(&key.referenced) == Some(wanted) {
-                    *found = Some(path.clone());
-                }
-                walk(value, path, wanted, container, found);
+                walk(value, Some(&key.referenced), path, visit);
             }
         }
     }
@@ -121,14 +141,15 @@ mod tests {
     #[test]
     fn names_the_key_at_a_place() {
         let outline = Outline::read("a: 1\nb:\n  c: [x, {d: y}]\n  e: z\n").unwrap();
-        let at = |line, column| outline.key_at(Place { line, column }, false);
+        let at = |line, column| outline.key_at(Place { line, column });
         assert_eq!(at(1, 4), "a");
         assert_eq!(at(3, 6), "b.c");
         assert_eq!(at(3, 7), "b.c[0]");
         assert_eq!(at(3, 14), "b.c[1].d");
         assert_eq!(at(4, 3), "b.e");
         assert_eq!(at(3, 3), "b.c", "the key, not the mapping that begins with it");
-        assert_eq!(outline.key_at(Place { line: 3, column: 3 }, true), "b");
+        assert_eq!(outline.mapping_at(Place { line: 4, column: 3 }), Some(("b".into(), Place { line: 3, column: 3 })));
+        assert_eq!(outline.mapping_at(Place { line: 2, column: 1 }), Some(("".into(), Place { line: 1, column: 1 })));
         assert_eq!(at(9, 9), "");
     }
 }

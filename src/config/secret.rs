@@ -6,10 +6,10 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use super::error::Problem;
-use super::file::{AuthEnd, At};
+use super::file::{At, AuthEnd};
 use super::value;
 use crate::crypto::Secret;
-use crate::engine::spec::AuthSpec;
+use crate::engine::AuthSpec;
 
 /// What reading a key needs to know of the world.
 pub(crate) struct Sources<'a> {
@@ -23,11 +23,17 @@ pub(crate) struct Sources<'a> {
 pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> Result<AuthSpec, Problem> {
     let AuthEnd { psk_file, psk_env, psk } = &end.value;
     let secret = match (psk_file, psk_env, psk) {
-        (Some(file), None, None) => psk_file_at(&sources.base.join(&file.value), warnings).map_err(|p| p.at(file.place))?,
+        (Some(file), None, None) => {
+            psk_file_at(&sources.base.join(&file.value), warnings).map_err(|p| p.at(file.place))?
+        }
         (None, Some(name), None) => match (sources.env)(&name.value) {
             Some(text) if !text.is_empty() => from_text(text).map_err(|p| p.at(name.place))?,
-            Some(_) => return Err(Problem::new(format!("the environment variable {} is empty", name.value)).at(name.place)),
-            None => return Err(Problem::new(format!("the environment variable {} is not set", name.value)).at(name.place)),
+            Some(_) => {
+                return Err(Problem::new(format!("the environment variable {} is empty", name.value)).at(name.place));
+            }
+            None => {
+                return Err(Problem::new(format!("the environment variable {} is not set", name.value)).at(name.place));
+            }
         },
         (None, None, Some(text)) => {
             warnings.push("the pre-shared key stands in the YAML file; a psk_file beside it is safer to share".into());
@@ -43,8 +49,8 @@ pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<
 
 /// Reads a key file: its whole content without exactly one trailing newline. Warnings are appended.
 pub(crate) fn psk_file_at(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, Problem> {
-    let mut bytes =
-        std::fs::read(path).map_err(|e| Problem::new(format!("cannot read {}: {}", path.display(), super::io_words(&e))))?;
+    let mut bytes = std::fs::read(path)
+        .map_err(|e| Problem::new(format!("cannot read {}: {}", path.display(), super::io_words(&e))))?;
     let end = match bytes.as_slice() {
         [.., b'\r', b'\n'] => bytes.len() - 2,
         [.., b'\n'] => bytes.len() - 1,

@@ -161,7 +161,8 @@ fn protocol_and_ports(text: &str) -> Result<(u8, u16, u16), Problem> {
         Some((protocol, ports)) => (protocol.trim(), ports.trim()),
         None => (text, ""),
     };
-    let names = [("any", 0), ("icmp", 1), ("ipip", 4), ("tcp", 6), ("udp", 17), ("gre", 47), ("ipv6-icmp", 58), ("sctp", 132)];
+    let names =
+        [("any", 0), ("icmp", 1), ("ipip", 4), ("tcp", 6), ("udp", 17), ("gre", 47), ("ipv6-icmp", 58), ("sctp", 132)];
     let lower = protocol.to_ascii_lowercase();
     let number = names.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
     let number = match (number, protocol.parse()) {

@@ -5,7 +5,7 @@
 
 use super::error::{Problem, nearest};
 use crate::crypto::{Encr, Group, Integ, Prf};
-use crate::engine::spec::ProposalSpec;
+use crate::engine::ProposalSpec;
 use crate::wire::Transform;
 use crate::wire::registry::{EsnId, KeMethod};
 
@@ -28,7 +28,9 @@ enum Word {
 pub(crate) fn ike_proposal(text: &str) -> Result<ProposalSpec, Problem> {
     let found = Found::read(text)?;
     if found.encr.is_empty() {
-        return Err(Problem::new(format!("no encryption algorithm in `{text}`")).hint("for example aes256-sha256-modp2048"));
+        return Err(
+            Problem::new(format!("no encryption algorithm in `{text}`")).hint("for example aes256-sha256-modp2048")
+        );
     }
     if found.encr.contains(&Encr::Null) {
         return Err(Problem::new(format!("`{text}` would leave IKE unencrypted, which RFC 7296 5 forbids")));
@@ -69,8 +71,10 @@ pub(crate) fn esp_proposal(text: &str) -> Result<(ProposalSpec, Vec<KeMethod>), 
     }
     let aead = found.aead_only(text)?;
     if aead && !found.integ.is_empty() {
-        return Err(Problem::new(format!("`{text}` has an integrity algorithm beside an AEAD cipher, which brings its own"))
-            .hint("leave it out"));
+        return Err(Problem::new(format!(
+            "`{text}` has an integrity algorithm beside an AEAD cipher, which brings its own"
+        ))
+        .hint("leave it out"));
     }
     if !aead && found.integ.is_empty() {
         return Err(Problem::new(format!("no integrity algorithm in `{text}`")).hint("add one, for example -sha256"));
@@ -91,7 +95,9 @@ pub(crate) fn pfs(text: &str) -> Result<Vec<KeMethod>, Problem> {
     }
     let found = Found::read(text)?;
     if found.groups.is_empty() || !(found.encr.is_empty() && found.integ.is_empty() && found.prf.is_empty()) {
-        return Err(Problem::new(format!("`{text}` is not a key exchange group")).hint("for example modp2048, group14 or none"));
+        return Err(
+            Problem::new(format!("`{text}` is not a key exchange group")).hint("for example modp2048, group14 or none")
+        );
     }
     Ok(found.groups.iter().map(|g| g.method()).collect())
 }
@@ -105,16 +111,19 @@ pub fn proposal_words(proposal: &ProposalSpec) -> String {
     let prfs: Vec<Option<Prf>> = of(TransformType::PRF).map(|t| Prf::from_id(PrfId(t.id))).collect();
     let follows = prfs.iter().eq(integs.iter().map(|i| i.map(prf_of)).collect::<Vec<_>>().iter());
     let word = |t: &Transform| t.to_string();
-    encr.chain(of(TransformType::INTEG).map(|t| Integ::from_id(IntegId(t.id)).map_or_else(|| word(t), |i| integ_word(i).to_owned())))
-        .chain(
-            of(TransformType::PRF)
-                .filter(|_| !follows)
-                .map(|t| Prf::from_id(PrfId(t.id)).map_or_else(|| word(t), |p| prf_word(p).to_owned())),
-        )
-        .chain(of(TransformType::KE).map(|t| group_word(KeMethod(t.id))))
-        .chain(of(TransformType::ESN).filter(|t| EsnId(t.id) == EsnId::ESN).map(|_| "esn".to_owned()))
-        .collect::<Vec<_>>()
-        .join("-")
+    encr.chain(
+        of(TransformType::INTEG)
+            .map(|t| Integ::from_id(IntegId(t.id)).map_or_else(|| word(t), |i| integ_word(i).to_owned())),
+    )
+    .chain(
+        of(TransformType::PRF)
+            .filter(|_| !follows)
+            .map(|t| Prf::from_id(PrfId(t.id)).map_or_else(|| word(t), |p| prf_word(p).to_owned())),
+    )
+    .chain(of(TransformType::KE).map(|t| group_word(KeMethod(t.id))))
+    .chain(of(TransformType::ESN).filter(|t| EsnId(t.id) == EsnId::ESN).map(|_| "esn".to_owned()))
+    .collect::<Vec<_>>()
+    .join("-")
 }
 
 /// strongSwan's word for a cipher.
@@ -234,8 +243,10 @@ impl Found {
     fn aead_only(&self, text: &str) -> Result<bool, Problem> {
         let aeads = self.encr.iter().filter(|e| e.is_aead()).count();
         if aeads != 0 && aeads != self.encr.len() {
-            return Err(Problem::new(format!("`{text}` mixes AEAD and other ciphers, which RFC 7296 3.3 forbids in one proposal"))
-                .hint("write two proposals"));
+            return Err(Problem::new(format!(
+                "`{text}` mixes AEAD and other ciphers, which RFC 7296 3.3 forbids in one proposal"
+            ))
+            .hint("write two proposals"));
         }
         Ok(aeads != 0)
     }
@@ -415,11 +426,13 @@ mod tests {
     use super::*;
 
     fn ike(text: &str) -> String {
-        ike_proposal(text).map_or_else(|p| format!("{} ({})", p.message, p.hint.unwrap_or_default()), |p| proposal_words(&p))
+        ike_proposal(text)
+            .map_or_else(|p| format!("{} ({})", p.message, p.hint.unwrap_or_default()), |p| proposal_words(&p))
     }
 
     fn esp(text: &str) -> String {
-        esp_proposal(text).map_or_else(|p| format!("{} ({})", p.message, p.hint.unwrap_or_default()), |p| proposal_words(&p.0))
+        esp_proposal(text)
+            .map_or_else(|p| format!("{} ({})", p.message, p.hint.unwrap_or_default()), |p| proposal_words(&p.0))
     }
 
     #[test]
@@ -462,11 +475,20 @@ mod tests {
     fn says_what_is_wrong() {
         for (text, wanted) in [
             ("aes257-sha256-modp2048", "unknown algorithm `aes257` in `aes257-sha256-modp2048` (did you mean aes256?)"),
-            ("aes-cbc-257 sha256 group 14", "unknown algorithm `aes-cbc-257` in `aes-cbc-257 sha256 group 14` (did you mean aes256?)"),
+            (
+                "aes-cbc-257 sha256 group 14",
+                "unknown algorithm `aes-cbc-257` in `aes-cbc-257 sha256 group 14` (did you mean aes256?)",
+            ),
             ("aes256-sha265-modp2048", "unknown algorithm `sha265` in `aes256-sha265-modp2048` (did you mean sha256?)"),
-            ("aes256-sha256-modp2047", "unknown algorithm `modp2047` in `aes256-sha256-modp2047` (did you mean modp2048?)"),
+            (
+                "aes256-sha256-modp2047",
+                "unknown algorithm `modp2047` in `aes256-sha256-modp2047` (did you mean modp2048?)",
+            ),
             ("frobnicate", "unknown algorithm `frobnicate` ()"),
-            ("aes256-sha256", "no key exchange group in `aes256-sha256` (add one, for example -modp2048 (group 14) or -ecp256 (group 19))"),
+            (
+                "aes256-sha256",
+                "no key exchange group in `aes256-sha256` (add one, for example -modp2048 (group 14) or -ecp256 (group 19))",
+            ),
             ("aes256-modp2048", "no integrity algorithm in `aes256-modp2048` (add one, for example -sha256)"),
             (
                 "aes256gcm16-modp2048",
@@ -477,7 +499,10 @@ mod tests {
                 "`aes256-aes256gcm16-sha256-modp2048` mixes AEAD and other ciphers, which RFC 7296 3.3 forbids in one proposal (write two proposals)",
             ),
             ("null-sha256-modp2048", "`null-sha256-modp2048` would leave IKE unencrypted, which RFC 7296 5 forbids ()"),
-            ("camellia256-sha256-modp2048", "`camellia256` in `camellia256-sha256-modp2048` is Camellia, which ikelab does not speak ()"),
+            (
+                "camellia256-sha256-modp2048",
+                "`camellia256` in `camellia256-sha256-modp2048` is Camellia, which ikelab does not speak ()",
+            ),
             ("", "an empty proposal (for example aes256-sha256-modp2048)"),
         ] {
             assert_eq!(ike(text), wanted, "{text}");

@@ -208,13 +208,8 @@ impl Core {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
-        let sealing = Sealing {
-            keys: &candidate.keys,
-            suite: candidate.suite.sk(),
-            initiator: true,
-            scope: sa.scope,
-            iv,
-        };
+        let sealing =
+            Sealing { keys: &candidate.keys, suite: candidate.suite.sk(), initiator: true, scope: sa.scope, iv };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
         self.transmit(&cx, sa.tampered, candidate.path, datagrams.iter().map(Vec::as_slice));
@@ -329,12 +324,7 @@ impl Core {
         }
         self.ike_up(now, sa, id.clone(), false);
         let Some(child) = sa.spec.children.first().cloned() else { return };
-        let cx = ChildCx {
-            ni: &evidence.wait.init.ni,
-            nr: evidence.nr,
-            spi_in: evidence.wait.spi_in,
-            initiator: true,
-        };
+        let cx = ChildCx { ni: &evidence.wait.init.ni, nr: evidence.nr, spi_in: evidence.wait.spi_in, initiator: true };
         let (failed, ours_to_delete) = match (parts.error, parts.sa) {
             (Some(notify), _) => {
                 let why = Failure::Rejected { notify: notify.kind, data: notify.data.clone(), protected: true };
@@ -490,8 +480,7 @@ impl Core {
         };
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::AUTH)) };
         let our_id = &sa.spec.local_id;
-        let signed =
-            Signed { message: &exchanged.response, nonce: &exchanged.ni, sk_p: up.keys.pr(), id: our_id };
+        let signed = Signed { message: &exchanged.response, nonce: &exchanged.ni, sk_p: up.keys.pr(), id: our_id };
         let octets = signed.psk(&suite, &sa.spec.local_auth);
         let data = self.secret(now, sa, SecretKind::Auth, octets);
         let mut answer = Vec::with_capacity(6);

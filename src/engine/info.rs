@@ -64,14 +64,7 @@ impl Core {
     }
 
     /// Answers a request to where it came from, and keeps the answer for repeats.
-    pub(super) fn respond(
-        &mut self,
-        now: Instant,
-        sa: &mut IkeSa,
-        path: Path,
-        request: &Header,
-        inner: Vec<Payload>,
-    ) {
+    pub(super) fn respond(&mut self, now: Instant, sa: &mut IkeSa, path: Path, request: &Header, inner: Vec<Payload>) {
         let header = sa.response_header(request);
         let cx = sa.msg_cx(now, &header, 0);
         let datagrams = self.protect(now, sa, path, header, inner);
