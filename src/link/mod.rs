@@ -223,7 +223,9 @@ impl fmt::Display for LinkNote {
                 let (host, port) = (path.remote.ip(), path.remote.port());
                 write!(f, "{host} is up, but nothing listens on its UDP port {port} (ICMP port unreachable)")
             }
-            LinkNote::Unreachable { path, by: Some(by), why } => write!(f, "{} cannot be reached: {why}, says {by}", path.remote),
+            LinkNote::Unreachable { path, by: Some(by), why } => {
+                write!(f, "{} cannot be reached: {why}, says {by}", path.remote)
+            }
             LinkNote::Unreachable { path, by: None, why } => write!(f, "{} cannot be reached: {why}", path.remote),
             LinkNote::NotSent { path, why } => write!(f, "not sent from {} to {}: {why}", path.local, path.remote),
         }

@@ -159,6 +159,7 @@ impl UdpLink {
 
     /// Fills free room of `rx` from one socket.
     fn receive(&mut self, index: usize, rx: &mut RxBatch) -> io::Result<()> {
+        let mut errors = 0;
         while !rx.free().is_empty() {
             let fd = self.sockets[index].fd.as_fd();
             self.counters.receive_calls += 1;
@@ -167,9 +168,13 @@ impl UdpLink {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    // An ICMP error pending on the socket; reading it clears it. If there was none to read, the
-                    // socket itself is broken.
-                    if is_network_error(&error) || self.drain_errors(index) { continue } else { return Err(error) }
+                    // An ICMP error pending on the socket; reading it clears it. If there was none to read, or it
+                    // comes back again and again, the socket itself is broken.
+                    errors += 1;
+                    if (self.drain_errors(index) || is_network_error(&error)) && errors < 16 {
+                        continue;
+                    }
+                    return Err(error);
                 }
             };
             let at = self.clock.now();
@@ -323,7 +328,8 @@ impl Link for UdpLink {
             match self.socket_for(&item.transmit.path) {
                 Some(index) => self.order.push((index, n)),
                 None => {
-                    let why = format!("no {:?} socket is bound to {}", item.transmit.path.role, item.transmit.path.local);
+                    let why =
+                        format!("no {:?} socket is bound to {}", item.transmit.path.role, item.transmit.path.local);
                     self.give_up(item, io::Error::new(io::ErrorKind::AddrNotAvailable, why));
                 }
             }
@@ -461,4 +467,3 @@ fn plain(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests;
-

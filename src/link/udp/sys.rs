@@ -107,7 +107,12 @@ impl Arena {
         // in this arena, whose boxes do not move, with lengths within them; the vectors point to `head` and `bytes`,
         // which live for 'a, beyond this call, and which sendmmsg only reads.
         let sent = unsafe {
-            libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as _, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+            libc::sendmmsg(
+                fd.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count as _,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
@@ -174,9 +179,8 @@ impl Arena {
 /// Sets an integer socket option that `nix` does not know.
 pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the option value is a C int that outlives the call, and its true size is given.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), size_of::<i32>() as _)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), size_of::<i32>() as _) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -313,7 +317,11 @@ mod tests {
             let mut out = [0; 128];
             let len = write_name(&mut out, address);
             assert_eq!(read_name(&out[..len]), Some(address));
-            assert_eq!(read_name(&out[..len - 1]).is_some(), address.is_ipv4(), "a cut name is read only if padding is cut");
+            assert_eq!(
+                read_name(&out[..len - 1]).is_some(),
+                address.is_ipv4(),
+                "a cut name is read only if padding is cut"
+            );
         }
         assert_eq!(read_name(&[]), None);
         assert_eq!(read_name(&[0xff; 28]), None);
@@ -325,10 +333,7 @@ mod tests {
         let first = write_source(&mut out, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)));
         let second = write_source(&mut out[first..], IpAddr::V6(Ipv6Addr::LOCALHOST));
         let kinds: Vec<_> = ControlIter(&out[..first + second]).map(|m| (m.level, m.kind, m.data.len())).collect();
-        assert_eq!(
-            kinds,
-            [(libc::IPPROTO_IP, libc::IP_PKTINFO, 12), (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, 20)]
-        );
+        assert_eq!(kinds, [(libc::IPPROTO_IP, libc::IP_PKTINFO, 12), (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, 20)]);
         out[first..first + size_of::<usize>()].copy_from_slice(&usize::MAX.to_ne_bytes());
         assert_eq!(ControlIter(&out[..first + second]).count(), 1);
         out[..size_of::<usize>()].copy_from_slice(&0_usize.to_ne_bytes());
