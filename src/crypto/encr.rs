@@ -14,7 +14,8 @@ use des::TdesEde3;
 
 use super::CryptoError;
 use super::lc::{self, Aead};
-use crate::wire::{EncrId, Transform, TransformType};
+use crate::wire::Transform;
+use crate::wire::registry::{EncrId, TransformType};
 
 /// An encryption algorithm of transform type 1, with its key length. Key bits are 128, 192 or 256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,15 +53,27 @@ impl Encr {
         if transform.kind != TransformType::ENCR {
             return None;
         }
-        let icv = |of_eight: u16| 8 + 4 * (transform.id - of_eight) as u8;
-        Some(match (transform.id, transform.key_bits()) {
-            (3, None) => Encr::TripleDes,
-            (11, None) => Encr::Null,
-            (12, Some(bits @ (128 | 192 | 256))) => Encr::AesCbc(bits),
-            (13, Some(bits @ (128 | 192 | 256))) => Encr::AesCtr(bits),
-            (14..=16, Some(bits @ (128 | 192 | 256))) => Encr::AesCcm { bits, icv: icv(14) },
-            (18..=20, Some(bits @ (128 | 192 | 256))) => Encr::AesGcm { bits, icv: icv(18) },
-            (28, None) => Encr::ChaCha20Poly1305,
+        let id = EncrId(transform.id);
+        let Some(bits) = transform.key_bits() else {
+            return match id {
+                EncrId::ENCR_3DES => Some(Encr::TripleDes),
+                EncrId::ENCR_NULL => Some(Encr::Null),
+                EncrId::ENCR_CHACHA20_POLY1305 => Some(Encr::ChaCha20Poly1305),
+                _ => None,
+            };
+        };
+        if !matches!(bits, 128 | 192 | 256) {
+            return None;
+        }
+        Some(match id {
+            EncrId::ENCR_AES_CBC => Encr::AesCbc(bits),
+            EncrId::ENCR_AES_CTR => Encr::AesCtr(bits),
+            EncrId::ENCR_AES_CCM_8 => Encr::AesCcm { bits, icv: 8 },
+            EncrId::ENCR_AES_CCM_12 => Encr::AesCcm { bits, icv: 12 },
+            EncrId::ENCR_AES_CCM_16 => Encr::AesCcm { bits, icv: 16 },
+            EncrId::ENCR_AES_GCM_8 => Encr::AesGcm { bits, icv: 8 },
+            EncrId::ENCR_AES_GCM_12 => Encr::AesGcm { bits, icv: 12 },
+            EncrId::ENCR_AES_GCM_16 => Encr::AesGcm { bits, icv: 16 },
             _ => return None,
         })
     }
@@ -72,15 +85,19 @@ impl Encr {
 
     /// The registry number.
     pub fn id(self) -> EncrId {
-        EncrId(match self {
-            Encr::AesCbc(_) => 12,
-            Encr::AesCtr(_) => 13,
-            Encr::AesCcm { icv, .. } => 14 + (u16::from(icv) - 8) / 4,
-            Encr::AesGcm { icv, .. } => 18 + (u16::from(icv) - 8) / 4,
-            Encr::ChaCha20Poly1305 => 28,
-            Encr::TripleDes => 3,
-            Encr::Null => 11,
-        })
+        match self {
+            Encr::AesCbc(_) => EncrId::ENCR_AES_CBC,
+            Encr::AesCtr(_) => EncrId::ENCR_AES_CTR,
+            Encr::AesCcm { icv: 8, .. } => EncrId::ENCR_AES_CCM_8,
+            Encr::AesCcm { icv: 12, .. } => EncrId::ENCR_AES_CCM_12,
+            Encr::AesCcm { .. } => EncrId::ENCR_AES_CCM_16,
+            Encr::AesGcm { icv: 8, .. } => EncrId::ENCR_AES_GCM_8,
+            Encr::AesGcm { icv: 12, .. } => EncrId::ENCR_AES_GCM_12,
+            Encr::AesGcm { .. } => EncrId::ENCR_AES_GCM_16,
+            Encr::ChaCha20Poly1305 => EncrId::ENCR_CHACHA20_POLY1305,
+            Encr::TripleDes => EncrId::ENCR_3DES,
+            Encr::Null => EncrId::ENCR_NULL,
+        }
     }
 
     /// The Key Length attribute in bits; `None` where the key has a fixed length and the attribute must be absent.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::primes;
-use crate::wire::KeMethod;
+use crate::wire::registry::KeMethod;
 
 /// A key exchange group of transform type 4.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -154,6 +154,7 @@ mod tests {
     fn numbers_and_lengths() {
         for &group in Group::ALL {
             assert_eq!(Group::from_method(group.method()), Some(group));
+            assert_eq!(group.method().short(), group.name());
         }
         assert_eq!(Group::from_method(KeMethod(22)), None);
         assert_eq!(Group::Modp2048.method().0, 14);

@@ -4,7 +4,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 use super::mac::{MacKind, MacOutput, MacState};
-use crate::wire::IntegId;
+use crate::wire::registry::IntegId;
 
 /// An integrity algorithm of transform type 3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,15 +48,15 @@ impl Integ {
 
     /// The registry number.
     pub fn id(self) -> IntegId {
-        IntegId(match self {
-            Integ::HmacMd5_96 => 1,
-            Integ::HmacSha1_96 => 2,
-            Integ::AesXcbc96 => 5,
-            Integ::AesCmac96 => 8,
-            Integ::HmacSha256_128 => 12,
-            Integ::HmacSha384_192 => 13,
-            Integ::HmacSha512_256 => 14,
-        })
+        match self {
+            Integ::HmacMd5_96 => IntegId::AUTH_HMAC_MD5_96,
+            Integ::HmacSha1_96 => IntegId::AUTH_HMAC_SHA1_96,
+            Integ::AesXcbc96 => IntegId::AUTH_AES_XCBC_96,
+            Integ::AesCmac96 => IntegId::AUTH_AES_CMAC_96,
+            Integ::HmacSha256_128 => IntegId::AUTH_HMAC_SHA2_256_128,
+            Integ::HmacSha384_192 => IntegId::AUTH_HMAC_SHA2_384_192,
+            Integ::HmacSha512_256 => IntegId::AUTH_HMAC_SHA2_512_256,
+        }
     }
 
     /// Octets of key, taken from KEYMAT: the untruncated output length, for all of these.

@@ -4,7 +4,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 use super::mac::{MacKind, MacOutput, MacState};
-use crate::wire::PrfId;
+use crate::wire::registry::PrfId;
 
 /// A pseudorandom function of transform type 2.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,15 +41,15 @@ impl Prf {
 
     /// The registry number.
     pub fn id(self) -> PrfId {
-        PrfId(match self {
-            Prf::HmacMd5 => 1,
-            Prf::HmacSha1 => 2,
-            Prf::AesXcbc => 4,
-            Prf::HmacSha256 => 5,
-            Prf::HmacSha384 => 6,
-            Prf::HmacSha512 => 7,
-            Prf::AesCmac => 8,
-        })
+        match self {
+            Prf::HmacMd5 => PrfId::PRF_HMAC_MD5,
+            Prf::HmacSha1 => PrfId::PRF_HMAC_SHA1,
+            Prf::AesXcbc => PrfId::PRF_AES128_XCBC,
+            Prf::HmacSha256 => PrfId::PRF_HMAC_SHA2_256,
+            Prf::HmacSha384 => PrfId::PRF_HMAC_SHA2_384,
+            Prf::HmacSha512 => PrfId::PRF_HMAC_SHA2_512,
+            Prf::AesCmac => PrfId::PRF_AES128_CMAC,
+        }
     }
 
     /// Octets of one output.

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{Encr, Group, Integ, Prf, SkSuite};
-use crate::wire::{EsnId, IntegId, KeMethod, PrfId, Proposal, ProtocolId, Transform, TransformType};
+use crate::wire::registry::{EsnId, IntegId, KeMethod, PrfId, ProtocolId, TransformType};
+use crate::wire::{Proposal, Transform};
 
 /// What protects an IKE SA.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -67,3 +67,18 @@ impl DeletePayload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn esp_spis_are_those_of_esp() {
+        assert_eq!(DeletePayload::esp(&[1, 0xc0ff_ee01]).esp_spis().collect::<Vec<_>>(), [1, 0xc0ff_ee01]);
+        assert_eq!(DeletePayload::ike().esp_spis().count(), 0);
+        let ah = DeletePayload { protocol: ProtocolId::AH, ..DeletePayload::esp(&[1]) };
+        assert_eq!(ah.esp_spis().count(), 0);
+        let odd = DeletePayload { protocol: ProtocolId::ESP, spi_size: 2, spis: vec![vec![1, 2]] };
+        assert_eq!(odd.esp_spis().count(), 0);
+    }
+}

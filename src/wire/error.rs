@@ -198,3 +198,158 @@ impl fmt::Display for Octets {
         write!(f, "{} octet{}", self.0, if self.0 == 1 { "" } else { "s" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::hex;
+    use super::super::{decode, decode_chain};
+    use super::*;
+
+    /// The text of the fault in a chain.
+    fn text(first: PayloadType, chain: &str) -> String {
+        decode_chain(first, &hex(chain)).1.expect("a fault").to_string()
+    }
+
+    #[test]
+    fn faults_of_the_header_say_what_and_where() {
+        let header = "0102030405060708 0000000000000000 00202208 00000000";
+        let of = |bytes: Vec<u8>| match decode(&bytes) {
+            Ok(decoded) => decoded.error.expect("a fault").to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(of(vec![0; 7]), "IKE header, octet 0: an IKE header is 28 octets, the datagram has 7");
+        assert_eq!(
+            of(hex(&format!("{header} 00000064"))),
+            "IKE header, octet 24: Length says 100 octets, the datagram has 28"
+        );
+        assert_eq!(of(hex(&format!("{header} 0000001d aa"))), "octet 28: 1 octet after the last payload");
+    }
+
+    #[test]
+    fn faults_of_the_chain_say_what_and_where() {
+        let cases = [
+            (
+                PayloadType::NOTIFY,
+                "0000",
+                "Notify payload, octet 0: a payload is announced here and needs 4 octets for its header, 2 remain",
+            ),
+            (PayloadType::KE, "00000003", "KE payload, octet 2: Payload Length says 3 octets, its own header is 4"),
+            (
+                PayloadType(201),
+                "00000010 aabb",
+                "payload of type 201, octet 2: Payload Length says 16 octets, 6 remain",
+            ),
+            (PayloadType::NONCE, "00000006 aabb cc", "octet 6: 1 octet after the last payload"),
+            (PayloadType::SK, "00000006 aabb", "SK payload, octet 0: an encrypted payload inside an encrypted payload"),
+        ];
+        for (first, chain, expected) in cases {
+            assert_eq!(text(first, chain), expected);
+        }
+        let flood = "2b000004".repeat(1025);
+        assert_eq!(text(PayloadType::VENDOR, &flood), "octet 4096: more than 1024 payloads");
+    }
+
+    #[test]
+    fn faults_of_an_sa_say_what_and_where() {
+        // Octet 4 begins the first proposal, 12 its first transform.
+        let cases = [
+            ("0000000a 000000100101", "octet 4: a proposal's header needs 8 octets, 6 remain"),
+            ("0000000c 0000000701010000", "octet 6: proposal 1 says 7 octets, its own header is 8"),
+            ("00000010 0000002801010000 00000000", "octet 6: proposal 1 says 40 octets, 12 remain"),
+            (
+                "00000014 0000000801010000 0000000802010000",
+                "octet 4: proposal 1 is marked as the last (0), but 8 octets follow",
+            ),
+            ("0000000c 0200000801010000", "octet 4: proposal 1 announces another (2), but nothing follows"),
+            ("0000000c 0700000801010000", "octet 4: proposal 1 has Last Substruc 7, it must be 0 or 2"),
+            ("0000000c 0000000801010800", "octet 10: proposal 1 says its SPI has 8 octets, 0 remain"),
+            ("0000000c 0000000801010003", "octet 11: proposal 1 says 3 transforms, 0 found"),
+            ("00000010 0000000c01010001 00000008", "octet 12: a transform's header needs 8 octets, 4 remain"),
+            (
+                "00000014 0000001001010001 0000000701000003",
+                "octet 14: transform 1 of proposal 1 says 7 octets, its own header is 8",
+            ),
+            (
+                "00000014 0000001001010001 0000000c01000003",
+                "octet 14: transform 1 of proposal 1 says 12 octets, 8 remain",
+            ),
+            (
+                "00000014 0000001001010001 0300000801000003",
+                "octet 12: transform 1 of proposal 1 announces another (3), but nothing follows",
+            ),
+            (
+                "00000016 0000001201010001 0000000a01000003 800e",
+                "octet 20: a transform attribute needs 4 octets, 2 remain",
+            ),
+            (
+                "00000018 0000001401010001 0000000c01000003 000e0009",
+                "octet 22: an attribute of transform 1 of proposal 1 says 9 octets, 0 remain",
+            ),
+        ];
+        for (chain, expected) in cases {
+            assert_eq!(text(PayloadType::SA, chain), format!("SA payload, {expected}"));
+        }
+        // A second proposal and a second transform are counted as such.
+        assert_eq!(
+            text(PayloadType::SA, "00000024 0200000801010000 0000001802010002 0300000801000003 0000000902000003"),
+            "SA payload, octet 30: transform 2 of proposal 2 says 9 octets, 8 remain"
+        );
+    }
+
+    #[test]
+    fn faults_of_other_payloads_say_what_and_where() {
+        let cases = [
+            (
+                PayloadType::KE,
+                "00000006 0013",
+                "KE payload, octet 4: the group number with its reserved field needs 4 octets, 2 remain",
+            ),
+            (
+                PayloadType::AUTH,
+                "00000004",
+                "AUTH payload, octet 4: the auth method with its reserved field needs 4 octets, 0 remain",
+            ),
+            (
+                PayloadType::IDR,
+                "00000005 01",
+                "IDr payload, octet 4: the ID type with its reserved field needs 4 octets, 1 remain",
+            ),
+            (PayloadType::CERT, "00000004", "CERT payload, octet 4: the certificate encoding needs 1 octet, 0 remain"),
+            (PayloadType::NOTIFY, "00000008 03044009", "Notify payload, octet 5: SPI Size says 4 octets, 0 remain"),
+            (
+                PayloadType::DELETE,
+                "0000000a 03040001 aabb",
+                "Delete payload, octet 5: 1 SPIs of 4 octets are announced, 2 octets remain",
+            ),
+            (
+                PayloadType::TSI,
+                "0000000c 01000000 07000010",
+                "TSi payload, octet 10: selector 1 says 16 octets, 4 remain",
+            ),
+            (
+                PayloadType::TSI,
+                "0000000c 01000000 07000004",
+                "TSi payload, octet 10: selector 1 (TS_IPV4_ADDR_RANGE) says 4 octets, its type has 16",
+            ),
+            (
+                PayloadType::TSR,
+                "0000000c 01000000 08000004",
+                "TSr payload, octet 10: selector 1 (TS_IPV6_ADDR_RANGE) says 4 octets, its type has 40",
+            ),
+            (
+                PayloadType::TSR,
+                "0000000c 01000000 63000003",
+                "TSr payload, octet 10: selector 1 (TS type 99) says 3 octets, its type has 4",
+            ),
+            (PayloadType::TSR, "0000000c 02000000 63000004", "TSr payload, octet 4: Number of TSs says 2, 1 found"),
+            (
+                PayloadType::CP,
+                "0000000c 01000000 00010004",
+                "CP payload, octet 10: attribute 1 says 4 octets, 0 remain",
+            ),
+        ];
+        for (first, chain, expected) in cases {
+            assert_eq!(text(first, chain), expected);
+        }
+    }
+}

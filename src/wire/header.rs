@@ -195,3 +195,34 @@ impl Header {
         w.leave(mark);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::hex;
+    use super::*;
+
+    #[test]
+    fn a_header_is_28_octets() {
+        let bytes = hex("0102030405060708 1112131415161718 2e 31 25 e8 00000102 0000ffff");
+        let header = Header::read(&bytes).expect("28 octets");
+        assert_eq!(header.spi_i, IkeSpi(0x0102030405060708));
+        assert_eq!(header.spi_r.to_string(), "1112131415161718");
+        assert_eq!((header.next, header.exchange), (PayloadType::SK, ExchangeType::INFORMATIONAL));
+        assert_eq!((header.major(), header.minor()), (3, 1));
+        assert!(header.flags.is_initiator() && header.flags.is_response() && !header.flags.is_version());
+        assert_eq!((header.message_id, header.length), (0x102, 0xffff));
+        let mut out = Vec::new();
+        header.write(&mut out);
+        assert_eq!(out, bytes, "undefined flags and the length as they are");
+        assert_eq!(Header::read(&bytes[..27]), None);
+    }
+
+    #[test]
+    fn flags_follow_the_roles() {
+        assert_eq!(Flags::of(true, false), Flags(0x08));
+        assert_eq!(Flags::of(false, true), Flags(0x20));
+        assert_eq!(Flags::of(true, true), Flags::INITIATOR | Flags::RESPONSE);
+        assert_eq!(Flags::of(false, false).to_string(), "-");
+        assert_eq!(Flags(0x3c).to_string(), "IVR+04");
+    }
+}

@@ -62,3 +62,37 @@ impl fmt::Display for IdPayload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_read_like_a_configuration() {
+        let cases: [(IdType, &[u8], &str); 14] = [
+            (IdType::ID_IPV4_ADDR, &[10, 0, 0, 1], "ipv4:10.0.0.1"),
+            (IdType::ID_IPV4_ADDR, &[10, 0, 0], "ipv4:0x0a0000"),
+            (IdType::ID_IPV6_ADDR, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "ipv6:2001:db8::1"),
+            (IdType::ID_IPV6_ADDR, &[1], "ipv6:0x01"),
+            (IdType::ID_FQDN, b"gw.example", "fqdn:gw.example"),
+            (IdType::ID_FQDN, b"a\x1b[2J", "fqdn:0x611b5b324a"),
+            (IdType::ID_RFC822_ADDR, b"me@lab", "email:me@lab"),
+            (IdType::ID_DER_ASN1_DN, &[0x30, 0], "dn:3000"),
+            (IdType::ID_DER_ASN1_GN, &[0x82, 0], "gn:8200"),
+            (IdType::ID_KEY_ID, b"branch 7", "keyid:branch 7"),
+            (IdType::ID_KEY_ID, &[0xff, 0], "keyid:0xff00"),
+            (IdType::ID_NULL, &[], "null"),
+            (IdType::ID_FC_NAME, &[1], "ID_FC_NAME:0x01"),
+            (IdType(200), b"x", "id type 200:x"),
+        ];
+        for (kind, data, expected) in cases {
+            assert_eq!(IdPayload { kind, data: data.to_vec() }.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_body_is_what_auth_covers() {
+        let id = IdPayload { kind: IdType::ID_FQDN, data: b"ab".to_vec() };
+        assert_eq!(id.body(), [2, 0, 0, 0, b'a', b'b']);
+    }
+}

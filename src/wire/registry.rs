@@ -136,3 +136,86 @@ registry! {
     FC_CT_AUTHENTICATION = 5, "FC_CT_AUTHENTICATION";
     GIKE_UPDATE = 6, "GIKE_UPDATE";
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Asserts what holds in every registry, and that it has so many values.
+    macro_rules! check {
+        ($($name:ident: $count:literal),* $(,)?) => {
+            $({
+                let all: Vec<$name> = $name::all().collect();
+                assert_eq!(all.len(), $count, stringify!($name));
+                assert!(all.is_sorted_by(|one, two| one < two), concat!(stringify!($name), " ascends"));
+                let names: BTreeSet<&str> = all.iter().filter_map(|value| value.name()).collect();
+                assert_eq!(names.len(), all.len(), concat!(stringify!($name), " has a name for each, none twice"));
+                for value in all {
+                    let name = value.name().expect("it is assigned");
+                    assert_eq!($name::from_name(&name.to_lowercase()), Some(value));
+                    assert_eq!(value.to_string(), name);
+                    assert!(value.iana_name().is_some_and(|long| !long.is_empty()));
+                }
+                let unassigned = $name(251);
+                assert_eq!((unassigned.name(), unassigned.iana_name()), (None, None));
+                assert!(unassigned.to_string().ends_with(" 251"), "{unassigned}");
+            })*
+        };
+    }
+
+    #[test]
+    fn every_registry_is_complete_and_consistent() {
+        check! {
+            ExchangeType: 11, PayloadType: 23, ProtocolId: 7, TransformType: 14, EncrId: 32, PrfId: 9, IntegId: 15,
+            KeMethod: 28, EsnId: 3, KeyWrapId: 4, GcAuthId: 2, TransformAttribute: 2, NotifyType: 89, IdType: 9,
+            AuthMethod: 9, CertEncoding: 14, TsType: 4, CfgType: 4, CfgAttr: 26, HashAlgorithm: 7, IpcompId: 4,
+            GatewayIdType: 3, RohcAttribute: 5, SecurePasswordMethod: 3, PpkIdType: 2,
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_rfcs() {
+        assert_eq!(ExchangeType::IKE_SA_INIT.0, 34);
+        assert_eq!((PayloadType::SA.0, PayloadType::SK.0, PayloadType::EAP.0, PayloadType::SKF.0), (33, 46, 48, 53));
+        assert_eq!((EncrId::ENCR_3DES.0, EncrId::ENCR_AES_CBC.0, EncrId::ENCR_AES_GCM_16.0), (3, 12, 20));
+        assert_eq!((PrfId::PRF_HMAC_SHA1.0, PrfId::PRF_HMAC_SHA2_512.0), (2, 7));
+        assert_eq!((IntegId::AUTH_HMAC_SHA1_96.0, IntegId::AUTH_HMAC_SHA2_512_256.0), (2, 14));
+        assert_eq!((KeMethod::MODP_2048.0, KeMethod::ECP_256.0, KeMethod::CURVE25519.0), (14, 19, 31));
+        assert_eq!((KeMethod::BRAINPOOL_256.0, KeMethod::ML_KEM_768.0), (28, 36));
+        assert_eq!((NotifyType::NO_PROPOSAL_CHOSEN.0, NotifyType::TS_UNACCEPTABLE.0), (14, 38));
+        assert_eq!((NotifyType::COOKIE.0, NotifyType::IKEV2_FRAGMENTATION_SUPPORTED.0), (16390, 16430));
+        assert_eq!((AuthMethod::SHARED_KEY_MIC.0, AuthMethod::DIGITAL_SIGNATURE.0), (2, 14));
+        assert_eq!((IdType::ID_RFC822_ADDR.0, IdType::ID_DER_ASN1_DN.0, IdType::ID_KEY_ID.0), (3, 9, 11));
+        assert_eq!((CertEncoding::X509_SIGNATURE.0, CertEncoding::HASH_AND_URL.0), (4, 12));
+        assert_eq!((HashAlgorithm::SHA2_512.0, HashAlgorithm::IDENTITY.0), (4, 5));
+    }
+
+    #[test]
+    fn notify_types_are_errors_or_status() {
+        assert!(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD.is_error());
+        assert!(NotifyType(16383).is_error() && NotifyType(8192).is_error());
+        assert!(!NotifyType::INITIAL_CONTACT.is_error() && !NotifyType(40960).is_error() && !NotifyType(0).is_error());
+        assert_eq!(NotifyType(41234).to_string(), "notify 41234");
+        assert_eq!(format!("{:?}", NotifyType::COOKIE), "COOKIE");
+    }
+
+    #[test]
+    fn short_names_are_there_for_all() {
+        assert_eq!(KeMethod::ECP_384.short(), "ecp384");
+        assert_eq!(KeMethod::CURVE25519.short(), "x25519");
+        assert_eq!(KeMethod(99).short(), "group 99");
+        let names: BTreeSet<&str> = KeMethod::all().filter_map(KeMethod::short_name).collect();
+        assert_eq!(names.len(), KeMethod::all().count());
+        assert_eq!(NotifyType::NAT_DETECTION_SOURCE_IP.short(), "NATD");
+        assert_eq!(NotifyType::NO_PROPOSAL_CHOSEN.short(), "NO_PROPOSAL_CHOSEN");
+        assert_eq!(NotifyType(41234).short(), "41234");
+    }
+
+    #[test]
+    fn display_pads_in_a_column() {
+        assert_eq!(format!("{:<8}|", PayloadType::SA), "SA      |");
+        assert_eq!(format!("{:<12}|", PayloadType(200)), "payload 200 |");
+    }
+}

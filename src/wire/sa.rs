@@ -322,3 +322,92 @@ impl Attribute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::PayloadType;
+    use super::super::testing::hex;
+    use super::super::{Payload, decode_chain, encode_chain};
+    use super::*;
+
+    #[test]
+    fn transforms_have_the_usual_names() {
+        let cases = [
+            (Transform::encr(EncrId::ENCR_AES_CBC, Some(256)), "AES_CBC_256"),
+            (Transform::encr(EncrId::ENCR_AES_GCM_16, Some(128)), "AES_GCM_16_128"),
+            (Transform::encr(EncrId::ENCR_3DES, None), "3DES"),
+            (Transform::integ(IntegId::AUTH_HMAC_SHA2_256_128), "HMAC_SHA2_256_128"),
+            (Transform::prf(PrfId::PRF_HMAC_SHA2_384), "PRF_HMAC_SHA2_384"),
+            (Transform::ke(KeMethod::MODP_2048), "MODP_2048"),
+            (Transform::esn(EsnId::NO_ESN), "NO_ESN"),
+            (Transform::new(TransformType::ADDKE1, KeMethod::ML_KEM_768.0), "ADDKE1:ML_KEM_768"),
+            (Transform::new(TransformType::ENCR, 1234), "ENCR 1234"),
+            (Transform::new(TransformType(99), 7), "transform 99 7"),
+        ];
+        for (transform, expected) in cases {
+            assert_eq!(transform.to_string(), expected);
+        }
+        let odd = Transform {
+            attributes: vec![
+                Attribute { kind: 18, value: AttributeValue::Long(vec![0xab]) },
+                Attribute { kind: 99, value: AttributeValue::Short(5) },
+            ],
+            ..Transform::ke(KeMethod::ECP_256)
+        };
+        assert_eq!(odd.to_string(), "ECP_256{Signature Algorithm Identifier=ab}{attribute 99=5}");
+    }
+
+    #[test]
+    fn a_proposal_is_one_line() {
+        let proposal = Proposal {
+            number: 2,
+            protocol: ProtocolId::ESP,
+            spi: vec![0xc0, 0xff, 0xee, 1],
+            transforms: vec![
+                Transform::encr(EncrId::ENCR_AES_CBC, Some(128)),
+                Transform::encr(EncrId::ENCR_AES_CBC, Some(256)),
+                Transform::integ(IntegId::AUTH_HMAC_SHA1_96),
+                Transform::esn(EsnId::ESN),
+            ],
+        };
+        assert_eq!(proposal.to_string(), "#2 ESP spi c0ffee01: AES_CBC_128/AES_CBC_256 HMAC_SHA1_96 ESN");
+    }
+
+    #[test]
+    fn key_length_counts_in_its_own_format_only() {
+        let mut transform = Transform::encr(EncrId::ENCR_AES_CBC, Some(192));
+        assert_eq!(transform.key_bits(), Some(192));
+        transform.attributes[0].value = AttributeValue::Long(vec![0, 192]);
+        assert_eq!(transform.key_bits(), None);
+        assert_eq!(Transform::encr(EncrId::ENCR_AES_CBC, None).key_bits(), None);
+    }
+
+    #[test]
+    fn both_attribute_formats_stand_on_the_wire() {
+        let transform = Transform {
+            attributes: vec![
+                Attribute { kind: 14, value: AttributeValue::Short(256) },
+                Attribute { kind: 15, value: AttributeValue::Long(vec![1, 2, 3]) },
+            ],
+            ..Transform::encr(EncrId::ENCR_AES_CBC, None)
+        };
+        let proposal =
+            Proposal { number: 1, protocol: ProtocolId::ESP, spi: vec![9, 8, 7, 6], transforms: vec![transform] };
+        let payloads: [Payload; 1] = [SaPayload { proposals: vec![proposal] }.into()];
+        let mut out = Vec::new();
+        encode_chain(&mut out, &payloads, PayloadType::NONE, None, "");
+        let expected = hex("00000023 0000001f 01 03 04 01 09080706 00000013 01 00 000c 800e0100 000f0003 010203");
+        assert_eq!(out, expected);
+        assert_eq!(decode_chain(PayloadType::SA, &out), (payloads.to_vec(), None));
+    }
+
+    #[test]
+    fn reserved_octets_are_ignored() {
+        let bytes = hex("00ff0014 00ff0010 01 01 00 01 00ff0008 04ff0013");
+        let (payloads, error) = decode_chain(PayloadType::SA, &bytes);
+        assert_eq!(error, None);
+        let transforms = vec![Transform::ke(KeMethod::ECP_256)];
+        let proposal = Proposal { number: 1, protocol: ProtocolId::IKE, spi: vec![], transforms };
+        assert_eq!(payloads, [SaPayload { proposals: vec![proposal] }.into()]);
+    }
+}

@@ -109,3 +109,45 @@ fn covered(map: &FieldMap, start: usize, end: usize) {
     }
     assert_eq!(at, end);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
+    use super::super::testing::corpus;
+    use super::*;
+
+    /// The seed corpus in `fuzz/corpus/decode` is what the samples encode to. After a change of them run this with
+    /// `IKELAB_WRITE_CORPUS=1` to write it anew.
+    #[test]
+    fn the_seed_corpus_is_current() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
+        let write = env::var_os("IKELAB_WRITE_CORPUS").is_some();
+        for (name, bytes) in corpus() {
+            selfcheck(&bytes);
+            let faulty = decode(&bytes).map_or(true, |decoded| decoded.error.is_some());
+            assert_eq!(faulty, name.starts_with("bad-") || name.ends_with("-chain"), "{name}");
+            if write {
+                fs::create_dir_all(&directory).expect("the directory can be made");
+                fs::write(directory.join(name), &bytes).expect("the file can be written");
+            }
+            assert_eq!(fs::read(directory.join(name)).ok().as_deref(), Some(&bytes[..]), "{name}");
+        }
+    }
+
+    #[test]
+    fn reserved_bits_are_the_only_difference_allowed() {
+        let (_, mut bytes) =
+            corpus().into_iter().find(|(name, _)| *name == "sa-init-request").expect("a sample of that name");
+        let mut map = FieldMap::new();
+        let decoded = decode(&bytes).expect("a header");
+        let mut out = Vec::new();
+        encode_into(&mut out, &Message::clear(decoded.header, decoded.payloads), Some(&mut map));
+        let at = |path: &str| map.get(path).expect("a field").offset;
+        bytes[at("ke.reserved")] ^= 1;
+        assert_same(&bytes, &out, &map);
+        bytes[at("ke.data")] ^= 1;
+        assert!(std::panic::catch_unwind(|| assert_same(&bytes, &out, &map)).is_err(), "the check can fail");
+    }
+}

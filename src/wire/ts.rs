@@ -10,6 +10,8 @@ use super::writer::Writer;
 
 /// Octets of a selector before its body: type, protocol, length.
 const SELECTOR_HEADER: usize = 4;
+/// Start and end port of packets whose ports cannot be seen, such as fragments (RFC 7296 3.13.1).
+const OPAQUE: (u16, u16) = (u16::MAX, 0);
 
 /// TSi or TSr. One without selectors is decoded; the caller judges it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -25,7 +27,7 @@ pub struct TrafficSelector {
     pub protocol: u8,
     /// Start Port. With `protocol` ICMP, ICMPv6 or MIPv6: message type and code (RFC 7296 3.13.1).
     pub start_port: u16,
-    /// End Port. Below `start_port` (65535 to 0) it means OPAQUE.
+    /// End Port. 65535 to 0 means OPAQUE.
     pub end_port: u16,
     /// The addresses.
     pub range: TsRange,
@@ -186,16 +188,11 @@ impl TrafficSelector {
 
 /// The common ports of two selectors.
 fn ports(one: &TrafficSelector, two: &TrafficSelector) -> Option<(u16, u16)> {
-    let opaque = |ts: &TrafficSelector| ts.start_port > ts.end_port;
-    let full = |ts: &TrafficSelector| ts.start_port == 0 && ts.end_port == u16::MAX;
-    match (opaque(one), opaque(two)) {
-        (true, true) => Some((one.start_port, one.end_port)),
-        (true, false) => full(two).then_some((one.start_port, one.end_port)),
-        (false, true) => full(one).then_some((two.start_port, two.end_port)),
-        (false, false) => {
-            let (start, end) = (one.start_port.max(two.start_port), one.end_port.min(two.end_port));
-            (start <= end).then_some((start, end))
-        }
+    const FULL: (u16, u16) = (0, u16::MAX);
+    match ((one.start_port, one.end_port), (two.start_port, two.end_port)) {
+        (OPAQUE, OPAQUE | FULL) | (FULL, OPAQUE) => Some(OPAQUE),
+        // Any other range that ends before it starts holds no port.
+        ((a, b), (c, d)) => (a.max(c) <= b.min(d)).then_some((a.max(c), b.min(d))),
     }
 }
 
@@ -266,7 +263,7 @@ impl fmt::Display for TrafficSelector {
         };
         match (self.start_port, self.end_port) {
             (0, u16::MAX) => write!(f, "[{protocol}]"),
-            (start, end) if start > end => write!(f, "[{protocol}/opaque]"),
+            OPAQUE => write!(f, "[{protocol}/opaque]"),
             (start, end) if matches!(self.protocol, 1 | 58) => {
                 // Type in the high octet, code in the low one.
                 let (t0, c0, t1, c1) = (start >> 8, start & 0xff, end >> 8, end & 0xff);
@@ -288,4 +285,122 @@ fn prefix(start: u128, end: u128, bits: u32) -> Option<u32> {
     let host = u128::BITS - differ.leading_zeros();
     let mask = if host == 128 { u128::MAX } else { (1u128 << host) - 1 };
     (start <= end && differ == mask && start & mask == 0).then_some(bits - host)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::any_selector;
+    use super::*;
+
+    fn range(start: [u8; 4], end: [u8; 4]) -> TrafficSelector {
+        TrafficSelector::any_port(TsRange::V4 { start: start.into(), end: end.into() })
+    }
+
+    fn ports(protocol: u8, start_port: u16, end_port: u16) -> TrafficSelector {
+        TrafficSelector {
+            protocol,
+            start_port,
+            end_port,
+            ..TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 24)
+        }
+    }
+
+    #[test]
+    fn networks_become_ranges() {
+        let net = |text: &str, prefix| TrafficSelector::from_net(text.parse().expect("an address"), prefix);
+        assert_eq!(net("10.10.10.77", 24), range([10, 10, 10, 0], [10, 10, 10, 255]));
+        assert_eq!(net("10.10.10.77", 32), range([10, 10, 10, 77], [10, 10, 10, 77]));
+        assert_eq!(net("10.10.10.77", 99), net("10.10.10.77", 32));
+        assert_eq!(TrafficSelector::any_v4(), range([0; 4], [255; 4]));
+        let six = |start: &str, end: &str| {
+            let range =
+                TsRange::V6 { start: start.parse().expect("an address"), end: end.parse().expect("an address") };
+            TrafficSelector::any_port(range)
+        };
+        assert_eq!(net("2001:db8::1", 32), six("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"));
+        assert_eq!(net("2001:db8::1", 128), six("2001:db8::1", "2001:db8::1"));
+        assert_eq!(TrafficSelector::any_v6(), six("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+    }
+
+    #[test]
+    fn selectors_read_as_people_write_them() {
+        let cases = [
+            (range([10, 10, 10, 0], [10, 10, 10, 255]), "10.10.10.0/24"),
+            (range([10, 10, 10, 7], [10, 10, 10, 7]), "10.10.10.7/32"),
+            (range([10, 0, 0, 1], [10, 0, 0, 9]), "10.0.0.1-10.0.0.9"),
+            (range([10, 0, 0, 1], [10, 0, 1, 0]), "10.0.0.1-10.0.1.0"),
+            (range([10, 0, 0, 9], [10, 0, 0, 1]), "10.0.0.9-10.0.0.1"),
+            (TrafficSelector::any_v4(), "0.0.0.0/0"),
+            (TrafficSelector::any_v6(), "::/0"),
+            (TrafficSelector::from_net("2001:db8::".parse().expect("an address"), 48), "2001:db8::/48"),
+            (ports(6, 80, 80), "10.0.0.0/24[tcp/80]"),
+            (ports(17, 1000, 2000), "10.0.0.0/24[udp/1000-2000]"),
+            (ports(17, 0, 65535), "10.0.0.0/24[udp]"),
+            (ports(0, 53, 53), "10.0.0.0/24[any/53]"),
+            (ports(6, 65535, 0), "10.0.0.0/24[tcp/opaque]"),
+            (ports(1, 0x0800, 0x0800), "10.0.0.0/24[icmp/8:0]"),
+            (ports(1, 0x0000, 0x08ff), "10.0.0.0/24[icmp/0:0-8:255]"),
+            (ports(47, 0, 65535), "10.0.0.0/24[proto 47]"),
+            (
+                TrafficSelector::any_port(TsRange::Unknown { kind: TsType::TS_SECLABEL, body: vec![0xab] }),
+                "TS_SECLABEL:ab",
+            ),
+        ];
+        for (selector, expected) in cases {
+            assert_eq!(selector.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn intersections_narrow_every_part() {
+        let net = TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 8);
+        let both = net.intersect(&ports(6, 80, 90)).expect("they overlap");
+        assert_eq!(both, ports(6, 80, 90));
+        assert_eq!(ports(6, 1, 85).intersect(&ports(0, 80, 90)), Some(ports(6, 80, 85)));
+        assert_eq!(ports(6, 1, 85).intersect(&ports(17, 80, 90)), None);
+        assert_eq!(ports(6, 1, 79).intersect(&ports(6, 80, 90)), None);
+        assert_eq!(range([10, 0, 0, 1], [10, 0, 0, 9]).intersect(&range([10, 0, 0, 10], [10, 0, 0, 11])), None);
+        assert_eq!(
+            range([10, 0, 0, 1], [10, 0, 0, 9]).intersect(&range([10, 0, 0, 5], [10, 0, 0, 20])),
+            Some(range([10, 0, 0, 5], [10, 0, 0, 9]))
+        );
+        assert_eq!(TrafficSelector::any_v4().intersect(&TrafficSelector::any_v6()), None);
+    }
+
+    #[test]
+    fn opaque_ports_meet_opaque_and_all_ports_only() {
+        let opaque = ports(6, 65535, 0);
+        assert_eq!(opaque.intersect(&opaque), Some(opaque.clone()));
+        assert_eq!(opaque.intersect(&ports(6, 0, 65535)), Some(opaque.clone()));
+        assert_eq!(ports(0, 0, 65535).intersect(&opaque), Some(opaque.clone()));
+        assert_eq!(opaque.intersect(&ports(6, 80, 80)), None);
+        assert_eq!(ports(6, 1, 65535).intersect(&opaque), None);
+        // Another range the wrong way round is empty, not opaque.
+        assert_eq!(ports(6, 2078, 0).intersect(&ports(6, 27259, 0)), None);
+        assert_eq!(ports(6, 2078, 0).intersect(&ports(6, 0, 65535)), None);
+        assert_eq!(ports(6, 2078, 0).to_string(), "10.0.0.0/24[tcp/2078-0]");
+    }
+
+    #[test]
+    fn containment_is_of_packets() {
+        let net = TrafficSelector::from_net(Ipv4Addr::new(10, 0, 0, 0).into(), 8);
+        assert!(net.contains(&ports(6, 80, 80)));
+        assert!(!ports(6, 80, 80).contains(&net));
+        assert!(net.contains(&net));
+        assert!(!net.contains(&TrafficSelector::any_v4()));
+        assert!(TrafficSelector::any_v4().contains(&net));
+        assert!(!TrafficSelector::any_v6().contains(&net));
+    }
+
+    proptest! {
+        #[test]
+        fn an_intersection_is_inside_both(one in any_selector(), two in any_selector()) {
+            prop_assert_eq!(one.intersect(&two), two.intersect(&one));
+            if let Some(both) = one.intersect(&two) {
+                prop_assert!(one.contains(&both) && two.contains(&both));
+            }
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::hex;
 use crate::crypto::{CryptoError, Encr};
-use crate::wire::{EncrId, Transform};
+use crate::wire::Transform;
+use crate::wire::registry::EncrId;
 
 /// Encrypts to `text | tag` and back.
 fn check(encr: Encr, key: &[u8], iv: &[u8], aad: &[u8], plain: &[u8], expected: &str) {

@@ -2,7 +2,7 @@
 
 use super::hex;
 use crate::crypto::{Integ, Prf};
-use crate::wire::{IntegId, PrfId};
+use crate::wire::registry::{IntegId, PrfId};
 
 const WHAT: &[u8] = b"what do ya want for nothing?";
 

@@ -1,7 +1,8 @@
 //! Suites and the proposals they come from.
 
 use crate::crypto::{Encr, EspSuite, Group, IkeSuite, Integ, Prf};
-use crate::wire::{EncrId, EsnId, IntegId, KeMethod, PrfId, Proposal, ProtocolId, Transform, TransformType};
+use crate::wire::registry::{EncrId, EsnId, IntegId, KeMethod, PrfId, ProtocolId, TransformType};
+use crate::wire::{Proposal, Transform};
 
 const CLASSIC: IkeSuite =
     IkeSuite { encr: Encr::AesCbc(256), prf: Prf::HmacSha256, integ: Some(Integ::HmacSha256_128), ke: Group::Modp2048 };
