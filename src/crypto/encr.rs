@@ -10,7 +10,6 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, StreamCipher, c
 use aes::{Aes128, Aes192, Aes256};
 use ccm::aead::AeadInOut;
 use ccm::{Ccm, KeyInit, TagSize};
-use des::TdesEde3;
 
 use super::CryptoError;
 use super::lc::{self, Aead};
@@ -179,7 +178,7 @@ impl Encr {
             Encr::AesCbc(128) => cbc_encrypt::<Aes128>(key, iv, text),
             Encr::AesCbc(192) => cbc_encrypt::<Aes192>(key, iv, text),
             Encr::AesCbc(_) => cbc_encrypt::<Aes256>(key, iv, text),
-            Encr::TripleDes => cbc_encrypt::<TdesEde3>(key, iv, text),
+            Encr::TripleDes => triple_des(key, iv, true, text),
             Encr::AesCtr(bits) => ctr(bits, key, salt, iv, text),
             Encr::AesGcm { bits, .. } => lc::aead_seal(gcm(bits), key, &nonce(salt, iv), aad, text, tag),
             Encr::ChaCha20Poly1305 => {
@@ -204,7 +203,10 @@ impl Encr {
             Encr::AesCbc(128) => cbc_decrypt::<Aes128>(key, iv, text),
             Encr::AesCbc(192) => cbc_decrypt::<Aes192>(key, iv, text),
             Encr::AesCbc(_) => cbc_decrypt::<Aes256>(key, iv, text),
-            Encr::TripleDes => cbc_decrypt::<TdesEde3>(key, iv, text),
+            Encr::TripleDes => {
+                triple_des(key, iv, false, text);
+                true
+            }
             Encr::AesCtr(bits) => {
                 ctr(bits, key, salt, iv, text);
                 true
@@ -302,6 +304,10 @@ where
     let mode = cbc::Decryptor::<C>::new_from_slices(key, iv).expect(CHECKED);
     mode.decrypt_padded::<NoPadding>(text).expect(CHECKED);
     true
+}
+
+fn triple_des(key: &[u8], iv: &[u8], encrypt: bool, text: &mut [u8]) {
+    lc::triple_des_cbc(key.try_into().expect(CHECKED), iv.try_into().expect(CHECKED), encrypt, text);
 }
 
 /// RFC 3686 section 4: the counter block is nonce, IV and a 32-bit counter that starts at 1.

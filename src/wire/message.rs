@@ -71,7 +71,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, WireError> {
         return Err(WireError { offset: 0, payload: None, kind: WireErrorKind::ShortHeader { has: bytes.len() } });
     };
     let says = usize::try_from(header.length).unwrap_or(usize::MAX);
-    let error = (says != bytes.len()).then(|| WireError {
+    let error = (says != bytes.len()).then_some(WireError {
         offset: Header::LEN - 4,
         payload: None,
         kind: WireErrorKind::HeaderLength { says: header.length, has: bytes.len() },

@@ -32,23 +32,17 @@ impl<'a> Writer<'a> {
     }
 
     /// Opens the structure `name`, or `name[index]`.
+    #[inline]
     pub(super) fn enter(&mut self, name: &str, index: Option<usize>) -> Mark {
         let mark = Mark { path: self.path.len(), start: self.out.len() };
         if self.map.is_some() {
-            if !self.path.is_empty() {
-                self.path.push('.');
-            }
-            self.path.push_str(name);
-            if let Some(index) = index {
-                self.path.push_str(&format!("[{index}]"));
-            }
-            // The structure comes before its fields; its length is filled in when it closes.
-            self.note_path(mark.start, 0);
+            self.open(name, index);
         }
         mark
     }
 
     /// Closes the structure that `mark` opened.
+    #[inline]
     pub(super) fn leave(&mut self, mark: Mark) {
         if let Some(map) = self.map.as_deref_mut() {
             map.close(&self.path, mark.start, self.out.len() - mark.start);
@@ -56,18 +50,22 @@ impl<'a> Writer<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn u8(&mut self, name: &str, value: u8) {
         self.bytes(name, &[value]);
     }
 
+    #[inline]
     pub(super) fn u16(&mut self, name: &str, value: u16) {
         self.bytes(name, &value.to_be_bytes());
     }
 
+    #[inline]
     pub(super) fn u32(&mut self, name: &str, value: u32) {
         self.bytes(name, &value.to_be_bytes());
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, name: &str, value: &[u8]) {
         if self.map.is_some() {
             self.note(name, value.len());
@@ -92,6 +90,19 @@ impl<'a> Writer<'a> {
     }
 
     #[cold]
+    fn open(&mut self, name: &str, index: Option<usize>) {
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        if let Some(index) = index {
+            self.path.push_str(&format!("[{index}]"));
+        }
+        // The structure comes before its fields; its length is filled in when it closes.
+        self.note_path(self.out.len(), 0);
+    }
+
+    #[cold]
     fn note(&mut self, name: &str, len: usize) {
         let mark = self.path.len();
         if mark > 0 {
@@ -106,5 +117,37 @@ impl<'a> Writer<'a> {
         if let Some(map) = self.map.as_deref_mut() {
             map.push(self.path.clone(), offset, len);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::sa_init;
+    use super::*;
+
+    #[test]
+    fn without_a_map_no_path_is_built() {
+        let message = sa_init();
+        let mut out = Vec::with_capacity(1024);
+        let before = out.as_ptr();
+        let mut w = Writer::new(&mut out, None, "inner");
+        for payload in &message.outer {
+            let mark = w.enter("payload", Some(7));
+            payload.write(&mut w, payload.kind());
+            w.leave(mark);
+        }
+        assert_eq!(w.path.capacity(), 0);
+        assert_eq!(out.as_ptr(), before, "the buffer was large enough and stays where it is");
+        assert!(!out.is_empty());
+    }
+
+    #[test]
+    fn lengths_wrap_and_nothing_is_cut() {
+        let mut out = Vec::new();
+        let mut w = Writer::new(&mut out, None, "");
+        w.u16("length", 0);
+        w.append(&[7; 0x10000]);
+        w.patch_len(0, 0);
+        assert_eq!((out.len(), &out[..2]), (0x10002, &[0, 2][..]));
     }
 }
