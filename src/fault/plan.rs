@@ -397,15 +397,15 @@ fn turn(choice: Choice, decision: &mut Decision<'_>, alternate: &mut bool) -> bo
         | (Choice::ReturnCookie(value), Decision::ReturnCookie(target))
         | (Choice::DemandCookie(value), Decision::DemandCookie(target))
         | (Choice::Float(value), Decision::Float(target))
-        | (Choice::Answer(_, value), Decision::Answer(_, target)) => set(target, value),
-        (Choice::DemandGroup(group), Decision::DemandGroup(target)) => set(target, Some(group)),
+        | (Choice::Answer(_, value), Decision::Answer(_, target)) => set(&mut **target, value),
+        (Choice::DemandGroup(group), Decision::DemandGroup(target)) => set(&mut **target, Some(group)),
         (Choice::DemandGroups(one, other), Decision::DemandGroup(target)) => {
             *alternate = !*alternate;
-            set(target, Some(if *alternate { other } else { one }))
+            set(&mut **target, Some(if *alternate { other } else { one }))
         }
         (Choice::RefuseInit(notify), Decision::RefuseInit(target))
         | (Choice::RefuseAuth(notify), Decision::RefuseAuth(target))
-        | (Choice::RefuseChild(notify), Decision::RefuseChild(target)) => set(target, Some(notify)),
+        | (Choice::RefuseChild(notify), Decision::RefuseChild(target)) => set(&mut **target, Some(notify)),
         _ => false,
     }
 }

@@ -453,7 +453,7 @@ pub struct PeerInitiates {
 }
 
 /// What must be seen on the wire or told by the engine.
-#[derive(Clone, Debug, Default, DeriveDeserialize, JsonSchema)]
+#[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// At least one of these.

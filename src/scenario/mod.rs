@@ -6,5 +6,8 @@ pub mod file;
 pub mod load;
 pub mod matcher;
 pub mod observe;
+pub mod peer;
 pub mod result;
+pub mod runner;
+pub mod suite;
 pub mod verdict;
