@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
 mod corpus;
+mod crypto_oracle;
 mod engine_basic;
 mod pair;
