@@ -10,7 +10,7 @@
 //
 //   add src=A dst=B spi=HEX8 proto=50 mode=tunnel|transport [encap=SPORT:DPORT] enc=NAME enc_key=HEX [icv=BITS]
 //       [auth=NAME auth_key=HEX auth_bits=N]
-//   update ...same fields...          (strongSwan: addresses moved; OpenIKED: the inbound SA)
+//   update ...same fields...          an SA that was added before, with new addresses
 //   delete spi=HEX8
 //
 // enc and auth use the kernel's names, such as cbc(aes), rfc4106(gcm(aes)) and hmac(sha256), on both interfaces.
@@ -103,6 +103,7 @@ static struct {
 
 struct sa {
     struct xfrm_usersa_info info;
+    int larval; // only its SPI was allocated so far
     struct sa *next;
 };
 static struct sa *sas;
@@ -121,13 +122,15 @@ static struct sa **find(const xfrm_address_t *dst, __be32 spi, int family) {
     return at;
 }
 
-static void remember(const struct xfrm_usersa_info *info) {
+// Returns 1 when a complete SA was there before.
+static int remember(const struct xfrm_usersa_info *info, int larval) {
     struct sa **at = find(&info->id.daddr, info->id.spi, info->family);
-    if (!*at) {
-        *at = calloc(1, sizeof **at);
-        if (!*at) abort();
-    }
+    int known = *at && !(*at)->larval;
+    if (!*at) *at = calloc(1, sizeof **at);
+    if (!*at) abort();
     (*at)->info = *info;
+    (*at)->larval = larval;
+    return known;
 }
 
 static void forget(const struct xfrm_usersa_id *id) {
@@ -235,8 +238,7 @@ static int handle(int fd, const void *request, size_t n) {
     switch (h->nlmsg_type) {
     case XFRM_MSG_NEWSA:
     case XFRM_MSG_UPDSA:
-        remember(body);
-        log_sa(h->nlmsg_type == XFRM_MSG_NEWSA ? "add" : "update", h);
+        log_sa(remember(body, 0) ? "update" : "add", h);
         acknowledge(fd, h);
         break;
     case XFRM_MSG_DELSA: {
@@ -260,7 +262,7 @@ static int handle(int fd, const void *request, size_t n) {
         struct xfrm_userspi_info *u = body;
         struct xfrm_usersa_info info = u->info;
         info.id.spi = htonl(random_between(u->min, u->max));
-        remember(&info);
+        remember(&info, 1);
         answer_with_sa(fd, h, &info);
         break;
     }
@@ -410,8 +412,8 @@ static void *pfkey_kernel(void *arg) {
             len += sizeof l;
             break;
         }
-        case SADB_ADD: log_pfkey("add", m); break;
-        case SADB_UPDATE: log_pfkey("update", m); break;
+        case SADB_ADD:
+        case SADB_UPDATE: log_pfkey("add", m); break; // an update completes the SA whose SPI was allocated
         case SADB_DELETE: log_pfkey("delete", m); break;
         }
         o->sadb_msg_len = len / 8;
