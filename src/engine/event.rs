@@ -1,0 +1,259 @@
+//! What the engine says.
+
+use std::time::Duration;
+
+use super::failure::Failed;
+use super::spec::{Mode, Side};
+use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
+use crate::net::Path;
+use crate::wire::registry::ExchangeType;
+use crate::wire::{IdPayload, IkeSpi, Message, TrafficSelector};
+
+/// Something that happened to an IKE SA. Drain events before transmits.
+#[derive(Debug)]
+pub enum Event {
+    /// A message was sent or accepted; only with `trace`.
+    Message(Box<MessageTrace>),
+    /// IKE_SA_INIT is done and keys exist.
+    InitDone(Box<InitDone>),
+    /// The IKE SA's keys; only with `export_keys`.
+    IkeKeys(Box<IkeKeyExport>),
+    /// Both ends are authenticated.
+    IkeUp(Box<IkeUp>),
+    /// An inbound ESP SA must be installed now, before the packet that tells the peer its SPI leaves.
+    ChildInbound(Box<ChildSa>),
+    /// An outbound ESP SA may be used now.
+    ChildOutbound {
+        /// Our inbound SPI, which names the Child SA.
+        spi_in: u32,
+    },
+    /// A Child SA could not be made; the IKE SA stays.
+    ChildFailed(Box<Failed>),
+    /// A Child SA is gone.
+    ChildDown {
+        /// Our inbound SPI, which names the Child SA.
+        spi_in: u32,
+        /// Who deleted it.
+        by: Side,
+    },
+    /// A request was sent again.
+    Retransmit {
+        /// Which exchange.
+        exchange: ExchangeType,
+        /// How often it has now been sent.
+        attempt: u8,
+        /// How often it will be sent at most.
+        of: u8,
+    },
+    /// A datagram or message was not believed or not understood, and changed nothing.
+    Ignored(Box<Ignored>),
+    /// The peer answered a liveness check.
+    Alive {
+        /// From the first transmission to the answer.
+        rtt: Duration,
+    },
+    /// The peer sent a status or error notify in a protected INFORMATIONAL.
+    PeerNotify(crate::wire::NotifyPayload),
+    /// The IKE SA failed.
+    Failed(Box<Failed>),
+    /// The IKE SA was deleted in good order.
+    Deleted {
+        /// Who asked for it.
+        by: Side,
+    },
+    /// The last event of an IKE SA: its slot is free.
+    Closed,
+}
+
+/// A message for the transcript.
+#[derive(Clone, Debug)]
+pub struct MessageTrace {
+    /// Who sent it.
+    pub from: Side,
+    /// The path of the datagram.
+    pub path: Path,
+    /// Header, outer payloads, and the decrypted inner ones.
+    pub message: Message,
+    /// Octets of the IKE message, without the non-ESP marker.
+    pub len: usize,
+    /// 0 for the first transmission of a request, or a repeat's number.
+    pub attempt: u8,
+}
+
+/// The outcome of IKE_SA_INIT.
+#[derive(Clone, Debug)]
+pub struct InitDone {
+    /// Whether we are the original initiator.
+    pub initiator: bool,
+    /// Both SPIs.
+    pub spis: (IkeSpi, IkeSpi),
+    /// What was agreed.
+    pub suite: IkeSuite,
+    /// NAT findings.
+    pub nat: NatFinding,
+    /// The peer's vendor IDs.
+    pub vendor_ids: Vec<Vec<u8>>,
+    /// The peer supports RFC 7383 fragmentation.
+    pub peer_fragments: bool,
+}
+
+/// What NAT detection found (RFC 7296 2.23).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NatFinding {
+    /// The peer sent detection notifies.
+    pub peer_detects: bool,
+    /// We are behind a NAT (or pretend to be).
+    pub us: bool,
+    /// The peer is behind a NAT (or pretends to be).
+    pub peer: bool,
+}
+
+/// The keys of an IKE SA, for the key tables.
+#[derive(Clone, Debug)]
+pub struct IkeKeyExport {
+    /// Both SPIs.
+    pub spis: (IkeSpi, IkeSpi),
+    /// What was agreed.
+    pub suite: IkeSuite,
+    /// SK_ei.
+    pub sk_ei: Secret,
+    /// SK_er.
+    pub sk_er: Secret,
+    /// SK_ai, empty for an AEAD.
+    pub sk_ai: Secret,
+    /// SK_ar, empty for an AEAD.
+    pub sk_ar: Secret,
+    /// SK_d.
+    pub sk_d: Secret,
+    /// SK_pi.
+    pub sk_pi: Secret,
+    /// SK_pr.
+    pub sk_pr: Secret,
+}
+
+/// An authenticated IKE SA.
+#[derive(Clone, Debug)]
+pub struct IkeUp {
+    /// Whether we are the original initiator.
+    pub initiator: bool,
+    /// Name of the connection.
+    pub connection: String,
+    /// Both SPIs.
+    pub spis: (IkeSpi, IkeSpi),
+    /// What was agreed.
+    pub suite: IkeSuite,
+    /// The peer's authenticated identity.
+    pub peer_id: IdPayload,
+    /// The path from now on.
+    pub path: Path,
+}
+
+/// A Child SA.
+#[derive(Clone, Debug)]
+pub struct ChildSa {
+    /// Name of the configured child.
+    pub name: String,
+    /// Our SPI: what the peer puts into packets to us.
+    pub spi_in: u32,
+    /// The peer's SPI: what we put into packets to it.
+    pub spi_out: u32,
+    /// What was agreed.
+    pub suite: EspSuite,
+    /// Tunnel or transport.
+    pub mode: Mode,
+    /// Our side's selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side's selectors.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Whether we are the original initiator of the exchange that made it: says which keys are inbound.
+    pub initiator: bool,
+    /// ESP goes in UDP.
+    pub encapsulated: bool,
+    /// The selectors were narrowed from what the initiator asked for.
+    pub narrowed: bool,
+    /// Keys of both directions.
+    pub keys: ChildKeys,
+}
+
+/// Something that was not believed or not understood.
+#[derive(Clone, Debug)]
+pub struct Ignored {
+    /// Why.
+    pub why: IgnoredWhy,
+    /// The exchange type in its header, if it had one.
+    pub exchange: Option<ExchangeType>,
+    /// Its message id.
+    pub message_id: Option<u32>,
+    /// Where it came from.
+    pub path: Path,
+    /// More, in words.
+    pub detail: String,
+}
+
+/// Why a message changed nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum IgnoredWhy {
+    /// No IKE header, or its length field does not fit the datagram.
+    NotIke,
+    /// A higher major version, or IKEv1.
+    Version,
+    /// No IKE SA with these SPIs.
+    UnknownSpi,
+    /// The integrity check failed.
+    BadIcv,
+    /// It should have been protected and is not.
+    Unprotected,
+    /// A response whose message id is not outstanding.
+    UnexpectedResponse,
+    /// A request outside the window.
+    OutsideWindow,
+    /// A repeat of something already answered; the answer was sent again.
+    Repeat,
+    /// The initiator and response flags contradict the SPIs' roles.
+    WrongFlags,
+    /// An exchange type that does not belong here.
+    UnexpectedExchange,
+    /// The contents were not acceptable before anything was authenticated.
+    Unacceptable,
+    /// An unprotected error notify, by policy.
+    UnprotectedError,
+    /// A limit of half-open IKE SAs.
+    Limit,
+    /// A cookie that is not ours.
+    BadCookie,
+    /// No connection for this peer.
+    NoConnection,
+    /// A fragment that fits nothing.
+    StrayFragment,
+    /// Dropped by a rule.
+    Tampered,
+}
+
+impl IgnoredWhy {
+    /// How many reasons there are.
+    pub const COUNT: usize = IgnoredWhy::Tampered as usize + 1;
+
+    /// In plain words.
+    pub fn text(self) -> &'static str {
+        match self {
+            IgnoredWhy::NotIke => "not an IKE message",
+            IgnoredWhy::Version => "another IKE version",
+            IgnoredWhy::UnknownSpi => "unknown SPIs",
+            IgnoredWhy::BadIcv => "integrity check failed",
+            IgnoredWhy::Unprotected => "not protected",
+            IgnoredWhy::UnexpectedResponse => "a response to nothing we asked",
+            IgnoredWhy::OutsideWindow => "message id outside the window",
+            IgnoredWhy::Repeat => "a repeat",
+            IgnoredWhy::WrongFlags => "wrong flags",
+            IgnoredWhy::UnexpectedExchange => "an exchange that does not belong here",
+            IgnoredWhy::Unacceptable => "unacceptable before authentication",
+            IgnoredWhy::UnprotectedError => "an unprotected error, not believed",
+            IgnoredWhy::Limit => "too many half-open IKE SAs",
+            IgnoredWhy::BadCookie => "a cookie that is not ours",
+            IgnoredWhy::NoConnection => "no connection for this peer",
+            IgnoredWhy::StrayFragment => "a stray fragment",
+            IgnoredWhy::Tampered => "dropped by a rule",
+        }
+    }
+}

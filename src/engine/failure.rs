@@ -1,0 +1,253 @@
+//! Why something failed. Who is to blame is in the type, so that diagnosis is a look-up and not string matching.
+
+use std::fmt;
+
+use super::spec::Side;
+use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
+use crate::wire::{IdPayload, Proposal, TrafficSelector, WireError};
+
+/// A failure and how much it took down.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Failed {
+    /// What is lost.
+    pub scope: FailScope,
+    /// In which exchange.
+    pub exchange: ExchangeType,
+    /// Which end found the fault: `Us` if we refused, `Peer` if the peer told us.
+    pub found_by: Side,
+    /// The reason.
+    pub why: Failure,
+}
+
+/// How much a failure takes down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailScope {
+    /// One exchange; the SAs stay.
+    Exchange,
+    /// The Child SA being negotiated; the IKE SA stays (RFC 7296 1.2).
+    Child,
+    /// The IKE SA and all below it.
+    IkeSa,
+}
+
+/// The reason of a failure.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Failure {
+    /// The peer broke the protocol.
+    Misbehaved(PeerMisbehaved),
+    /// Both ends are honest and want different things; found by us.
+    Incompatible(PeerIncompatible),
+    /// A protected message of the peer could not be parsed.
+    Malformed(WireError),
+    /// The peer refused with an error notify.
+    Rejected {
+        /// What it said.
+        notify: NotifyType,
+        /// The notification data.
+        data: Vec<u8>,
+        /// Whether it was protected by the IKE SA's keys.
+        protected: bool,
+    },
+    /// The peer's AUTH did not verify, or its identity or method is not what we accept.
+    AuthFailed(AuthFault),
+    /// No answer to a request.
+    NoAnswer {
+        /// How often it was sent.
+        attempts: u8,
+    },
+    /// The peer deleted the IKE SA while we were waiting for something else.
+    DeletedByPeer,
+    /// Something of our own: the command was withdrawn, a limit was reached.
+    Local(LocalFault),
+}
+
+/// What the peer did against the protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PeerMisbehaved {
+    /// A payload that the exchange requires is missing.
+    MissingPayload(PayloadType),
+    /// It chose something that was not offered.
+    UnofferedProposal(Proposal),
+    /// It answered more than one transform of a type, or none.
+    MalformedChoice(String),
+    /// The KE payload's group is not that of the chosen proposal.
+    WrongKeGroup {
+        /// The chosen proposal's group.
+        expected: KeMethod,
+        /// The KE payload's group.
+        got: KeMethod,
+    },
+    /// Its public value fails the checks of RFC 6989, or has the wrong length.
+    BadKeyExchange(String),
+    /// Its nonce is shorter than 16 or longer than 256 octets, or too short for the PRF (RFC 7296 2.10).
+    BadNonce(usize),
+    /// INVALID_KE_PAYLOAD names a group that we did not offer.
+    UnofferedGroup(KeMethod),
+    /// INVALID_KE_PAYLOAD again and again.
+    InvalidKeLoop(u8),
+    /// COOKIE again and again.
+    CookieLoop(u8),
+    /// Selectors that do not lie within what we offered.
+    SelectorsNotSubset(Vec<TrafficSelector>),
+    /// An unknown payload with the critical bit (RFC 7296 2.5).
+    CriticalPayload(PayloadType),
+}
+
+/// Two honest configurations that do not fit.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PeerIncompatible {
+    /// No proposal in common; both lists, so that the differing transform can be named.
+    NoProposal {
+        /// What the peer offered.
+        offered: Vec<Proposal>,
+        /// What we accept.
+        wanted: Vec<Proposal>,
+    },
+    /// No selectors in common, or narrower than we accept.
+    Selectors {
+        /// The peer's TSi.
+        offered_i: Vec<TrafficSelector>,
+        /// The peer's TSr.
+        offered_r: Vec<TrafficSelector>,
+        /// Ours for the initiator's side.
+        wanted_i: Vec<TrafficSelector>,
+        /// Ours for the responder's side.
+        wanted_r: Vec<TrafficSelector>,
+    },
+    /// We asked for (or refused) transport mode and the peer did the opposite.
+    Mode,
+}
+
+/// What was wrong with the peer's authentication.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AuthFault {
+    /// The AUTH value does not verify: with a PSK, another key or other signed octets.
+    Mismatch {
+        /// The identity it claimed.
+        id: IdPayload,
+    },
+    /// The identity is not one that we accept.
+    Identity {
+        /// What the peer sent.
+        got: IdPayload,
+    },
+    /// A method other than the configured one.
+    Method {
+        /// What the peer used.
+        got: AuthMethod,
+    },
+}
+
+/// Reasons at our own end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LocalFault {
+    /// The driver withdrew it.
+    Cancelled,
+    /// The peer went quiet before IKE_AUTH; the half-open SA was forgotten.
+    HalfOpenExpired,
+    /// The peer announced INITIAL_CONTACT on a newer IKE SA (RFC 7296 2.4).
+    ReplacedByInitialContact,
+    /// Something else, in words.
+    Other(String),
+}
+
+impl Failure {
+    /// The one mapping to the closed set of failure classes that reports and load summaries use.
+    pub fn class(&self, exchange: ExchangeType) -> &'static str {
+        let rejected = |notify: NotifyType| match notify {
+            NotifyType::NO_PROPOSAL_CHOSEN if exchange == ExchangeType::IKE_SA_INIT => "no_proposal_ike",
+            NotifyType::NO_PROPOSAL_CHOSEN => "no_proposal_child",
+            NotifyType::INVALID_KE_PAYLOAD => "invalid_ke_loop",
+            NotifyType::AUTHENTICATION_FAILED => "auth_failed",
+            NotifyType::TS_UNACCEPTABLE => "ts_unacceptable",
+            NotifyType::TEMPORARY_FAILURE => "temporary_failure",
+            NotifyType::NO_ADDITIONAL_SAS => "no_additional_sas",
+            _ => "rejected",
+        };
+        match self {
+            Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => "cookie_loop",
+            Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => {
+                "invalid_ke_loop"
+            }
+            Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => "ts_unacceptable",
+            Failure::Misbehaved(_) | Failure::Malformed(_) => "malformed",
+            Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => rejected(NotifyType::NO_PROPOSAL_CHOSEN),
+            Failure::Incompatible(_) => "ts_unacceptable",
+            Failure::Rejected { notify, .. } => rejected(*notify),
+            Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
+            Failure::AuthFailed(_) => "auth_failed",
+            Failure::NoAnswer { .. } => "no_response",
+            Failure::DeletedByPeer => "peer_deleted",
+            Failure::Local(_) => "local",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Misbehaved(what) => write!(f, "the peer broke the protocol: {what}"),
+            Failure::Incompatible(what) => write!(f, "{what}"),
+            Failure::Malformed(error) => write!(f, "the peer's message could not be parsed: {error}"),
+            Failure::Rejected { notify, protected, .. } => {
+                write!(f, "the peer answered {notify}")?;
+                if *protected { Ok(()) } else { write!(f, " (unprotected)") }
+            }
+            Failure::AuthFailed(what) => write!(f, "{what}"),
+            Failure::NoAnswer { attempts } => write!(f, "no answer to {attempts} transmissions"),
+            Failure::DeletedByPeer => write!(f, "the peer deleted the IKE SA"),
+            Failure::Local(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+impl fmt::Display for PeerMisbehaved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerMisbehaved::MissingPayload(kind) => write!(f, "no {kind} payload"),
+            PeerMisbehaved::UnofferedProposal(_) => write!(f, "it chose a proposal that we did not offer"),
+            PeerMisbehaved::MalformedChoice(why) => write!(f, "its chosen proposal is malformed: {why}"),
+            PeerMisbehaved::WrongKeGroup { expected, got } => {
+                write!(f, "its KE payload is for {got}, the chosen proposal says {expected}")
+            }
+            PeerMisbehaved::BadKeyExchange(why) => write!(f, "its key exchange value is refused: {why}"),
+            PeerMisbehaved::BadNonce(len) => write!(f, "its nonce has {len} octets (RFC 7296 2.10 allows 16 to 256)"),
+            PeerMisbehaved::UnofferedGroup(group) => write!(f, "it asks for {group}, which we did not offer"),
+            PeerMisbehaved::InvalidKeLoop(n) => write!(f, "it answered INVALID_KE_PAYLOAD {n} times"),
+            PeerMisbehaved::CookieLoop(n) => write!(f, "it demanded a cookie {n} times"),
+            PeerMisbehaved::SelectorsNotSubset(_) => write!(f, "its traffic selectors do not lie within what we offered"),
+            PeerMisbehaved::CriticalPayload(kind) => write!(f, "an unknown critical payload ({kind})"),
+        }
+    }
+}
+
+impl fmt::Display for PeerIncompatible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerIncompatible::NoProposal { .. } => write!(f, "no proposal of the peer's is acceptable to us"),
+            PeerIncompatible::Selectors { .. } => write!(f, "the peer's traffic selectors do not fit ours"),
+            PeerIncompatible::Mode => write!(f, "the two ends disagree about transport and tunnel mode"),
+        }
+    }
+}
+
+impl fmt::Display for AuthFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuthFault::Mismatch { id } => write!(f, "the AUTH of {id} does not verify"),
+            AuthFault::Identity { got } => write!(f, "the peer is {got}, which is not the identity we expect"),
+            AuthFault::Method { got } => write!(f, "the peer authenticates by {got}, which is not what we accept"),
+        }
+    }
+}
+
+impl fmt::Display for LocalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocalFault::Cancelled => write!(f, "cancelled"),
+            LocalFault::HalfOpenExpired => write!(f, "IKE_AUTH never came; the half-open IKE SA was forgotten"),
+            LocalFault::ReplacedByInitialContact => write!(f, "replaced by a newer IKE SA with INITIAL_CONTACT"),
+            LocalFault::Other(why) => f.write_str(why),
+        }
+    }
+}

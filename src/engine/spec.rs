@@ -1,0 +1,423 @@
+//! What the engine is told: connections, children, policies, limits.
+//!
+//! Everything in which one honest peer differs from another is data here (RFC 7296 leaves it open, or a vendor is
+//! known for it). What no honest peer does is tampering and lives in [`super::tamper`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::Secret;
+use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
+use crate::wire::registry::{KeMethod, ProtocolId, TransformType};
+
+/// One configured connection: what we are, what we accept, what we ask for.
+#[derive(Clone, Debug)]
+pub struct ConnectionSpec {
+    /// Name for people.
+    pub name: String,
+    /// Our address; `None` means any local address.
+    pub local_addr: Option<IpAddr>,
+    /// The peer's address; `None` means any (responder only).
+    pub remote_addr: Option<IpAddr>,
+    /// Our UDP ports.
+    pub local_ports: Ports,
+    /// The peer's UDP ports.
+    pub remote_ports: Ports,
+    /// The identity we authenticate as (IDi as initiator, IDr as responder).
+    pub local_id: IdPayload,
+    /// Which identity of the peer we accept.
+    pub remote_id: IdMatch,
+    /// As initiator: name the peer's identity in IDr ("you Tarzan", RFC 7296 1.2) when `remote_id` is exact.
+    pub send_idr: bool,
+    /// How we prove who we are.
+    pub local_auth: AuthSpec,
+    /// How the peer must prove who it is.
+    pub remote_auth: AuthSpec,
+    /// IKE proposals in order of preference. The first KE method of the first one is the first guess.
+    pub ike_proposals: Vec<ProposalSpec>,
+    /// Child SAs. The first is negotiated in IKE_AUTH.
+    pub children: Vec<ChildSpec>,
+    /// Retransmission schedule of our requests.
+    pub retransmit: RetransmitSpec,
+    /// NAT detection and encapsulation.
+    pub nat: NatSpec,
+    /// Liveness checks (RFC 7296 2.4), if any.
+    pub dpd: Option<DpdSpec>,
+    /// Our lifetime of the IKE SA; IKEv2 does not negotiate it (RFC 7296 2.8).
+    pub lifetime: Option<Duration>,
+    /// Offer and accept RFC 7383 fragmentation.
+    pub fragmentation: bool,
+    /// Choices the RFC leaves open.
+    pub behaviour: Behaviour,
+}
+
+/// A pair of UDP ports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// IKE without the non-ESP marker; 500 by default.
+    pub ike: u16,
+    /// IKE and ESP behind NAT traversal; 4500 by default.
+    pub natt: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Ports { ike: 500, natt: 4500 }
+    }
+}
+
+/// Which peer identities are acceptable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IdMatch {
+    /// Whatever the peer says; only its authentication counts.
+    Any,
+    /// Exactly this type and value.
+    Exact(IdPayload),
+}
+
+impl IdMatch {
+    /// True if `id` is acceptable.
+    pub fn accepts(&self, id: &IdPayload) -> bool {
+        match self {
+            IdMatch::Any => true,
+            IdMatch::Exact(wanted) => wanted.kind == id.kind && wanted.data == id.data,
+        }
+    }
+}
+
+/// How one side authenticates.
+#[derive(Clone, Debug)]
+pub enum AuthSpec {
+    /// A pre-shared key (RFC 7296 2.15), as raw octets.
+    Psk(Arc<Secret>),
+}
+
+/// A proposal as configured: transforms in order of preference, any number of each type.
+///
+/// An ESP proposal holds no KE transform here; [`ChildSpec::pfs`] adds it where a KE can travel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProposalSpec {
+    /// The transforms, in the order in which they are sent.
+    pub transforms: Vec<Transform>,
+}
+
+impl ProposalSpec {
+    /// The KE methods offered, in order.
+    pub fn ke_methods(&self) -> impl Iterator<Item = KeMethod> + '_ {
+        self.transforms.iter().filter(|t| t.kind == TransformType::KE).map(|t| KeMethod(t.id))
+    }
+
+    /// The proposal as it is sent.
+    pub fn to_wire(&self, number: u8, protocol: ProtocolId, spi: Vec<u8>) -> Proposal {
+        Proposal { number, protocol, spi, transforms: self.transforms.clone() }
+    }
+}
+
+/// One Child SA to negotiate.
+#[derive(Clone, Debug)]
+pub struct ChildSpec {
+    /// Name for people.
+    pub name: String,
+    /// Tunnel or transport mode.
+    pub mode: Mode,
+    /// ESP proposals without KE transforms.
+    pub proposals: Vec<ProposalSpec>,
+    /// KE methods for perfect forward secrecy in CREATE_CHILD_SA, in order of preference; empty means none.
+    pub pfs: Vec<KeMethod>,
+    /// Selectors of our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// Selectors of the peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Our lifetime of the Child SA.
+    pub lifetime: Option<Duration>,
+}
+
+/// Encapsulation mode of a Child SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Whole packets inside ESP.
+    #[default]
+    Tunnel,
+    /// USE_TRANSPORT_MODE (RFC 7296 1.3.1).
+    Transport,
+}
+
+/// When a request is sent again (RFC 7296 2.1: the requester retransmits, exponentially backed off).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RetransmitSpec {
+    /// Wait after the first transmission.
+    pub initial: Duration,
+    /// Each further wait is the last one times this many hundredths.
+    pub factor_percent: u32,
+    /// No single wait is longer than this.
+    pub max_wait: Duration,
+    /// Transmissions in total, the first one included.
+    pub attempts: u8,
+    /// Each wait is varied by up to this many percent either way, from the plan seed.
+    pub jitter_percent: u8,
+}
+
+impl Default for RetransmitSpec {
+    /// 1, 2, 4, 8, 16 and 30 seconds: gives up after 61 s and 6 transmissions. Shorter than the RFC's "several minutes",
+    /// because a person is waiting.
+    fn default() -> Self {
+        RetransmitSpec {
+            initial: Duration::from_secs(1),
+            factor_percent: 200,
+            max_wait: Duration::from_secs(30),
+            attempts: 6,
+            jitter_percent: 0,
+        }
+    }
+}
+
+impl RetransmitSpec {
+    /// The wait after transmission number `attempt` (0 is the first one), without jitter.
+    pub fn wait(&self, attempt: u8) -> Duration {
+        let mut wait = self.initial;
+        for _ in 0..attempt {
+            wait = (wait * self.factor_percent / 100).min(self.max_wait);
+        }
+        wait.min(self.max_wait)
+    }
+
+    /// From the first transmission to giving up.
+    pub fn total(&self) -> Duration {
+        (0..self.attempts).map(|n| self.wait(n)).sum()
+    }
+}
+
+/// NAT traversal policy (RFC 7296 2.23).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NatSpec {
+    /// Whether to detect, force or forgo.
+    pub traversal: NatTraversal,
+    /// Interval of NAT keepalives when we are behind a NAT (RFC 3948 4); zero means none.
+    pub keepalive: Duration,
+}
+
+impl Default for NatSpec {
+    fn default() -> Self {
+        NatSpec { traversal: NatTraversal::Auto, keepalive: Duration::from_secs(20) }
+    }
+}
+
+/// What to do about NATs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NatTraversal {
+    /// Detect, and move to the NAT-T ports when a NAT is found.
+    Auto,
+    /// Pretend to be behind a NAT, so that both ends encapsulate.
+    Force,
+    /// Send no detection notifies and never move.
+    Off,
+}
+
+/// Liveness checks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DpdSpec {
+    /// Quiet time after which an empty INFORMATIONAL is sent.
+    pub interval: Duration,
+    /// Periodic, or only when traffic goes out and nothing comes in.
+    pub mode: DpdMode,
+}
+
+/// When a liveness check is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DpdMode {
+    /// Whenever nothing was heard for the interval.
+    #[default]
+    Periodic,
+    /// Only when we sent traffic and heard nothing.
+    OnDemand,
+}
+
+/// Choices that RFC 7296 leaves open, or in which boxes are known to differ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Behaviour {
+    /// Send INITIAL_CONTACT with the first IKE_AUTH (RFC 7296 2.4), and honour it from the peer.
+    pub initial_contact: bool,
+    /// Vendor ID payloads sent in IKE_SA_INIT.
+    pub vendor_ids: Vec<Vec<u8>>,
+    /// What an initiator does with an unprotected error in answer to IKE_SA_INIT (RFC 7296 2.21.1).
+    pub unprotected_errors: UnprotectedErrors,
+    /// As responder: answer NO_PROPOSAL_CHOSEN in IKE_SA_INIT (true) or stay silent.
+    pub answer_no_proposal: bool,
+    /// What happens to the IKE SA when its first Child SA fails.
+    pub child_failure: ChildFailure,
+    /// As responder: what to do with selectors wider than ours.
+    pub narrowing: Narrowing,
+    /// As initiator: accept selectors narrower than asked for.
+    pub accept_narrowed: bool,
+    /// As initiator: how many INVALID_KE_PAYLOAD answers are followed before giving up.
+    pub invalid_ke_retries: u8,
+    /// As initiator: how many COOKIE challenges are answered before giving up (RFC 7296 2.6 warns of loops).
+    pub cookie_retries: u8,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour {
+            initial_contact: true,
+            vendor_ids: Vec::new(),
+            unprotected_errors: UnprotectedErrors::Believe,
+            answer_no_proposal: true,
+            child_failure: ChildFailure::KeepIkeSa,
+            narrowing: Narrowing::Narrow,
+            accept_narrowed: true,
+            invalid_ke_retries: 3,
+            cookie_retries: 3,
+        }
+    }
+}
+
+/// Policy for an unprotected error notify before keys exist (RFC 7296 2.21.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnprotectedErrors {
+    /// The exchange has failed at once: a person in a lab wants to know now.
+    Believe,
+    /// Remember it, go on for this long in the hope of a valid answer, then fail with it.
+    Wait(Duration),
+    /// Count it and go on retransmitting.
+    Ignore,
+}
+
+/// What becomes of an IKE SA whose first Child SA was refused (RFC 7296 1.2: it stays up).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildFailure {
+    /// As the RFC says.
+    KeepIkeSa,
+    /// Delete it, as IOS-XE is seen to do.
+    DeleteIkeSa,
+}
+
+/// A responder's policy for traffic selectors (RFC 7296 2.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Narrowing {
+    /// Answer with the intersection.
+    Narrow,
+    /// Refuse with TS_UNACCEPTABLE unless what is asked for lies within what is configured.
+    RefuseWider,
+}
+
+/// What all connections of an endpoint share.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Connections, in order of preference for a responder's look-up.
+    pub connections: Vec<Arc<ConnectionSpec>>,
+    /// Half-open accounting and cookies.
+    pub limits: Limits,
+    /// Emit [`super::Event::Message`] for every message: for transcripts; off under load.
+    pub trace: bool,
+    /// Emit [`super::Event::IkeKeys`] and key material in Child events' exports; off unless keys are asked for.
+    pub export_keys: bool,
+    /// First octet of every IKE and ESP SPI of ours: the shard that owns the SA. `None`: random.
+    pub shard: Option<u8>,
+    /// Separates the scopes of several endpoints that share seeds.
+    pub salt: u64,
+    /// Refuse whatever is not answered by a connection's name: accept new IKE SAs as responder at all.
+    pub respond: bool,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        EndpointConfig {
+            connections: Vec::new(),
+            limits: Limits::default(),
+            trace: true,
+            export_keys: false,
+            shard: None,
+            salt: 0,
+            respond: true,
+        }
+    }
+}
+
+/// Responder limits (RFC 7296 2.6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Demand a cookie from everybody once this many IKE SAs are half open; 0 means always; `None` never.
+    pub cookie_threshold: Option<u32>,
+    /// Drop IKE_SA_INIT silently once this many IKE SAs are half open.
+    pub max_half_open: u32,
+    /// Drop IKE_SA_INIT silently once this many IKE SAs of one source address are half open; `None` means no limit.
+    pub max_half_open_per_address: Option<u32>,
+    /// Answer no IKE_SA_INIT beyond this many IKE SAs in all.
+    pub max_ike_sas: Option<u32>,
+    /// A half-open IKE SA is forgotten after this long.
+    pub half_open_timeout: Duration,
+    /// A closed IKE SA still answers repeats for this long.
+    pub linger: Duration,
+    /// Requests handled at once by stateless replies per second (INVALID_IKE_SPI and the like, RFC 7296 2.21.4).
+    pub stateless_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            cookie_threshold: Some(1000),
+            max_half_open: 65_535,
+            max_half_open_per_address: None,
+            max_ike_sas: None,
+            half_open_timeout: Duration::from_secs(30),
+            linger: Duration::from_secs(2),
+            stateless_per_second: 100,
+        }
+    }
+}
+
+/// Number of the tunnel an IKE SA serves: chosen by the driver for an initiator, counted up by a responder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct TunnelId(pub u64);
+
+impl fmt::Display for TunnelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tunnel {}", self.0)
+    }
+}
+
+/// Handle of an IKE SA in its endpoint: slot and generation, so that a stale handle is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SaId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Which end did or found something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// This endpoint.
+    Us,
+    /// The peer.
+    Peer,
+}
+
+/// What a driver may ask of an established IKE SA.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Delete the IKE SA and everything below it (RFC 7296 1.4.1).
+    Delete,
+    /// Send an empty INFORMATIONAL now (RFC 7296 2.4).
+    Liveness,
+    /// Send an INFORMATIONAL that carries this notify.
+    Notify(crate::wire::NotifyPayload),
+    /// Delete one Child SA, named by our inbound SPI.
+    DeleteChild(u32),
+}
+
+/// Why a command was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The handle is stale.
+    #[error("no such IKE SA")]
+    NoSuchSa,
+    /// The IKE SA has no keys yet, or is closing.
+    #[error("the IKE SA is not established")]
+    NotEstablished,
+    /// No Child SA has this inbound SPI.
+    #[error("no such Child SA")]
+    NoSuchChild,
+}
+
