@@ -44,8 +44,12 @@ impl Libreswan {
         // It starts helpers by their absolute path, so its files go where it expects them, for it alone: each
         // `ip netns exec` has a mount namespace of its own.
         let mut c = net.command(side, "sh");
-        c.arg("-c").arg("mount --bind \"$1\" /usr/libexec && shift && exec env \"$@\"").arg("sh").arg(root.join("usr/libexec"));
-        c.arg(format!("LD_PRELOAD={}", shim().display())).arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
+        c.arg("-c")
+            .arg("mount --bind \"$1\" /usr/libexec && shift && exec env \"$@\"")
+            .arg("sh")
+            .arg(root.join("usr/libexec"));
+        c.arg(format!("LD_PRELOAD={}", shim().display()))
+            .arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
         c.args(["/usr/libexec/ipsec/pluto", "--nofork", "--no-dnssec"]);
         for (option, path) in [
             ("--config", dir.join("ipsec.conf")),
@@ -62,7 +66,9 @@ impl Libreswan {
         let mut it = Libreswan { dir, run_dir, process };
         let control = it.run_dir.join("pluto.ctl");
         let mut status = it.whack_command(&["--status"]);
-        it.process.wait_until("it answers whack", SHORT, || (control.exists() && run(&mut status, SHORT).success()).then_some(()));
+        it.process.wait_until("it answers whack", SHORT, || {
+            (control.exists() && run(&mut status, SHORT).success()).then_some(())
+        });
         it.add(config);
         it
     }
@@ -78,7 +84,11 @@ impl Libreswan {
     #[track_caller]
     fn add(&self, config: &PeerConfig) {
         let mut c = Command::new(root().join("usr/libexec/ipsec/addconn"));
-        c.arg("--config").arg(self.dir.join("ipsec.conf")).arg("--ctlsocket").arg(self.run_dir.join("pluto.ctl")).arg(NAME);
+        c.arg("--config")
+            .arg(self.dir.join("ipsec.conf"))
+            .arg("--ctlsocket")
+            .arg(self.run_dir.join("pluto.ctl"))
+            .arg(NAME);
         let done = run(&mut c, SHORT);
         assert!(done.success(), "libreswan refused its configuration: {done}");
         self.whack(&["--listen"]);

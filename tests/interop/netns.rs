@@ -112,17 +112,35 @@ impl Net {
             ip(None, &format!("netns add {a}\nnetns add {b}\nnetns add {n}\n"));
             ip(Some(&a), &format!("link add e0 type veth peer name e1 netns {n}\n"));
             ip(Some(&b), &format!("link add e0 type veth peer name e0 netns {n}\n"));
-            ip(Some(&n), "link set lo up\naddr add 10.98.0.254/24 dev e1\naddr add 10.99.0.254/24 dev e0\nlink set e1 up\nlink set e0 up\n");
-            ip(Some(&a), "link set lo up\naddr add 10.98.0.1/24 dev e0\naddr add 10.1.1.1/24 dev lo\naddr add fd01::1/64 dev lo nodad\nlink set e0 up\nroute add default via 10.98.0.254\n");
-            ip(Some(&b), "link set lo up\naddr add 10.99.0.2/24 dev e0\naddr add fd99::2/64 dev e0 nodad\naddr add 10.2.2.2/24 dev lo\naddr add fd02::2/64 dev lo nodad\nlink set e0 up\n");
+            ip(
+                Some(&n),
+                "link set lo up\naddr add 10.98.0.254/24 dev e1\naddr add 10.99.0.254/24 dev e0\nlink set e1 up\nlink set e0 up\n",
+            );
+            ip(
+                Some(&a),
+                "link set lo up\naddr add 10.98.0.1/24 dev e0\naddr add 10.1.1.1/24 dev lo\naddr add fd01::1/64 dev lo nodad\nlink set e0 up\nroute add default via 10.98.0.254\n",
+            );
+            ip(
+                Some(&b),
+                "link set lo up\naddr add 10.99.0.2/24 dev e0\naddr add fd99::2/64 dev e0 nodad\naddr add 10.2.2.2/24 dev lo\naddr add fd02::2/64 dev lo nodad\nlink set e0 up\n",
+            );
             let mut forward = net.command_in(&n, "sysctl");
             run(forward.args(["-qw", "net.ipv4.ip_forward=1"]), SHORT).expect_success();
-            nft(&n, "add table ip nat\nadd chain ip nat post { type nat hook postrouting priority 100; }\nadd rule ip nat post oifname e0 masquerade random\n");
+            nft(
+                &n,
+                "add table ip nat\nadd chain ip nat post { type nat hook postrouting priority 100; }\nadd rule ip nat post oifname e0 masquerade random\n",
+            );
         } else {
             ip(None, &format!("netns add {a}\nnetns add {b}\n"));
             ip(Some(&a), &format!("link add e0 type veth peer name e0 netns {b}\n"));
-            ip(Some(&a), "link set lo up\naddr add 10.99.0.1/24 dev e0\naddr add fd99::1/64 dev e0 nodad\naddr add 10.1.1.1/24 dev lo\naddr add fd01::1/64 dev lo nodad\nlink set e0 up\n");
-            ip(Some(&b), "link set lo up\naddr add 10.99.0.2/24 dev e0\naddr add fd99::2/64 dev e0 nodad\naddr add 10.2.2.2/24 dev lo\naddr add fd02::2/64 dev lo nodad\nlink set e0 up\n");
+            ip(
+                Some(&a),
+                "link set lo up\naddr add 10.99.0.1/24 dev e0\naddr add fd99::1/64 dev e0 nodad\naddr add 10.1.1.1/24 dev lo\naddr add fd01::1/64 dev lo nodad\nlink set e0 up\n",
+            );
+            ip(
+                Some(&b),
+                "link set lo up\naddr add 10.99.0.2/24 dev e0\naddr add fd99::2/64 dev e0 nodad\naddr add 10.2.2.2/24 dev lo\naddr add fd02::2/64 dev lo nodad\nlink set e0 up\n",
+            );
         }
         net
     }
@@ -204,7 +222,9 @@ impl Net {
         c.args(["udp or esp or icmp or icmp6"]);
         let mut process = Process::spawn(&self.dir, &format!("tcpdump-{}", side.letter()), &mut c);
         let err = self.dir.join(format!("tcpdump-{}.err", side.letter()));
-        process.wait_until("tcpdump listens", SHORT, || crate::process::text_of(&err).contains("listening on").then_some(()));
+        process.wait_until("tcpdump listens", SHORT, || {
+            crate::process::text_of(&err).contains("listening on").then_some(())
+        });
         Capture { process, file }
     }
 }
@@ -286,7 +306,12 @@ fn batch(c: &mut Command, script: &str) {
     let mut child = c.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| {
         panic!("cannot start {:?}: {e} (scripts/test-setup installs what the tests need)", c.get_program())
     });
-    child.stdin.take().expect("standard input is a pipe").write_all(script.as_bytes()).expect("the script can be piped");
+    child
+        .stdin
+        .take()
+        .expect("standard input is a pipe")
+        .write_all(script.as_bytes())
+        .expect("the script can be piped");
     let out = child.wait_with_output().expect("a child can be waited for");
     assert!(out.status.success(), "{}\n{script}{}", crate::process::spell(c), String::from_utf8_lossy(&out.stderr));
 }

@@ -53,13 +53,16 @@ impl OpenIked {
         let socket = net.sockets().join(format!("iked-{}", side.letter()));
         write_config(&dir, config);
         let mut c = net.command(side, "env");
-        c.arg(format!("LD_PRELOAD={}", shim().display())).arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
+        c.arg(format!("LD_PRELOAD={}", shim().display()))
+            .arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
         c.arg(IKED).args(["-d", "-v", "-v", "-f"]).arg(dir.join("passive.conf")).arg("-s").arg(&socket);
         let process = Process::spawn(&dir, "iked", &mut c);
         let mut it = OpenIked { dir, socket, process };
         let log = it.dir.join("iked.err");
         // The last thing its parent tells the IKEv2 process before it is ready.
-        it.process.wait_until("it has its sockets", SHORT, || text_of(&log).contains("config_getstatic: no stickyaddress").then_some(()));
+        it.process.wait_until("it has its sockets", SHORT, || {
+            text_of(&log).contains("config_getstatic: no stickyaddress").then_some(())
+        });
         it
     }
 
@@ -130,11 +133,8 @@ impl Peer for OpenIked {
 #[track_caller]
 fn write_config(dir: &Path, config: &PeerConfig) {
     let PeerConfig { local, remote, psk, .. } = config;
-    let flows: Vec<String> = config
-        .local_ts
-        .iter()
-        .flat_map(|l| config.remote_ts.iter().map(move |r| format!("from {l} to {r}")))
-        .collect();
+    let flows: Vec<String> =
+        config.local_ts.iter().flat_map(|l| config.remote_ts.iter().map(move |r| format!("from {l} to {r}"))).collect();
     let words = |list: &[String], child: bool| {
         let keyword = if child { "childsa" } else { "ikesa" };
         list.iter().map(|p| format!("{keyword} {}", Proposal::parse(p).iked(child))).collect::<Vec<_>>().join(" ")
@@ -171,8 +171,10 @@ fn read_show_sa(text: &str) -> Vec<IkeSa> {
         let number = |w: &str| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok();
         match words.first() {
             Some(&"iked_sas:") => {
-                let remote = words.iter().find_map(|w| w.split_once('<')?.1.split_once('>')).map(|(id, _)| id.to_owned());
-                let state = words.iter().find(|w| w.len() > 3 && w.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+                let remote =
+                    words.iter().find_map(|w| w.split_once('<')?.1.split_once('>')).map(|(id, _)| id.to_owned());
+                let state =
+                    words.iter().find(|w| w.len() > 3 && w.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
                 let state = state.copied().unwrap_or_default().to_owned();
                 sas.push(IkeSa {
                     established: state == "ESTABLISHED",

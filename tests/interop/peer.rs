@@ -164,7 +164,9 @@ pub trait Peer {
     fn established(&self) -> IkeSa {
         let ready = |s: &IkeSa| s.established && s.children.iter().any(|c| c.installed);
         crate::process::try_wait_for(std::time::Duration::from_secs(2), || self.ike_sas().into_iter().find(ready))
-            .unwrap_or_else(|| panic!("{} holds no established tunnel: {:?}\n{}", self.name(), self.ike_sas(), tail(&self.log())))
+            .unwrap_or_else(|| {
+                panic!("{} holds no established tunnel: {:?}\n{}", self.name(), self.ike_sas(), tail(&self.log()))
+            })
     }
 }
 
@@ -209,7 +211,15 @@ pub struct EspSa {
 // Keys of throw-away test SAs, yet in a comparison that fails they are what one needs to see.
 impl fmt::Debug for EspSa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} > {} spi={:08x} enc={} auth={}", self.src, self.dst, self.spi, hex(&self.enc_key), hex(&self.auth_key))
+        write!(
+            f,
+            "{} > {} spi={:08x} enc={} auth={}",
+            self.src,
+            self.dst,
+            self.spi,
+            hex(&self.enc_key),
+            hex(&self.auth_key)
+        )
     }
 }
 

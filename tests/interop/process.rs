@@ -105,12 +105,10 @@ pub fn run(command: &mut Command, timeout: Duration) -> Finished {
     let mut out = tempfile::tempfile().expect("a temporary file can be made");
     let mut err = tempfile::tempfile().expect("a temporary file can be made");
     let clone = |f: &File| Stdio::from(f.try_clone().expect("a descriptor can be duplicated"));
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(clone(&out))
-        .stderr(clone(&err))
-        .spawn()
-        .unwrap_or_else(|e| panic!("cannot start `{spelled}`: {e} (scripts/test-setup installs what the tests need)"));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(clone(&out)).stderr(clone(&err)).spawn().unwrap_or_else(|e| {
+            panic!("cannot start `{spelled}`: {e} (scripts/test-setup installs what the tests need)")
+        });
     let status = try_wait_for(timeout, || child.try_wait().expect("a child can be waited for"));
     if status.is_none() {
         let _ = child.kill();
@@ -134,9 +132,10 @@ impl Process {
         let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
         let create = |p: &Path| File::create(p).unwrap_or_else(|e| panic!("cannot create {}: {e}", p.display()));
         let spelled = spell(command);
-        let child = command.stdin(Stdio::null()).stdout(create(&out)).stderr(create(&err)).spawn().unwrap_or_else(|e| {
-            panic!("cannot start `{spelled}`: {e} (scripts/test-setup installs what the tests need)")
-        });
+        let child =
+            command.stdin(Stdio::null()).stdout(create(&out)).stderr(create(&err)).spawn().unwrap_or_else(|e| {
+                panic!("cannot start `{spelled}`: {e} (scripts/test-setup installs what the tests need)")
+            });
         Process { child, name: name.to_owned(), out, err }
     }
 
@@ -218,7 +217,11 @@ pub fn put(path: &Path, text: &str) {
 /// A word that `sh` reads back unchanged.
 pub fn shell_quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The command as a person would type it. Environment changes come first.

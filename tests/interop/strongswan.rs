@@ -44,7 +44,10 @@ impl StrongSwan {
         let dir = net.dir().join(format!("strongswan-{}", side.letter()));
         let socket = net.sockets().join(format!("vici-{}", side.letter()));
         let conf = dir.join("strongswan.conf");
-        for sub in ["x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa", "bliss", "pkcs8", "pkcs12"] {
+        for sub in [
+            "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa", "bliss",
+            "pkcs8", "pkcs12",
+        ] {
             fs::create_dir_all(dir.join("swanctl").join(sub)).expect("the run directory is writable");
         }
         let uri = format!("unix://{}", socket.display());
@@ -53,7 +56,8 @@ impl StrongSwan {
         let mut c = net.command(side, "env");
         c.env("STRONGSWAN_CONF", &conf);
         if data == DataPlane::Shim {
-            c.arg(format!("LD_PRELOAD={}", shim().display())).arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
+            c.arg(format!("LD_PRELOAD={}", shim().display()))
+                .arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
         }
         let process = Process::spawn(&dir, "charon", c.arg(CHARON));
         let mut it = StrongSwan { dir, conf, uri, process };
@@ -67,8 +71,8 @@ impl StrongSwan {
     pub fn load(&self, config: &PeerConfig) {
         let file = self.dir.join("swanctl/swanctl.conf");
         put(&file, &swanctl_conf(config));
-        let mut c = self.swanctl(&["--load-all", "--noprompt", "--clear", "--file"]);
-        run(c.arg(&file), SHORT).expect_success();
+        let mut c = self.swanctl(&["--load-all", "--noprompt", "--clear"]);
+        run(c.arg("--file").arg(&file), SHORT).expect_success();
     }
 
     /// Rekeys the IKE SA or the Child, as `--rekey` does; returns once it is started.
@@ -87,6 +91,10 @@ impl StrongSwan {
     #[track_caller]
     pub fn raw(&self, args: &[&str]) -> String {
         run(self.swanctl(args).arg("--raw"), SHORT).expect_success()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Ends the daemon without letting it delete its SAs.
@@ -129,7 +137,10 @@ impl Peer for StrongSwan {
     fn control(&self) -> Control {
         Control {
             initiate: spell(&self.swanctl(&["--initiate", "--child", CHILD, "--timeout", "8"])),
-            clear: format!("{} || true", spell(&self.swanctl(&["--terminate", "--ike", IKE, "--force", "--timeout", "2"]))),
+            clear: format!(
+                "{} || true",
+                spell(&self.swanctl(&["--terminate", "--ike", IKE, "--force", "--timeout", "2"]))
+            ),
             show: vec![
                 spell(&self.swanctl(&["--list-sas"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("charon.log").to_string_lossy())),
@@ -204,8 +215,12 @@ fn swanctl_conf(config: &PeerConfig) -> String {
     let (local_id, remote_id) = (local_id.plain(), remote_id.plain());
     let mut s = format!("connections {{\n  {IKE} {{\n");
     let (local, remote) = (local.to_string(), remote.to_string());
-    let connection =
-        [("version", "2"), ("local_addrs", local.as_str()), ("remote_addrs", remote.as_str()), ("proposals", ike.as_str())];
+    let connection = [
+        ("version", "2"),
+        ("local_addrs", local.as_str()),
+        ("remote_addrs", remote.as_str()),
+        ("proposals", ike.as_str()),
+    ];
     section(&mut s, "    ", &connection, config.knobs_of(Knob::SwanConnection));
     let _ = write!(
         s,
@@ -224,7 +239,12 @@ secrets {{\n  ike-1 {{\n    id-a = \"{local_id}\"\n    id-b = \"{remote_id}\"\n 
 }
 
 /// Writes `key = value` lines; a knob replaces the default of the same key.
-fn section<'a>(s: &mut String, indent: &str, defaults: &[(&str, &str)], knobs: impl Iterator<Item = (&'a str, &'a str)>) {
+fn section<'a>(
+    s: &mut String,
+    indent: &str,
+    defaults: &[(&str, &str)],
+    knobs: impl Iterator<Item = (&'a str, &'a str)>,
+) {
     let knobs: Vec<_> = knobs.collect();
     let kept = defaults.iter().copied().filter(|(k, _)| !knobs.iter().any(|(key, _)| key == k));
     for (key, value) in kept.chain(knobs.iter().copied()) {
@@ -435,14 +455,28 @@ fn read_esp_keys(log: &str) -> BTreeMap<u32, EspSa> {
             "adding inbound ESP SA" => k.inbound = true,
             "adding outbound ESP SA" => k.inbound = false,
             // Who started the exchange decides which key is whose: the last request seen says so.
-            t if t.contains("generating") && (t.contains("IKE_AUTH request") || t.contains("CREATE_CHILD_SA request")) => k.we_initiate = true,
-            t if t.contains("parsed") && (t.contains("IKE_AUTH request") || t.contains("CREATE_CHILD_SA request")) => k.we_initiate = false,
+            t if t.contains("generating")
+                && (t.contains("IKE_AUTH request") || t.contains("CREATE_CHILD_SA request")) =>
+            {
+                k.we_initiate = true
+            }
+            t if t.contains("parsed") && (t.contains("IKE_AUTH request") || t.contains("CREATE_CHILD_SA request")) => {
+                k.we_initiate = false
+            }
             t => {
-                let Some((spi, ends)) = t.trim_start().strip_prefix("SPI 0x").and_then(|r| r.split_once(", src ")) else { continue };
+                let Some((spi, ends)) = t.trim_start().strip_prefix("SPI 0x").and_then(|r| r.split_once(", src "))
+                else {
+                    continue;
+                };
                 let Some((src, dst)) = ends.split_once(" dst ") else { continue };
-                let (Ok(spi), Ok(src), Ok(dst)) = (u32::from_str_radix(spi, 16), src.parse(), dst.parse()) else { continue };
+                let (Ok(spi), Ok(src), Ok(dst)) = (u32::from_str_radix(spi, 16), src.parse(), dst.parse()) else {
+                    continue;
+                };
                 let which = usize::from(k.we_initiate == k.inbound);
-                sas.insert(spi, EspSa { src, dst, spi, enc_key: k.enc[which].clone(), auth_key: k.auth[which].clone() });
+                sas.insert(
+                    spi,
+                    EspSa { src, dst, spi, enc_key: k.enc[which].clone(), auth_key: k.auth[which].clone() },
+                );
             }
         }
     }

@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::peer::{IkeKeys, hex};
 use crate::process::{put, run};
 use crate::proposal::Proposal;
@@ -26,6 +24,8 @@ pub struct Packet {
     /// The IKE messages in it: normally one, none in an ESP packet or keepalive.
     pub messages: Vec<Message>,
     pub expert: Vec<Expert>,
+    /// A dissector ran off the end of the packet.
+    pub malformed: bool,
 }
 
 /// One dissected IKE message.
@@ -57,7 +57,7 @@ pub enum Integrity {
 /// A remark of Wireshark's expert system.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Expert {
-    /// For example `isakmp.ikev2.integrity_checksum_incorrect`; allow lists name this.
+    /// For example `isakmp.ikev2.integrity_checksum`; allow lists name this.
     pub id: String,
     pub severity: Severity,
     pub message: String,
@@ -79,14 +79,13 @@ pub fn dissect(capture: &Path, config: Option<&Path>) -> Vec<Packet> {
     let empty = tempfile::tempdir().expect("a temporary directory can be made");
     let mut c = Command::new("tshark");
     c.env("WIRESHARK_CONFIG_DIR", config.unwrap_or(empty.path()));
-    c.arg("-r").arg(capture).args(["-n", "-T", "json", "--no-duplicate-keys", "-o", "udp.check_checksum:FALSE"]);
+    c.arg("-r").arg(capture).args(["-n", "-T", "pdml", "-o", "udp.check_checksum:FALSE"]);
     let done = run(&mut c, Duration::from_secs(60));
     // A key table it cannot read is reported on standard error and then ignored.
     let complaint = done.stderr.lines().find(|l| l.contains("rror loading table") || l.contains(IKE_TABLE));
     assert!(complaint.is_none(), "tshark refused the key table: {done}");
     let text = done.expect_success();
-    let packets: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("tshark printed no JSON: {e}"));
-    packets.as_array().map(|a| a.iter().map(read_packet).collect()).unwrap_or_default()
+    read_pdml(&text).iter().map(|nodes| read_packet(nodes)).collect()
 }
 
 /// Writes a configuration directory with the keys of these IKE SAs. SAs whose cipher tshark cannot decrypt are left
@@ -129,6 +128,9 @@ pub fn assert_clean(capture: &Path, config: Option<&Path>, clean: &Clean<'_>) ->
     let mut bad = String::new();
     let mut verified = 0;
     for p in &packets {
+        if p.malformed {
+            let _ = writeln!(bad, "packet {}: malformed", p.number);
+        }
         for e in p.expert.iter().filter(|e| e.severity >= Severity::Warning) {
             let allowed = e.severity == Severity::Warning && clean.allow.iter().any(|(id, _)| *id == e.id);
             if !allowed {
@@ -146,74 +148,119 @@ pub fn assert_clean(capture: &Path, config: Option<&Path>, clean: &Clean<'_>) ->
         }
     }
     let name = capture.display();
-    assert!(packets.iter().any(|p| !p.messages.is_empty()), "{name}: tshark sees no IKE message in {} packets", packets.len());
+    assert!(
+        packets.iter().any(|p| !p.messages.is_empty()),
+        "{name}: tshark sees no IKE message in {} packets",
+        packets.len()
+    );
     assert!(!clean.verified || verified > 0, "{name}: no encrypted message whose checksum tshark could verify");
     assert!(bad.is_empty(), "{name}:\n{bad}");
     packets
 }
 
-// ---- tshark's JSON ----
+// ---- PDML ----
+// Not JSON: that leaves out the labels, and the verdict on a checksum is only in one.
 
-fn read_packet(packet: &Value) -> Packet {
-    let layers = &packet["_source"]["layers"];
-    let mut out = Packet { number: number(&layers["frame"]["frame.number"]) as u32, ..Packet::default() };
-    collect_expert(layers, "", &mut out.expert);
-    for isakmp in each(&layers["isakmp"]) {
-        out.messages.push(read_message(isakmp));
-    }
-    out
+/// One element of PDML.
+struct Node {
+    depth: usize,
+    name: String,
+    showname: String,
+    show: String,
 }
 
-fn read_message(isakmp: &Value) -> Message {
-    let mut m = Message {
-        spi_i: bytes_number(&isakmp["isakmp.ispi"]),
-        spi_r: bytes_number(&isakmp["isakmp.rspi"]),
-        exchange: number(&isakmp["isakmp.exchangetype"]) as u8,
-        message_id: number(&isakmp["isakmp.messageid"]) as u32,
-        ..Message::default()
-    };
-    m.response = isakmp["isakmp.flags_tree"]["isakmp.flag_r"].as_str().is_some_and(|f| f == "1" || f == "0x01" || f == "True");
-    walk(isakmp, &mut |key, value| match key {
-        "isakmp.typepayload" => {
-            let kind = number(value) as u8;
-            m.encrypted |= kind == 46 || kind == 53;
-            m.payloads.push(kind);
+/// Splits PDML into packets of nodes, in document order. PDML is plain: tags with double-quoted attributes, no text.
+fn read_pdml(text: &str) -> Vec<Vec<Node>> {
+    let mut packets = Vec::new();
+    let mut depth = 0;
+    for tag in text.split('<').skip(1) {
+        let tag = tag.trim_end();
+        if tag.starts_with("packet>") {
+            packets.push(Vec::new());
+            depth = 0;
+        } else if tag.starts_with("/field") || tag.starts_with("/proto") {
+            depth -= 1;
+        } else if tag.starts_with("field ") || tag.starts_with("proto ") {
+            let node = Node {
+                depth,
+                name: attribute(tag, "name"),
+                showname: attribute(tag, "showname"),
+                show: attribute(tag, "show"),
+            };
+            packets.last_mut().expect("PDML has no field outside of a packet").push(node);
+            depth += usize::from(!tag.ends_with("/>"));
         }
-        "isakmp.notify.msgtype" => m.notifies.push(number(value) as u16),
-        _ if key.starts_with("Integrity Checksum Data") || key == "isakmp.enc.icd" => {}
-        _ => {}
-    });
-    m.integrity = Vec::new();
+    }
+    packets
+}
+
+fn attribute(tag: &str, name: &str) -> String {
+    let value = tag.split_once(&format!(" {name}=\"")).and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+    value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+fn read_packet(nodes: &[Node]) -> Packet {
+    let mut p = Packet::default();
+    for (at, node) in nodes.iter().enumerate() {
+        let below = || nodes[at + 1..].iter().take_while(|n| n.depth > node.depth);
+        match node.name.as_str() {
+            "frame.number" => p.number = number(&node.show) as u32,
+            "isakmp" => p.messages.push(read_message(below())),
+            "_ws.malformed" => p.malformed = true,
+            "_ws.expert" => {
+                let own = |name: &str| below().find(|n| n.name == name);
+                let id = below().find(|n| !n.name.starts_with("_ws.")).map(|n| n.name.clone());
+                p.expert.push(Expert {
+                    id: id.unwrap_or_else(|| "_ws.expert".to_owned()),
+                    severity: severity(own("_ws.expert.severity").map_or(0, |n| number(&n.show))),
+                    message: own("_ws.expert.message").map_or(node.showname.clone(), |n| n.show.clone()),
+                });
+            }
+            _ => {}
+        }
+    }
+    p
+}
+
+fn read_message<'a>(nodes: impl Iterator<Item = &'a Node>) -> Message {
+    let mut m = Message::default();
+    for n in nodes {
+        match n.name.as_str() {
+            "isakmp.ispi" => m.spi_i = bytes_number(&n.show),
+            "isakmp.rspi" => m.spi_r = bytes_number(&n.show),
+            "isakmp.exchangetype" => m.exchange = number(&n.show) as u8,
+            "isakmp.flag_r" => m.response = n.show != "0" && n.show != "False",
+            "isakmp.messageid" => m.message_id = number(&n.show) as u32,
+            // Proposals (2) and transforms (3) go by the same name.
+            "isakmp.typepayload" if n.show != "2" && n.show != "3" => {
+                let kind = number(&n.show) as u8;
+                m.encrypted |= kind == 46 || kind == 53;
+                m.payloads.push(kind);
+            }
+            "isakmp.notify.msgtype" => m.notifies.push(number(&n.show) as u16),
+            "isakmp.enc.icd" => m.integrity.push(match n.showname.rsplit_once('[').map(|(_, verdict)| verdict) {
+                Some("correct]") => Integrity::Correct,
+                Some(v) if v.starts_with("incorrect") => Integrity::Incorrect,
+                _ => Integrity::Unchecked,
+            }),
+            _ => {}
+        }
+    }
     m
 }
 
-fn collect_expert(value: &Value, id: &str, out: &mut Vec<Expert>) {
-    let _ = (value, id, out);
-}
-
-/// Calls `look` for every member below `value`, in order; arrays are gone through.
-fn walk(value: &Value, look: &mut impl FnMut(&str, &Value)) {
-    let Value::Object(members) = value else {
-        each(value).for_each(|v| if v.is_object() { walk(v, look) });
-        return;
-    };
-    for (key, v) in members {
-        for one in each(v) {
-            look(key, one);
-            walk(one, look);
-        }
+/// Wireshark's numbers for `_ws.expert.severity`.
+fn severity(number: u64) -> Severity {
+    match number >> 20 {
+        0..=1 => Severity::Comment,
+        2 => Severity::Chat,
+        4 => Severity::Note,
+        6 => Severity::Warning,
+        _ => Severity::Error,
     }
 }
 
-/// One value, or each of several with the same name.
-fn each(value: &Value) -> impl Iterator<Item = &Value> {
-    let many = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    let one = (!value.is_array() && !value.is_null()).then_some(value);
-    many.iter().chain(one)
-}
-
-fn number(value: &Value) -> u64 {
-    let text = value.as_str().unwrap_or_default();
+fn number(text: &str) -> u64 {
     match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).unwrap_or(0),
         None => text.parse().unwrap_or(0),
@@ -221,7 +268,30 @@ fn number(value: &Value) -> u64 {
 }
 
 /// `f3:1a:62:..` as a number.
-fn bytes_number(value: &Value) -> u64 {
-    let digits: String = value.as_str().unwrap_or_default().chars().filter(char::is_ascii_hexdigit).collect();
+fn bytes_number(text: &str) -> u64 {
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u64::from_str_radix(&digits, 16).unwrap_or(0)
+}
+
+#[test]
+fn pdml_is_read() {
+    let text = r#"<pdml><packet>
+  <proto name="frame"><field name="frame.number" show="7"/></proto>
+  <proto name="isakmp" showname="I"><field name="isakmp.ispi" show="00:00:00:00:00:00:01:02"/>
+    <field name="isakmp.exchangetype" show="35"/><field name="isakmp.typepayload" show="46" value="00">
+      <field name="isakmp.enc.icd" showname="Integrity Checksum Data: 00 &lt;X [RFC1]&gt;[incorrect, should be 11]" show="00">
+        <field name="_ws.expert" showname="Expert Info (Warning/Checksum): bad">
+          <field name="isakmp.ikev2.integrity_checksum" showname="bad" show=""/>
+          <field name="_ws.expert.message" show="bad &amp; wrong"/><field name="_ws.expert.severity" show="6291456"/>
+        </field></field></field>
+    <field name="isakmp.typepayload" show="43"/></proto>
+</packet></pdml>"#;
+    let packets: Vec<Packet> = read_pdml(text).iter().map(|n| read_packet(n)).collect();
+    assert_eq!(packets.len(), 1);
+    assert_eq!(packets[0].number, 7);
+    let m = &packets[0].messages[0];
+    assert_eq!((m.spi_i, m.exchange, m.encrypted), (0x102, 35, true));
+    assert_eq!((&m.payloads[..], &m.integrity[..]), (&[46, 43][..], &[Integrity::Incorrect][..]));
+    let id = "isakmp.ikev2.integrity_checksum".to_owned();
+    assert_eq!(packets[0].expert, [Expert { id, severity: Severity::Warning, message: "bad & wrong".to_owned() }]);
 }
