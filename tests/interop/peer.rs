@@ -121,6 +121,18 @@ impl PeerConfig {
         self
     }
 
+    /// Makes strongSwan ask for a cookie as soon as it holds one half-open IKE SA. Leave one first: begin a handshake
+    /// while [`crate::netns::Block::IkeAuth`] is in force. It goes on asking for 10 s.
+    pub fn wants_cookies(self) -> PeerConfig {
+        let settings = [
+            ("dos_protection", "yes"),
+            ("cookie_threshold", "1"),
+            ("cookie_threshold_ip", "1000"),
+            ("block_threshold", "1001"),
+        ];
+        settings.iter().fold(self, |c, (key, value)| c.knob(Knob::Charon, key, value))
+    }
+
     /// The settings of one place.
     pub fn knobs_of(&self, place: Knob) -> impl Iterator<Item = (&str, &str)> {
         self.knobs.iter().filter(move |k| k.0 == place).map(|(_, k, v)| (k.as_str(), v.as_str()))

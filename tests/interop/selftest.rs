@@ -177,6 +177,24 @@ fn blocked_packets_are_counted_and_pass_again() {
 }
 
 #[test]
+fn strongswan_can_be_made_to_want_a_cookie() {
+    let net = Net::new();
+    let (a, b) = PeerConfig::pair(&net);
+    let a = a.knob(Knob::Charon, "retransmit_timeout", "0.2").knob(Knob::Charon, "retransmit_tries", "1");
+    let left = StrongSwan::start(&net, Side::A, &a, DataPlane::Shim);
+    let right = StrongSwan::start(&net, Side::B, &b.wants_cookies(), DataPlane::Shim);
+    let blocked = net.block(Side::B, Block::IkeAuth);
+    left.initiate().expect_err("nobody answers IKE_AUTH");
+    blocked.lift();
+    let capture = net.capture(Side::A);
+    left.initiate().expect("a cookie is no obstacle");
+    right.established();
+    let packets = tshark::dissect(&capture.finish(), None);
+    let asks = packets.iter().flat_map(|p| &p.messages).filter(|m| m.response && m.notifies.contains(&16390)).count();
+    assert_eq!(asks, 1, "one N(COOKIE) response: {packets:?}");
+}
+
+#[test]
 fn a_nat_is_seen_by_both_ends() {
     let net = Net::behind_nat();
     let (a, b) = PeerConfig::pair(&net);

@@ -195,14 +195,8 @@ fn charon_conf(dir: &Path, uri: &str, config: &PeerConfig, data: DataPlane) -> S
         log = dir.join("charon.log").display(),
     );
     // Its defences against floods would turn away a test that tries one failure after another.
-    let defaults = [
-        ("retransmit_timeout", "1"),
-        ("retransmit_base", "1.4"),
-        ("retransmit_tries", "3"),
-        ("cookie_threshold", "0"),
-        ("cookie_threshold_ip", "0"),
-        ("block_threshold", "0"),
-    ];
+    let defaults =
+        [("retransmit_timeout", "1"), ("retransmit_base", "1.4"), ("retransmit_tries", "3"), ("dos_protection", "no")];
     section(&mut s, "  ", &defaults, config.knobs_of(Knob::Charon));
     s += "}\nswanctl {\n  load = pem pkcs1 pkcs8 pkcs12 x509 revocation constraints pubkey openssl random\n}\n";
     s
