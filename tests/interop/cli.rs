@@ -64,6 +64,12 @@ impl<'n> Ikelab<'n> {
     }
 }
 
+/// Runs one of a [`Control`]'s commands, as ikelab would.
+#[track_caller]
+pub fn shell(command: &str) -> Finished {
+    run(Command::new("sh").args(["-c", command]), Duration::from_secs(15))
+}
+
 /// The connection file. The password is in the file `psk` beside it.
 pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String {
     let mut s = String::from("version: 1\nname: interop\n");

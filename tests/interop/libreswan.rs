@@ -221,7 +221,7 @@ fn write_config(dir: &Path, config: &PeerConfig) {
 /// 000 #2: "p" esp.ce410cab@10.99.0.1 esp.73efcf91@10.99.0.2 tun.0@.. Traffic: ..
 /// ```
 ///
-/// The first `esp.` is the peer's, so outbound. It does not show IKE SPIs.
+/// The first `esp.` (`esp:` before an IPv6 address) is the peer's, so outbound. It does not show IKE SPIs.
 fn read_states(text: &str) -> Vec<IkeSa> {
     let mut ikes: BTreeMap<u32, IkeSa> = BTreeMap::new();
     let mut children: BTreeMap<u32, (u32, ChildSa)> = BTreeMap::new();
@@ -249,7 +249,9 @@ fn read_states(text: &str) -> Vec<IkeSa> {
                 }
             }
         } else if let Some((_, child)) = children.get_mut(&number) {
-            let spi = |w: &str| u32::from_str_radix(w.strip_prefix("esp.")?.split('@').next()?, 16).ok();
+            let spi = |w: &str| {
+                u32::from_str_radix(w.strip_prefix("esp")?.strip_prefix(['.', ':'])?.split('@').next()?, 16).ok()
+            };
             let mut spis = rest.split_whitespace().filter_map(spi);
             (child.spi_out, child.spi_in) = (spis.next().unwrap_or(0), spis.next().unwrap_or(0));
         }

@@ -109,6 +109,12 @@ impl PeerConfig {
         (PeerConfig::of(net, Side::A), PeerConfig::of(net, Side::B))
     }
 
+    /// The same over IPv6: the outer addresses change, the selectors stay.
+    pub fn over_ipv6(mut self, net: &Net, side: Side) -> PeerConfig {
+        (self.local, self.remote) = (net.addr6(side), net.addr6(side.other()));
+        self
+    }
+
     /// The same with one IKE and one ESP proposal.
     pub fn suite(mut self, ike: &str, esp: &str) -> PeerConfig {
         self.ike = vec![ike.to_owned()];

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use crate::cli;
 use crate::libreswan::Libreswan;
 use crate::netns::{Block, Net, Side};
 use crate::openiked::{self, OpenIked};
-use crate::peer::{DataPlane, Knob, Peer, PeerConfig};
+use crate::peer::{Control, DataPlane, Knob, Peer, PeerConfig};
 use crate::process::{run, try_wait_for, wait_for};
 use crate::proposal::Proposal;
 use crate::strongswan::StrongSwan;
@@ -205,6 +206,62 @@ fn a_nat_is_seen_by_both_ends() {
     right.established();
     assert!(left.log().contains("local host is behind NAT"), "{}", left.log());
     assert!(right.log().contains("remote host is behind NAT"), "{}", right.log());
+}
+
+#[test]
+fn control_commands_drive_every_peer_over_ipv6_too() {
+    let net = Net::new();
+    let (a, b) = PeerConfig::pair(&net);
+    let (a, b) = (a.over_ipv6(&net, Side::A), b.over_ipv6(&net, Side::B));
+    let left = StrongSwan::start(&net, Side::A, &a, DataPlane::Shim);
+    let right = Libreswan::start(&net, Side::B, &b);
+    for (peer, control) in [(&left as &dyn Peer, left.control()), (&right, right.control())] {
+        let started = cli::shell(&control.initiate);
+        assert!(started.success(), "{started}");
+        assert_same_tunnel(peer, if peer.name() == "strongSwan" { &right } else { &left });
+        for show in &control.show {
+            assert!(!cli::shell(show).expect_success().is_empty(), "{show} shows nothing");
+        }
+        cli::shell(&control.clear).expect_success();
+        wait_for("both ends to be empty", Duration::from_secs(3), || {
+            (left.ike_sas().is_empty() && right.ike_sas().is_empty()).then_some(())
+        });
+    }
+    // Nothing to clear is no failure.
+    cli::shell(&left.control().clear).expect_success();
+    cli::shell(&right.control().clear).expect_success();
+}
+
+#[test]
+fn a_connection_file_mirrors_the_description() {
+    let net = Net::new();
+    let (a, _) = PeerConfig::pair(&net);
+    let control =
+        Control { initiate: "echo \"x\"".to_owned(), clear: "true".to_owned(), show: vec!["date".to_owned()] };
+    let expected = r#"version: 1
+name: interop
+local: {address: "10.99.0.1", id: "fqdn:a.test"}
+remote: {address: "10.99.0.2", id: "fqdn:b.test"}
+auth:
+  local: {psk_file: ./psk}
+  remote: {psk_file: ./psk}
+ike: {proposals: ["aes128-sha256-x25519"]}
+children:
+  - name: c
+    proposals: ["aes256gcm16"]
+    pfs: modp2048
+    local_ts: ["10.1.1.0/24"]
+    remote_ts: ["10.2.2.0/24"]
+control:
+  initiate: "echo \"x\""
+  clear: "true"
+  show:
+    - "date"
+"#;
+    assert_eq!(
+        cli::connection_yaml(&a.suite("aes128-sha256-x25519", "aes256gcm16-modp2048"), Some(&control)),
+        expected
+    );
 }
 
 #[test]
