@@ -1,1 +1,44 @@
-//! The honest sans-IO IKEv2 peer.
+//! The honest sans-IO IKEv2 peer (RFC 7296), both roles. No I/O, no clock, no randomness source of its own.
+//!
+//! Start at [`Endpoint`]. It is told datagrams, commands and the time; it says [`Event`]s and [`crate::net::Transmit`]s.
+//!
+//! Rules that hold everywhere, each with a test in `tests/it/engine_rules.rs`:
+//! - nothing unauthenticated ends an IKE SA once keys exist; a failed Child is not a dead IKE SA;
+//! - message ids come only from [`window`]; repeats are recognised before decryption and answered from the cache;
+//! - a request is answered to the address it came from; events are drained before transmits;
+//! - with no [`Tamper`] rule for an IKE SA, no seam is called for it and nothing is copied.
+
+mod auth;
+mod child;
+mod codec;
+mod cookie;
+mod counters;
+mod endpoint;
+mod event;
+mod failure;
+mod info;
+mod init;
+mod natt;
+mod propose;
+mod sa;
+mod selectors;
+mod spec;
+mod stateless;
+mod tamper;
+mod timer;
+mod window;
+
+pub use counters::Counters;
+pub use endpoint::Endpoint;
+pub use event::{ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding};
+pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+pub use spec::{
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, DpdMode, DpdSpec,
+    EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RetransmitSpec, SaId,
+    Side, TunnelId, UnprotectedErrors,
+};
+pub use tamper::{
+    Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
+    Tamper, Trigger,
+};
+pub use timer::Timer;

@@ -316,16 +316,24 @@ fn batch(c: &mut Command, script: &str) {
     assert!(out.status.success(), "{}\n{script}{}", crate::process::spell(c), String::from_utf8_lossy(&out.stderr));
 }
 
-/// Removes what processes that are gone left behind: their namespaces, and the daemons still in them.
+/// Removes what processes that are gone left behind: their namespaces, the daemons still in them, their sockets.
 fn sweep() {
     let out = run(Command::new("ip").args(["netns", "list"]), SHORT);
-    for ns in out.stdout.lines().filter_map(|l| l.split_whitespace().next()) {
-        let owner = ns.strip_prefix(PREFIX).and_then(|r| r.split_once('-')).map(|(pid, _)| pid);
-        let Some(owner) = owner.filter(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit())) else { continue };
-        if !Path::new("/proc").join(owner).exists() {
-            remove(ns);
+    for ns in out.stdout.lines().filter_map(|l| l.split_whitespace().next()).filter(|ns| is_orphan(ns)) {
+        remove(ns);
+    }
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_orphan) {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether a name is one of ours and the process in it is gone.
+fn is_orphan(name: &str) -> bool {
+    let owner = name.strip_prefix(PREFIX).and_then(|r| r.split_once('-')).map(|(pid, _)| pid);
+    owner
+        .is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()) && !Path::new("/proc").join(p).exists())
 }
 
 /// Ends what still runs in a namespace of ours and deletes it.

@@ -1,0 +1,665 @@
+//! The endpoint: demultiplexing, the table of IKE SAs, timers, and the queues to the outside.
+//!
+//! Handling an IKE SA takes it out of its slot, so that the handlers of an exchange can hold it and the rest of the
+//! endpoint ([`Core`]) at once; [`Endpoint::with_sa`] puts it back and re-registers its timer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::cookie::CookieJar;
+use super::counters::Counters;
+use super::event::{Event, Ignored, IgnoredWhy};
+use super::info::Request;
+use super::sa::{IkeSa, InitKey, Phase};
+use super::spec::{Command, CommandError, ConnectionSpec, EndpointConfig, SaId, Side, TunnelId};
+use super::stateless::RateLimit;
+use super::tamper::{Deliver, RecvCx, Tamper, Trigger};
+use super::timer::Timer;
+use super::window::{Arrival, Due, wait};
+use crate::net::{Class, Path, SocketRole, Transmit};
+use crate::seed::{Purpose, Scope, Seeds};
+use crate::time::{Instant, UnixTime};
+use crate::wire::registry::ExchangeType;
+use crate::wire::{Header, IkeSpi, decode};
+
+/// A sans-IO IKEv2 endpoint: any number of IKE SAs, both roles. One per thread.
+///
+/// A driver hands it datagrams and the time, then drains [`Endpoint::poll_event`], then [`Endpoint::poll_transmit`],
+/// then sleeps until [`Endpoint::poll_timeout`].
+pub struct Endpoint {
+    core: Core,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+struct Slot {
+    generation: u32,
+    sa: Option<Box<IkeSa>>,
+}
+
+/// Everything of an endpoint but its IKE SAs.
+pub(super) struct Core {
+    pub cfg: Arc<EndpointConfig>,
+    pub seeds: Seeds,
+    #[allow(dead_code)] // certificates need wall time
+    pub epoch: UnixTime,
+    pub by_spi: HashMap<IkeSpi, SaId>,
+    pub by_esp: HashMap<u32, SaId>,
+    pub by_init: HashMap<InitKey, SaId>,
+    pub by_peer: BTreeSet<(u64, SaId)>,
+    pub half_open_by_address: HashMap<IpAddr, u32>,
+    pub timers: BTreeSet<(Instant, SaId)>,
+    pub held: BTreeMap<(Instant, u64), Held>,
+    held_count: u64,
+    pub events: VecDeque<(TunnelId, SaId, Event)>,
+    pub outbox: VecDeque<Transmit>,
+    pub tamper: Option<Box<dyn Tamper>>,
+    pub counters: Counters,
+    pub cookies: CookieJar,
+    pub stateless: RateLimit,
+    pub next_tunnel: u64,
+    pub jitter: u64,
+    /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
+    pub replaced: Vec<SaId>,
+    /// IKE SAs begun so far, by tunnel.
+    pub attempts: HashMap<u64, u32>,
+}
+
+/// Something a rule held back.
+pub(super) enum Held {
+    Transmit(Transmit),
+    Deliver(Path, Vec<u8>),
+    Wake(SaId),
+}
+
+impl SaId {
+    /// Stands where a datagram belongs to no IKE SA.
+    pub const NONE: SaId = SaId { slot: u32::MAX, generation: u32::MAX };
+}
+
+impl TunnelId {
+    /// Stands where a datagram belongs to no tunnel.
+    pub const NONE: TunnelId = TunnelId(u64::MAX);
+}
+
+impl Endpoint {
+    /// An endpoint with no IKE SAs. `epoch` is the wall-clock time of [`Instant::ZERO`].
+    pub fn new(cfg: Arc<EndpointConfig>, seeds: Seeds, epoch: UnixTime) -> Self {
+        let cookies = CookieJar::new(cfg.salt);
+        let stateless = RateLimit::new(cfg.limits.stateless_per_second);
+        let core = Core {
+            cfg,
+            seeds,
+            epoch,
+            by_spi: HashMap::new(),
+            by_esp: HashMap::new(),
+            by_init: HashMap::new(),
+            by_peer: BTreeSet::new(),
+            half_open_by_address: HashMap::new(),
+            timers: BTreeSet::new(),
+            held: BTreeMap::new(),
+            held_count: 0,
+            events: VecDeque::new(),
+            outbox: VecDeque::new(),
+            tamper: None,
+            counters: Counters::default(),
+            cookies,
+            stateless,
+            // A responder's tunnels are numbered apart from those that a driver numbers.
+            next_tunnel: 1 << 32,
+            jitter: 0,
+            replaced: Vec::new(),
+            attempts: HashMap::new(),
+        };
+        Endpoint { core, slots: Vec::new(), free: Vec::new() }
+    }
+
+    /// Installs the bender of the engine. IKE SAs made from now on are asked about.
+    pub fn set_tamper(&mut self, tamper: Box<dyn Tamper>) {
+        self.core.tamper = Some(tamper);
+    }
+
+    /// Replaces the configuration for IKE SAs made from now on.
+    pub fn set_config(&mut self, cfg: Arc<EndpointConfig>) {
+        self.core.cfg = cfg;
+    }
+
+    /// Starts a connection as initiator from `local`, an address of this host that `spec.remote_addr` (which must be
+    /// there) can reach. IKE_SA_INIT waits in [`Endpoint::poll_transmit`].
+    pub fn connect(&mut self, now: Instant, spec: Arc<ConnectionSpec>, tunnel: TunnelId, local: IpAddr) -> SaId {
+        let remote = spec.remote_addr.expect("an initiator's connection names the peer's address");
+        let path = Path {
+            local: (local, spec.local_ports.ike).into(),
+            remote: (remote, spec.remote_ports.ike).into(),
+            role: SocketRole::Ike,
+        };
+        let id = self.allocate();
+        let sa = self.core.start(now, id, spec, tunnel, path);
+        self.put_back(id, sa);
+        id
+    }
+
+    /// Orders something of an established IKE SA. It waits its turn while another request is outstanding.
+    pub fn command(&mut self, now: Instant, id: SaId, command: Command) -> Result<(), CommandError> {
+        let sa = self.get(id).ok_or(CommandError::NoSuchSa)?;
+        let Phase::Established(up) = &sa.phase else { return Err(CommandError::NotEstablished) };
+        if up.closing {
+            return Err(CommandError::NotEstablished);
+        }
+        let request = match command {
+            Command::Delete => Request::Delete,
+            Command::Liveness => Request::Liveness,
+            Command::Notify(notify) => Request::Notify(notify),
+            Command::DeleteChild(spi) => {
+                if !up.children.iter().any(|c| c.spi_in == spi) {
+                    return Err(CommandError::NoSuchChild);
+                }
+                Request::DeleteChild(spi)
+            }
+        };
+        self.with_sa(id, |core, sa| {
+            sa.enqueue(request);
+            core.pump(now, sa);
+        });
+        Ok(())
+    }
+
+    /// Leaves in good order: DELETE for each established IKE SA; those without keys are dropped.
+    pub fn delete_all(&mut self, now: Instant) {
+        for id in self.ids() {
+            let established = self.get(id).is_some_and(|sa| matches!(sa.phase, Phase::Established(_)));
+            if established {
+                let _ = self.command(now, id, Command::Delete);
+            } else {
+                self.abandon(now, id);
+            }
+        }
+    }
+
+    /// Forgets an IKE SA without a word to the peer.
+    pub fn abandon(&mut self, now: Instant, id: SaId) {
+        self.with_sa(id, |core, sa| core.close(now, sa, false));
+    }
+
+    /// Handles one IKE message (without the non-ESP marker) that arrived on `path`; `path.local` is the address it was
+    /// sent to. Decrypts in place. Never panics, whatever the octets.
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) {
+        if self.core.tamper.is_some() {
+            match self.tampered_inbound(now, path, bytes) {
+                Deliver::Yes => {}
+                Deliver::Drop => return self.core.ignore(None, path, Header::read(bytes), IgnoredWhy::Tampered, ""),
+                Deliver::HoldUntil(at) => return self.core.hold(at, Held::Deliver(path, bytes.clone())),
+                Deliver::Twice(after) => self.core.hold(now + after, Held::Deliver(path, bytes.clone())),
+            }
+        }
+        self.deliver(now, path, bytes);
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((&(at, count), _)) = self.core.held.first_key_value() {
+            if at > now {
+                break;
+            }
+            match self.core.held.remove(&(at, count)) {
+                Some(Held::Transmit(transmit)) => {
+                    self.core.counters.transmitted += 1;
+                    self.core.outbox.push_back(transmit);
+                }
+                Some(Held::Deliver(path, mut bytes)) => self.deliver(now, path, &mut bytes),
+                Some(Held::Wake(id)) => self.with_sa(id, |core, sa| {
+                    let cx = sa.cx(now);
+                    core.inject(now, sa, &Trigger::Timer(cx));
+                }),
+                None => {}
+            }
+        }
+        while let Some(&(at, id)) = self.core.timers.first() {
+            if at > now {
+                break;
+            }
+            self.core.timers.remove(&(at, id));
+            self.with_sa(id, |core, sa| {
+                sa.scheduled = None;
+                core.expire(now, sa);
+            });
+        }
+    }
+
+    /// The next event. Drain these before [`Endpoint::poll_transmit`]: an inbound ESP SA must be installed before the
+    /// packet that announces its SPI leaves.
+    pub fn poll_event(&mut self) -> Option<(TunnelId, SaId, Event)> {
+        self.core.events.pop_front()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.core.outbox.pop_front()
+    }
+
+    /// When [`Endpoint::handle_timeout`] wants to be called next, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        let held = self.core.held.first_key_value().map(|(&(at, _), _)| (at, Timer::Held));
+        let timer = self.core.timers.first().map(|&(at, id)| {
+            let why = self.get(id).and_then(IkeSa::deadline).map_or(Timer::Linger, |(_, why)| why);
+            (at, why)
+        });
+        held.into_iter().chain(timer).min()
+    }
+
+    /// IKE SAs in the table, closing ones included.
+    pub fn sa_count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// The table agrees with its indexes; for tests.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        let live: Vec<SaId> = self.ids();
+        let all_live = |mut ids: Box<dyn Iterator<Item = &SaId> + '_>| ids.all(|id| live.contains(id));
+        assert!(all_live(Box::new(self.core.by_spi.values())), "an SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_init.values())), "an IKE_SA_INIT points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_esp.values())), "an ESP SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_peer.iter().map(|(_, id)| id))), "an identity points to no IKE SA");
+        assert!(all_live(Box::new(self.core.timers.iter().map(|(_, id)| id))), "a timer without an IKE SA");
+        assert_eq!(self.core.by_spi.len(), live.len(), "each IKE SA has one SPI of ours");
+        let half_open = live.iter().filter(|id| self.get(**id).is_some_and(IkeSa::is_half_open)).count();
+        assert_eq!(self.core.counters.half_open as usize, half_open, "half-open accounting");
+        let by_address: u32 = self.core.half_open_by_address.values().sum();
+        assert_eq!(by_address as usize, half_open, "half-open accounting by address");
+    }
+
+    fn ids(&self) -> Vec<SaId> {
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(slot, _)| slot.sa.is_some())
+            .map(|(slot, at)| SaId { slot: at, generation: slot.generation })
+            .collect()
+    }
+
+    fn get(&self, id: SaId) -> Option<&IkeSa> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.generation == id.generation).then_some(())?;
+        slot.sa.as_deref()
+    }
+
+    /// Reserves a slot.
+    fn allocate(&mut self) -> SaId {
+        match self.free.pop() {
+            Some(slot) => SaId { slot, generation: self.slots[slot as usize].generation },
+            None => {
+                let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 IKE SAs");
+                self.slots.push(Slot { generation: 0, sa: None });
+                SaId { slot, generation: 0 }
+            }
+        }
+    }
+
+    /// Takes an IKE SA out of its slot for the time of `handle`; a stale handle does nothing.
+    fn with_sa(&mut self, id: SaId, handle: impl FnOnce(&mut Core, &mut IkeSa)) {
+        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else { return };
+        let Some(mut sa) = slot.sa.take() else { return };
+        handle(&mut self.core, &mut sa);
+        self.put_back(id, sa);
+    }
+
+    /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
+    fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
+        let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
+        let wanted = sa.deadline().map(|(at, _)| at).filter(|_| !over);
+        if wanted != sa.scheduled {
+            if let Some(at) = sa.scheduled {
+                self.core.timers.remove(&(at, id));
+            }
+            if let Some(at) = wanted {
+                self.core.timers.insert((at, id));
+            }
+            sa.scheduled = wanted;
+        }
+        if over {
+            self.core.forget(&sa);
+            self.core.events.push_back((sa.tunnel, id, Event::Closed));
+            let slot = &mut self.slots[id.slot as usize];
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(id.slot);
+        } else {
+            self.slots[id.slot as usize].sa = Some(sa);
+        }
+    }
+
+    fn tampered_inbound(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
+        let header = Header::read(bytes);
+        let sa = header.as_ref().and_then(|h| self.core.by_spi.get(&our_spi(h))).and_then(|id| self.get(*id));
+        if sa.is_some_and(|sa| !sa.tampered) {
+            return Deliver::Yes;
+        }
+        let cx = RecvCx { sa: sa.map(|sa| sa.cx(now)), header, path, now };
+        self.core.tamper.as_mut().map_or(Deliver::Yes, |tamper| tamper.inbound(&cx, bytes))
+    }
+
+    fn deliver(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
+        let Some(header) = Header::read(bytes) else {
+            return self.core.ignore(None, path, None, IgnoredWhy::NotIke, "shorter than an IKE header");
+        };
+        self.core.counters.received += 1;
+        if header.length as usize != bytes.len() {
+            let detail = format!("its header says {} octets, the datagram has {}", header.length, bytes.len());
+            return self.core.ignore(None, path, Some(header), IgnoredWhy::NotIke, &detail);
+        }
+        if header.major() != 2 {
+            return self.core.other_version(now, path, &header);
+        }
+        let request = !header.flags.is_response();
+        if header.exchange == ExchangeType::IKE_SA_INIT && request {
+            return self.init_request(now, path, &header, bytes);
+        }
+        let id = self.core.by_spi.get(&our_spi(&header)).copied();
+        let known = id.and_then(|id| self.get(id)).filter(|sa| sa.knows_peer_spi(&header));
+        let (Some(id), Some(sa)) = (id, known) else {
+            return self.core.unknown_spi(now, path, &header);
+        };
+        // The initiator flag is the sender's original role (RFC 7296 3.1).
+        if header.flags.is_initiator() == sa.initiator {
+            return self.core.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::WrongFlags, "");
+        }
+        self.with_sa(id, |core, sa| core.receive(now, sa, path, header, bytes));
+        self.reap_replaced(now);
+    }
+
+    fn init_request(&mut self, now: Instant, path: Path, header: &Header, bytes: &[u8]) {
+        if !self.core.cfg.respond {
+            return self.core.ignore(None, path, Some(*header), IgnoredWhy::NoConnection, "not a responder");
+        }
+        let key = super::init::init_key(bytes, &path);
+        if let Some(&id) = self.core.by_init.get(&key) {
+            // Recognised by the whole packet, and answered from the cache while that still holds the answer.
+            return self.with_sa(id, |core, sa| {
+                if sa.is_half_open() {
+                    core.answer_repeat(now, sa, path, header);
+                }
+                core.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Repeat, "");
+            });
+        }
+        let id = self.allocate();
+        match self.core.answer_init(now, id, key, path, header, bytes) {
+            Some(sa) => self.put_back(id, sa),
+            None => self.free.push(id.slot),
+        }
+    }
+
+    /// Closes the IKE SAs that an INITIAL_CONTACT replaced (RFC 7296 2.4).
+    fn reap_replaced(&mut self, now: Instant) {
+        while let Some(id) = self.core.next_replaced() {
+            self.with_sa(id, |core, sa| core.replaced(now, sa));
+        }
+    }
+}
+
+/// The SPI of ours in a received header: the receiver is the original responder if the sender is the initiator.
+fn our_spi(header: &Header) -> IkeSpi {
+    if header.flags.is_initiator() { header.spi_r } else { header.spi_i }
+}
+
+impl IkeSa {
+    pub(super) fn who(&self) -> (TunnelId, SaId) {
+        (self.tunnel, self.id)
+    }
+
+    fn knows_peer_spi(&self, header: &Header) -> bool {
+        if !self.initiator {
+            return header.spi_i == self.spis.0;
+        }
+        match &self.phase {
+            // Not known yet, or any of several answers may be the genuine one.
+            Phase::InitSent(_) => header.exchange == ExchangeType::IKE_SA_INIT,
+            Phase::AuthSent(wait) => {
+                header.exchange == ExchangeType::IKE_SA_INIT || wait.candidates.iter().any(|c| c.spi_r == header.spi_r)
+            }
+            _ => header.spi_r == self.spis.1,
+        }
+    }
+}
+
+impl Core {
+    /// One message for a known IKE SA.
+    fn receive(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: Header, bytes: &mut [u8]) {
+        if header.flags.is_response() {
+            if header.exchange == ExchangeType::IKE_SA_INIT {
+                return self.init_response(now, sa, path, &header, bytes);
+            }
+            if !sa.window.awaits(header.message_id, header.exchange) {
+                return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedResponse, "");
+            }
+        } else {
+            match sa.window.arrival(header.message_id) {
+                Arrival::New => {}
+                Arrival::Repeat => {
+                    self.answer_repeat(now, sa, path, &header);
+                    return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "");
+                }
+                Arrival::Outside => {
+                    return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::OutsideWindow, "");
+                }
+            }
+        }
+        let decoded = match decode(bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let detail = error.to_string();
+                return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::NotIke, &detail);
+            }
+        };
+        if decoded.sk.is_none() {
+            let detail = crate::wire::summary(&decoded.payloads, header.flags.is_response());
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Unprotected, &detail);
+        }
+        if header.flags.is_response() {
+            match &sa.phase {
+                Phase::AuthSent(_) => self.auth_response(now, sa, path, decoded, bytes),
+                Phase::Established(_) => self.info_response(now, sa, path, decoded, bytes),
+                _ => self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedResponse, ""),
+            }
+        } else {
+            match &sa.phase {
+                Phase::InitAnswered(_) => self.auth_request(now, sa, path, decoded, bytes),
+                Phase::Established(_) => self.established_request(now, sa, path, decoded, bytes),
+                _ => self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, ""),
+            }
+        }
+    }
+
+    /// Sends the cached response again, to where the repeat came from.
+    fn answer_repeat(&mut self, now: Instant, sa: &mut IkeSa, path: Path, request: &Header) {
+        self.counters.repeats_answered += 1;
+        let header = sa.response_header(request);
+        let cx = sa.msg_cx(now, &header, 1);
+        self.transmit(&cx, sa.tampered, path, sa.window.cached());
+    }
+
+    /// An IKE SA's timer went off.
+    fn expire(&mut self, now: Instant, sa: &mut IkeSa) {
+        if sa.alarms.linger <= now {
+            sa.alarms.linger = Instant::ZERO; // over: the slot is freed
+            return;
+        }
+        if sa.alarms.half_open <= now {
+            sa.alarms.half_open = Instant::MAX;
+            return self.half_open_expired(now, sa);
+        }
+        if sa.window.deadline().is_some_and(|at| at <= now) {
+            let spec = Arc::clone(&sa.spec);
+            match sa.window.due(&spec.retransmit) {
+                Some(Due::Again { attempt }) => self.retransmit(now, sa, attempt),
+                Some(Due::GiveUp { attempts }) => self.give_up(now, sa, attempts),
+                None => {}
+            }
+        }
+        if matches!(sa.phase, Phase::Closed) {
+            return;
+        }
+        if sa.alarms.liveness <= now {
+            self.liveness_due(now, sa);
+        }
+        if sa.alarms.keepalive <= now {
+            self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });
+            sa.alarms.keepalive = now + sa.spec.nat.keepalive;
+        }
+    }
+
+    /// Sends the outstanding request again, bit for bit.
+    fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+        let Some(outstanding) = sa.window.outstanding() else { return };
+        let exchange = outstanding.exchange;
+        let mut header = sa.request_header(exchange);
+        header.message_id = outstanding.id;
+        let cx = sa.msg_cx(now, &header, attempt);
+        self.counters.retransmits += 1;
+        match &sa.phase {
+            Phase::AuthSent(waiting) => {
+                for candidate in &waiting.candidates {
+                    let datagrams = candidate.datagrams.iter().map(Vec::as_slice);
+                    self.transmit(&cx, sa.tampered, candidate.path, datagrams);
+                }
+            }
+            _ => {
+                let datagrams = outstanding.datagrams.iter().map(Vec::as_slice);
+                self.transmit(&cx, sa.tampered, sa.path, datagrams);
+            }
+        }
+        self.arm(now, sa, attempt);
+        let of = sa.spec.retransmit.attempts;
+        self.events.push_back((sa.tunnel, sa.id, Event::Retransmit { exchange, attempt: attempt + 1, of }));
+    }
+
+    /// Sets the retransmission timer after transmission number `attempt`.
+    pub(super) fn arm(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+        let spec = &sa.spec.retransmit;
+        let noise = if spec.jitter_percent == 0 {
+            0
+        } else {
+            self.jitter += 1;
+            let mut octets = [0; 4];
+            self.seeds.fill(Scope([0; 16]), Purpose::Jitter, self.jitter ^ (self.cfg.salt << 32), &mut octets);
+            u32::from_be_bytes(octets)
+        };
+        let honest = wait(spec, attempt, noise);
+        let wanted = self.timer(now, sa, Timer::Retransmit, honest);
+        sa.window.arm(wanted);
+    }
+
+    /// When a timer goes off, after its seam.
+    pub(super) fn timer(
+        &mut self,
+        now: Instant,
+        sa: &IkeSa,
+        timer: Timer,
+        honest: std::time::Duration,
+    ) -> Option<Instant> {
+        let wanted = match &mut self.tamper {
+            Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
+            _ => honest,
+        };
+        Some(now + wanted)
+    }
+
+    pub(super) fn hold(&mut self, at: Instant, held: Held) {
+        self.held_count += 1;
+        self.held.insert((at, self.held_count), held);
+    }
+
+    /// Counts and reports what changed nothing.
+    pub(super) fn ignore(
+        &mut self,
+        who: Option<(TunnelId, SaId)>,
+        path: Path,
+        header: Option<Header>,
+        why: IgnoredWhy,
+        detail: &str,
+    ) {
+        self.counters.ignored[why as usize] += 1;
+        if !self.cfg.trace {
+            return;
+        }
+        let (tunnel, sa) = who.unwrap_or((TunnelId::NONE, SaId::NONE));
+        let ignored = Ignored {
+            why,
+            exchange: header.as_ref().map(|h| h.exchange),
+            message_id: header.as_ref().map(|h| h.message_id),
+            path,
+            detail: detail.to_owned(),
+        };
+        self.events.push_back((tunnel, sa, Event::Ignored(Box::new(ignored))));
+    }
+
+    /// Ends an IKE SA. `linger` keeps it for a while to answer repeats.
+    pub(super) fn close(&mut self, now: Instant, sa: &mut IkeSa, linger: bool) {
+        self.leave_half_open(sa);
+        if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
+            for child in up.children {
+                self.by_esp.remove(&child.spi_in);
+                self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
+            }
+        }
+        sa.window.restart();
+        sa.queue = None;
+        sa.alarms = Default::default();
+        sa.alarms.linger = if linger { now + self.cfg.limits.linger } else { Instant::ZERO };
+    }
+
+    /// Removes an IKE SA from every index.
+    fn forget(&mut self, sa: &IkeSa) {
+        self.by_spi.remove(&sa.our_spi());
+        if let Some(key) = &sa.init_key {
+            self.by_init.remove(key);
+        }
+        if let Some(key) = sa.peer_key {
+            self.by_peer.remove(&(key, sa.id));
+        }
+    }
+
+    /// Half-open accounting: this IKE SA is no longer half open.
+    pub(super) fn leave_half_open(&mut self, sa: &IkeSa) {
+        if !sa.is_half_open() {
+            return;
+        }
+        self.counters.half_open -= 1;
+        let source = sa.path.remote.ip();
+        if let Some(count) = self.half_open_by_address.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.half_open_by_address.remove(&source);
+            }
+        }
+    }
+
+    /// A fresh SPI of ours: never zero, never in use, its first octet the shard's if there is one.
+    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u32) -> IkeSpi {
+        loop {
+            *draws += 1;
+            let mut octets = [0; 8];
+            self.seeds.fill(scope, Purpose::IkeSpi, u64::from(*draws), &mut octets);
+            if let Some(shard) = self.cfg.shard {
+                octets[0] = shard;
+            }
+            let spi = IkeSpi(u64::from_be_bytes(octets));
+            if spi.0 != 0 && !self.by_spi.contains_key(&spi) {
+                return spi;
+            }
+        }
+    }
+
+    /// Whether any rule can match this IKE SA.
+    pub(super) fn concerned(&mut self, now: Instant, sa: &IkeSa) -> bool {
+        match &mut self.tamper {
+            Some(tamper) => tamper.concerns(&sa.cx(now)),
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! INFORMATIONAL (RFC 7296 1.4): delete, liveness, notify; and how an IKE SA ends.
+
+use super::auth::AwaitAuthResponse;
+use super::codec::{Sealing, unprotect};
+use super::endpoint::Core;
+use super::event::{Event, IgnoredWhy};
+use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
+use super::sa::{IkeSa, Phase};
+use super::spec::Side;
+use super::tamper::{Decision, Trigger};
+use super::timer::Timer;
+use crate::net::Path;
+use crate::time::Instant;
+use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
+use crate::wire::{Decoded, DeletePayload, Header, Message, NotifyPayload, Payload};
+
+/// A request of ours inside an established IKE SA.
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    /// Delete the IKE SA.
+    Delete,
+    /// Ask whether the peer lives.
+    Liveness,
+    /// Tell the peer something.
+    Notify(NotifyPayload),
+    /// Tell the peer that we refuse it, then close (RFC 7296 2.21.2).
+    Refuse(NotifyPayload),
+    /// Delete the Child SA with this inbound SPI of ours.
+    DeleteChild(u32),
+}
+
+/// The request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Pending(pub Request);
+
+impl Core {
+    /// Sends the next waiting request if the window is open.
+    pub(super) fn pump(&mut self, now: Instant, sa: &mut IkeSa) {
+        let Phase::Established(up) = &mut sa.phase else { return };
+        if !sa.window.idle() {
+            return;
+        }
+        let Some(request) = sa.queue.as_mut().and_then(|q| q.pop_front()) else { return };
+        if sa.queue.as_ref().is_some_and(|q| q.is_empty()) {
+            sa.queue = None;
+        }
+        let inner = match &request {
+            Request::Delete => vec![Payload::Delete(DeletePayload::ike())],
+            Request::Liveness => Vec::new(),
+            Request::Notify(notify) | Request::Refuse(notify) => vec![Payload::Notify(notify.clone())],
+            Request::DeleteChild(spi) => vec![Payload::Delete(DeletePayload::esp(&[*spi]))],
+        };
+        if matches!(request, Request::Delete | Request::Refuse(_)) {
+            up.closing = true;
+        }
+        up.pending = Some(Box::new(Pending(request)));
+        let header = sa.request_header(ExchangeType::INFORMATIONAL);
+        let cx = sa.msg_cx(now, &header, 0);
+        let datagrams = self.protect(now, sa, sa.path, header, inner);
+        self.transmit(&cx, sa.tampered, sa.path, datagrams.iter().map(Vec::as_slice));
+        sa.window.sent(header.message_id, header.exchange, datagrams, now);
+        self.arm(now, sa, 0);
+        self.inject(now, sa, &Trigger::Sent(cx));
+    }
+
+    /// Answers a request to where it came from, and keeps the answer for repeats.
+    pub(super) fn respond(&mut self, now: Instant, sa: &mut IkeSa, path: Path, request: &Header, inner: Vec<Payload>) {
+        let header = sa.response_header(request);
+        let cx = sa.msg_cx(now, &header, 0);
+        let datagrams = self.protect(now, sa, path, header, inner);
+        self.transmit(&cx, sa.tampered, path, datagrams.iter().map(Vec::as_slice));
+        sa.window.respond(request.message_id, datagrams);
+        self.inject(now, sa, &Trigger::Sent(cx));
+    }
+
+    /// Encodes and seals with the established keys, and adds it to the trace.
+    fn protect(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        header: Header,
+        inner: Vec<Payload>,
+    ) -> Vec<Vec<u8>> {
+        let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
+        let cx = sa.msg_cx(now, &header, 0);
+        let iv = sa.next_iv();
+        let Phase::Established(up) = &sa.phase else { return Vec::new() };
+        let suite = up.suite.sk();
+        let sealing = Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv };
+        let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
+        self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
+        datagrams
+    }
+
+    /// A protected answer to a request of ours, perhaps.
+    pub(super) fn info_response(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        decoded: Decoded,
+        bytes: &mut [u8],
+    ) {
+        let header = decoded.header;
+        let Some((message, error)) = self.open_established(now, sa, path, decoded, bytes) else { return };
+        let sent = sa.window.answered();
+        let Phase::Established(up) = &mut sa.phase else { return };
+        let pending = up.pending.take();
+        let inner = message.sk.as_deref().unwrap_or_default();
+        if let Some(error) = error {
+            let failed = Failed {
+                scope: FailScope::Exchange,
+                exchange: header.exchange,
+                found_by: Side::Us,
+                why: Failure::Malformed(error),
+            };
+            self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
+        }
+        match pending.map(|p| p.0) {
+            Some(Request::Delete) => return self.deleted(now, sa, Side::Us, false),
+            Some(Request::Refuse(_)) => return self.close(now, sa, false),
+            Some(Request::Liveness) => {
+                let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
+                self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
+            }
+            Some(Request::DeleteChild(spi)) => self.drop_child(sa, spi, Side::Us),
+            Some(Request::Notify(_)) | None => {}
+        }
+        self.report_notifies(sa, inner);
+        let cx = sa.msg_cx(now, &header, 0);
+        self.inject(now, sa, &Trigger::Accepted(cx));
+        self.pump(now, sa);
+    }
+
+    /// A protected request inside an established IKE SA, perhaps.
+    pub(super) fn established_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        decoded: Decoded,
+        bytes: &mut [u8],
+    ) {
+        let header = decoded.header;
+        let Some((message, error)) = self.open_established(now, sa, path, decoded, bytes) else { return };
+        let mut answer = true;
+        self.decide(now, sa, Decision::Answer(header.exchange, &mut answer));
+        if !answer {
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Tampered, "not answered");
+        }
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let critical = inner.iter().find_map(|p| match p {
+            Payload::Raw(raw) if raw.critical => Some(raw.kind),
+            _ => None,
+        });
+        if error.is_some() || critical.is_some() {
+            return self.refuse_request(now, sa, path, &header, error.map(Failure::Malformed), critical);
+        }
+        match header.exchange {
+            ExchangeType::INFORMATIONAL => self.informational(now, sa, path, &header, inner),
+            ExchangeType::CREATE_CHILD_SA => {
+                // A minimal implementation may refuse all of these so (RFC 7296 1.3, 4).
+                let notify = NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS);
+                self.respond(now, sa, path, &header, vec![Payload::Notify(notify)]);
+            }
+            _ => {
+                // Authenticated, in the window, and out of place: a syntax error (RFC 7296 2.21.3).
+                let notify = NotifyPayload::new(NotifyType::INVALID_SYNTAX);
+                self.respond(now, sa, path, &header, vec![Payload::Notify(notify)]);
+                let detail = "an exchange that does not belong here";
+                self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, detail);
+            }
+        }
+        let cx = sa.msg_cx(now, &header, 0);
+        self.inject(now, sa, &Trigger::Accepted(cx));
+        self.pump(now, sa);
+    }
+
+    fn informational(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, inner: &[Payload]) {
+        let mut answer = Vec::new();
+        let mut ours_gone = Vec::new();
+        let mut delete_ike = false;
+        let mut refused = None;
+        let Phase::Established(up) = &sa.phase else { return };
+        for payload in inner {
+            match payload {
+                Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => delete_ike = true,
+                Payload::Delete(delete) if delete.protocol == ProtocolId::ESP => {
+                    // The peer names its inbound SPIs, which are our outbound ones.
+                    let named: Vec<u32> = delete.esp_spis().collect();
+                    ours_gone.extend(up.children.iter().filter(|c| named.contains(&c.spi_out)).map(|c| c.spi_in));
+                }
+                Payload::Notify(n) if n.kind == NotifyType::AUTHENTICATION_FAILED => refused = Some(n.clone()),
+                _ => {}
+            }
+        }
+        // Where our own DELETE for the Child is under way, the answer does not repeat it (RFC 7296 1.4.1).
+        let crossing = match up.pending.as_deref() {
+            Some(Pending(Request::DeleteChild(spi))) => Some(*spi),
+            _ => None,
+        };
+        let reported: Vec<u32> = ours_gone.iter().copied().filter(|spi| Some(*spi) != crossing).collect();
+        if !reported.is_empty() && !delete_ike {
+            answer.push(Payload::Delete(DeletePayload::esp(&reported)));
+        }
+        self.respond(now, sa, path, header, answer);
+        for spi in ours_gone {
+            self.drop_child(sa, spi, Side::Peer);
+        }
+        if let Some(notify) = refused {
+            // The initiator refuses our AUTH after the fact (RFC 7296 2.21.2).
+            let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
+            return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
+        }
+        self.report_notifies(sa, inner);
+        if delete_ike {
+            self.deleted(now, sa, Side::Peer, true);
+        }
+    }
+
+    /// Opens a message with the established keys and notes that the peer lives.
+    fn open_established(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        decoded: Decoded,
+        bytes: &mut [u8],
+    ) -> Option<(Message, Option<crate::wire::WireError>)> {
+        let Phase::Established(up) = &sa.phase else { return None };
+        let header = decoded.header;
+        let (inner, error) = match unprotect(&up.keys, up.suite.sk(), !sa.initiator, &decoded, bytes) {
+            Ok(opened) => opened,
+            Err(why) => {
+                self.ignore(Some(sa.who()), path, Some(header), why, "");
+                return None;
+            }
+        };
+        let mut message = Message { header, outer: decoded.payloads, sk: Some(inner) };
+        if !self.screen_parsed(now, sa, path, &mut message) {
+            return None;
+        }
+        sa.last_heard = now;
+        self.trace_received(sa, path, message.clone(), bytes.len());
+        Some((message, error))
+    }
+
+    fn refuse_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        header: &Header,
+        malformed: Option<Failure>,
+        critical: Option<PayloadType>,
+    ) {
+        let (notify, why) = match (malformed, critical) {
+            (Some(why), _) => (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why),
+            (None, kind) => {
+                let kind = kind.unwrap_or(PayloadType::NONE);
+                let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+                (notify, Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)))
+            }
+        };
+        self.respond(now, sa, path, header, vec![Payload::Notify(notify)]);
+        let failed = Failed { scope: FailScope::Exchange, exchange: header.exchange, found_by: Side::Us, why };
+        self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
+    }
+
+    fn report_notifies(&mut self, sa: &IkeSa, inner: &[Payload]) {
+        for payload in inner {
+            if let Payload::Notify(notify) = payload {
+                self.events.push_back((sa.tunnel, sa.id, Event::PeerNotify(notify.clone())));
+            }
+        }
+    }
+
+    fn drop_child(&mut self, sa: &mut IkeSa, spi_in: u32, by: Side) {
+        self.by_esp.remove(&spi_in);
+        let Phase::Established(up) = &mut sa.phase else { return };
+        let before = up.children.len();
+        up.children.retain(|c| c.spi_in != spi_in);
+        if up.children.len() < before {
+            self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in, by }));
+        }
+    }
+
+    /// A liveness check is due unless something was heard meanwhile.
+    pub(super) fn liveness_due(&mut self, now: Instant, sa: &mut IkeSa) {
+        sa.alarms.liveness = Instant::MAX;
+        let Some(interval) = sa.spec.dpd.as_ref().map(|d| d.interval) else { return };
+        let Phase::Established(up) = &sa.phase else { return };
+        if up.closing {
+            return;
+        }
+        let due = sa.last_heard + interval;
+        let next = if due <= now && sa.window.idle() {
+            sa.enqueue(Request::Liveness);
+            self.pump(now, sa);
+            interval
+        } else {
+            due.since(now).max(std::time::Duration::from_millis(1))
+        };
+        sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
+    }
+
+    /// No answer to the outstanding request, however often it was sent.
+    pub(super) fn give_up(&mut self, now: Instant, sa: &mut IkeSa, attempts: u8) {
+        let exchange = sa.window.outstanding().map_or(ExchangeType::INFORMATIONAL, |o| o.exchange);
+        let silence = Failure::NoAnswer { attempts };
+        match &mut sa.phase {
+            Phase::Established(up) => match up.pending.take().map(|p| p.0) {
+                Some(Request::Delete) => {
+                    let scope = FailScope::Exchange;
+                    let failed = Failed { scope, exchange, found_by: Side::Us, why: silence };
+                    self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
+                    self.deleted(now, sa, Side::Us, false);
+                }
+                Some(Request::Refuse(_)) => self.close(now, sa, false),
+                _ => self.fail(now, sa, exchange, Side::Us, silence, false),
+            },
+            _ => {
+                let complaint = Self::init_complaint(sa);
+                let by = match &complaint {
+                    Some(Failure::Rejected { .. }) => Side::Peer,
+                    _ => Side::Us,
+                };
+                self.fail(now, sa, exchange, by, complaint.unwrap_or(silence), false);
+            }
+        }
+    }
+
+    /// The IKE SA failed.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        exchange: ExchangeType,
+        found_by: Side,
+        why: Failure,
+        linger: bool,
+    ) {
+        self.counters.failed += 1;
+        if let Phase::AuthSent(wait) = &sa.phase {
+            self.by_esp.remove(&AwaitAuthResponse::spi_in(wait));
+        }
+        let failed = Failed { scope: FailScope::IkeSa, exchange, found_by, why };
+        self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
+        self.close(now, sa, linger);
+    }
+
+    /// The IKE SA was deleted in good order.
+    fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
+        self.close(now, sa, linger);
+        self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));
+    }
+}

@@ -1,0 +1,822 @@
+//! IKE_SA_INIT (RFC 7296 1.2), both roles.
+//!
+//! ```text
+//!  initiator                                responder
+//!  HDR, [N(COOKIE),] SAi1, KEi, Ni   -->
+//!                                    <--    HDR, N(COOKIE)                  ask again with the cookie (2.6)
+//!                                    <--    HDR, N(INVALID_KE_PAYLOAD)      ask again with that group (1.2)
+//!                                    <--    HDR, SAr1, KEr, Nr
+//! ```
+//!
+//! Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
+//! protected response; see [`super::auth::AwaitAuthResponse`].
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::auth::{AwaitAuthRequest, Candidate};
+use super::endpoint::Core;
+use super::event::{Event, IgnoredWhy, IkeKeyExport, InitDone, NatFinding};
+use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+use super::natt;
+use super::propose::{select, verify_choice};
+use super::sa::{Alarms, IkeSa, InitKey, Phase};
+use super::spec::{ConnectionSpec, ProposalSpec, SaId, Side, TunnelId, UnprotectedErrors};
+use super::tamper::{Decision, SecretKind, Trigger};
+use super::timer::Timer;
+use crate::crypto::{Group, IkeKeys, IkeSuite, KeyPair, Secret};
+use crate::net::{Path, SocketRole};
+use crate::seed::{Purpose, Scope, Seeds};
+use crate::time::Instant;
+use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
+use crate::wire::{
+    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, Proposal, SaPayload, VendorIdPayload,
+    decode,
+};
+
+/// Octets of the nonces we send (RFC 7296 2.10: at least 16 and half the PRF's key; 32 serves every PRF).
+const NONCE: usize = 32;
+
+/// Initiator: IKE_SA_INIT is out.
+pub(super) struct AwaitInitResponse {
+    pub keypair: KeyPair,
+    pub group: KeMethod,
+    pub ni: Vec<u8>,
+    /// Our request as last sent: AUTH covers the one finally answered (RFC 7296 2.15).
+    pub request: Vec<u8>,
+    cookie: Option<Vec<u8>>,
+    ke_retries: u8,
+    cookie_retries: u8,
+    /// What to say instead of "no answer" when we give up: the last thing that was not believed.
+    complaint: Option<Failure>,
+}
+
+/// The payloads of an IKE_SA_INIT message that matter, wherever they stand.
+#[derive(Default)]
+struct Parts<'a> {
+    sa: Option<&'a SaPayload>,
+    ke: Option<&'a KePayload>,
+    nonce: Option<&'a [u8]>,
+    cookie: Option<&'a [u8]>,
+    invalid_ke: Option<&'a NotifyPayload>,
+    error: Option<&'a NotifyPayload>,
+    fragmentation: bool,
+    critical: Option<PayloadType>,
+    vendor_ids: Vec<Vec<u8>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(payloads: &'a [Payload]) -> Self {
+        let mut parts = Parts::default();
+        for payload in payloads {
+            match payload {
+                Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
+                Payload::Ke(ke) => parts.ke = parts.ke.or(Some(ke)),
+                Payload::Nonce(nonce) => parts.nonce = parts.nonce.or(Some(&nonce.data)),
+                Payload::Vendor(vendor) => parts.vendor_ids.push(vendor.data.clone()),
+                Payload::Notify(n) if n.kind == NotifyType::COOKIE => parts.cookie = Some(&n.data),
+                Payload::Notify(n) if n.kind == NotifyType::INVALID_KE_PAYLOAD => parts.invalid_ke = Some(n),
+                Payload::Notify(n) if n.kind == NotifyType::IKEV2_FRAGMENTATION_SUPPORTED => parts.fragmentation = true,
+                Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),
+                Payload::Raw(raw) if raw.critical => parts.critical = Some(raw.kind),
+                _ => {}
+            }
+        }
+        parts
+    }
+}
+
+/// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and its source.
+pub(super) fn init_key(bytes: &[u8], path: &Path) -> InitKey {
+    let mut hash = Sha256::new_with_prefix(bytes);
+    hash.update(path.remote.to_string());
+    let digest = hash.finalize();
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
+// The initiator's side.
+
+impl Core {
+    /// Makes an IKE SA and sends IKE_SA_INIT.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        id: SaId,
+        spec: Arc<ConnectionSpec>,
+        tunnel: TunnelId,
+        path: Path,
+    ) -> Box<IkeSa> {
+        let scope = Seeds::tunnel_scope(self.cfg.salt, tunnel.0);
+        // A slot's later IKE SAs for the same tunnel must not draw the same values: the generation counts attempts.
+        let mut draws = self.attempts_of(tunnel) << 12;
+        let spi = self.fresh_spi(scope, &mut draws);
+        let mut sa = Box::new(IkeSa {
+            id,
+            tunnel,
+            initiator: true,
+            tampered: false,
+            spis: (spi, IkeSpi::ZERO),
+            path,
+            spec,
+            scope,
+            draws,
+            sealed: 0,
+            window: Default::default(),
+            queue: None,
+            phase: Phase::Moving,
+            alarms: Alarms::default(),
+            last_heard: now,
+            init_key: None,
+            peer_key: None,
+            scheduled: None,
+        });
+        sa.tampered = self.concerned(now, &sa);
+        if sa.tampered {
+            let adopted = self.secret(now, &sa, SecretKind::IkeSpi, spi.0.to_be_bytes().to_vec());
+            if let Ok(octets) = <[u8; 8]>::try_from(adopted) {
+                sa.spis.0 = IkeSpi(u64::from_be_bytes(octets));
+            }
+        }
+        self.by_spi.insert(sa.spis.0, id);
+        let group = sa.spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).next().unwrap_or(KeMethod::NONE);
+        let ni = self.fresh_nonce(now, &mut sa);
+        let keypair = self.fresh_keypair(&mut sa, group);
+        let wait = AwaitInitResponse {
+            keypair,
+            group,
+            ni,
+            request: Vec::new(),
+            cookie: None,
+            ke_retries: 0,
+            cookie_retries: 0,
+            complaint: None,
+        };
+        self.send_init(now, &mut sa, Box::new(wait));
+        sa
+    }
+
+    /// How many IKE SAs this tunnel has begun, so that a retry never repeats a nonce.
+    fn attempts_of(&mut self, tunnel: TunnelId) -> u32 {
+        let attempts = self.attempts.entry(tunnel.0).or_insert(0);
+        *attempts += 1;
+        *attempts
+    }
+
+    fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {
+        sa.window.restart();
+        let header = sa.request_header(ExchangeType::IKE_SA_INIT);
+        let mut outer = Vec::with_capacity(8);
+        if let Some(cookie) = &wait.cookie {
+            outer.push(Payload::Notify(NotifyPayload::with_data(NotifyType::COOKIE, cookie.clone())));
+        }
+        let proposals = sa.spec.ike_proposals.iter().zip(1..);
+        let proposals = proposals.map(|(spec, number)| spec.to_wire(number, ProtocolId::IKE, Vec::new())).collect();
+        outer.push(Payload::Sa(SaPayload { proposals }));
+        let public = wait.keypair.public().to_vec();
+        let data = self.secret(now, sa, SecretKind::KeyExchange, public);
+        outer.push(Payload::Ke(KePayload { group: wait.group, data }));
+        outer.push(Payload::Nonce(NoncePayload { data: wait.ni.clone() }));
+        natt::notifies(sa.spec.nat.traversal, sa.spis, &sa.path, &mut outer);
+        if sa.spec.fragmentation {
+            outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
+        }
+        outer.extend(vendor_ids(&sa.spec));
+        let mut message = Message { header, outer, sk: None };
+        let cx = sa.msg_cx(now, &header, 0);
+        let datagrams = self.encode(&cx, sa.tampered, &mut message, None);
+        wait.request = datagrams.first().cloned().unwrap_or_default();
+        self.trace_sent(sa, sa.path, message, wait.request.len());
+        self.transmit(&cx, sa.tampered, sa.path, datagrams.iter().map(Vec::as_slice));
+        sa.window.sent(header.message_id, header.exchange, datagrams, now);
+        sa.phase = Phase::InitSent(wait);
+        self.arm(now, sa, 0);
+        self.inject(now, sa, &Trigger::Sent(cx));
+    }
+
+    /// Some answer to IKE_SA_INIT. Nothing in it is authenticated.
+    pub(super) fn init_response(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, bytes: &[u8]) {
+        let ignore = |core: &mut Core, sa: &IkeSa, why, detail: &str| {
+            core.ignore(Some(sa.who()), path, Some(*header), why, detail);
+        };
+        if header.message_id != 0 || !sa.initiator {
+            return ignore(self, sa, IgnoredWhy::UnexpectedResponse, "");
+        }
+        let awaited = matches!(sa.phase, Phase::InitSent(_) | Phase::AuthSent(_));
+        if !awaited {
+            return ignore(self, sa, IgnoredWhy::UnexpectedResponse, "IKE_SA_INIT is over");
+        }
+        let decoded = match decode(bytes) {
+            Ok(decoded) if decoded.error.is_none() => decoded,
+            Ok(decoded) => {
+                let error = decoded.error.map(|e| e.to_string()).unwrap_or_default();
+                return self.doubt_init(
+                    now,
+                    sa,
+                    path,
+                    header,
+                    Failure::Misbehaved(PeerMisbehaved::MalformedChoice(error)),
+                );
+            }
+            Err(error) => return ignore(self, sa, IgnoredWhy::NotIke, &error.to_string()),
+        };
+        let parts = Parts::of(&decoded.payloads);
+        let negotiated = parts.sa.is_some() && parts.ke.is_some();
+        if let Phase::InitSent(_) = &sa.phase {
+            if !negotiated && let Some(cookie) = parts.cookie {
+                let cookie = cookie.to_vec();
+                let message = Message { header: *header, outer: decoded.payloads, sk: None };
+                return self.cookie_demanded(now, sa, path, message, cookie, bytes.len());
+            }
+            if !negotiated && let Some(notify) = parts.invalid_ke {
+                let wanted = notify.data.as_slice().try_into().map(u16::from_be_bytes).map(KeMethod).ok();
+                let message = Message { header: *header, outer: decoded.payloads, sk: None };
+                return self.group_demanded(now, sa, path, message, wanted, bytes.len());
+            }
+        }
+        if let Some(notify) = parts.error.or(parts.invalid_ke).filter(|_| !negotiated) {
+            let why = Failure::Rejected { notify: notify.kind, data: notify.data.clone(), protected: false };
+            let message = Message { header: *header, outer: decoded.payloads, sk: None };
+            if matches!(sa.phase, Phase::InitSent(_)) {
+                self.trace_received(sa, path, message, bytes.len());
+            }
+            return self.doubt_init(now, sa, path, header, why);
+        }
+        self.accept_init(now, sa, path, &decoded, bytes);
+    }
+
+    /// The responder wants a cookie first (RFC 7296 2.6).
+    fn cookie_demanded(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        message: Message,
+        cookie: Vec<u8>,
+        len: usize,
+    ) {
+        let Phase::InitSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let header = message.header;
+        let mut follow = (1..=64).contains(&cookie.len());
+        self.decide(now, sa, Decision::ReturnCookie(&mut follow));
+        if wait.cookie.as_ref() == Some(&cookie) || !follow {
+            // Demanded again although we sent it: a late repeat, or a loop. Retransmission decides which.
+            wait.complaint = Some(Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries + 1)));
+            sa.phase = Phase::InitSent(wait);
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "the same cookie again");
+        }
+        self.trace_received(sa, path, message, len);
+        wait.cookie_retries += 1;
+        if wait.cookie_retries > sa.spec.behaviour.cookie_retries {
+            let why = Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries));
+            sa.phase = Phase::InitSent(wait);
+            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+        }
+        wait.cookie = Some(cookie);
+        self.send_init(now, sa, wait);
+    }
+
+    /// The responder wants another group (RFC 7296 1.2, 2.7); it must be one that we offered.
+    fn group_demanded(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        message: Message,
+        wanted: Option<KeMethod>,
+        len: usize,
+    ) {
+        let Phase::InitSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let header = message.header;
+        let offered =
+            wanted.filter(|w| sa.spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).any(|o| o == *w));
+        if offered == Some(wait.group) {
+            wait.complaint = Some(Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries + 1)));
+            sa.phase = Phase::InitSent(wait);
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "the group we sent");
+        }
+        self.trace_received(sa, path, message, len);
+        let Some(group) = offered.filter(|g| Group::from_method(*g).is_some()) else {
+            let why = Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(wanted.unwrap_or(KeMethod::NONE)));
+            sa.phase = Phase::InitSent(wait);
+            return self.doubt_init(now, sa, path, &header, why);
+        };
+        let mut follow = true;
+        self.decide(now, sa, Decision::FollowInvalidKe(group, &mut follow));
+        if !follow {
+            wait.complaint = Some(Failure::Rejected {
+                notify: NotifyType::INVALID_KE_PAYLOAD,
+                data: group.0.to_be_bytes().to_vec(),
+                protected: false,
+            });
+            sa.phase = Phase::InitSent(wait);
+            return;
+        }
+        wait.ke_retries += 1;
+        if wait.ke_retries > sa.spec.behaviour.invalid_ke_retries {
+            let why = Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries));
+            sa.phase = Phase::InitSent(wait);
+            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+        }
+        wait.group = group;
+        wait.keypair = self.fresh_keypair(sa, group);
+        self.send_init(now, sa, wait);
+    }
+
+    /// An unprotected complaint or a bad answer: believed, remembered or ignored, by policy (RFC 7296 2.21.1), and never
+    /// believed once some answer has led to keys.
+    fn doubt_init(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, why: Failure) {
+        let policy = sa.spec.behaviour.unprotected_errors;
+        let text = why.to_string();
+        if let Phase::InitSent(wait) = &mut sa.phase {
+            match policy {
+                UnprotectedErrors::Believe => {
+                    let by = if matches!(why, Failure::Rejected { .. }) { Side::Peer } else { Side::Us };
+                    return self.fail(now, sa, ExchangeType::IKE_SA_INIT, by, why, false);
+                }
+                UnprotectedErrors::Wait(grace) => {
+                    wait.complaint = Some(why);
+                    if sa.alarms.half_open == Instant::MAX {
+                        sa.alarms.half_open = self.timer(now, sa, Timer::HalfOpen, grace).unwrap_or(Instant::MAX);
+                    }
+                }
+                UnprotectedErrors::Ignore => wait.complaint = Some(why),
+            }
+        }
+        self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::UnprotectedError, &text);
+    }
+
+    /// A whole answer: derive keys from it and go on to IKE_AUTH, without forgetting how to accept another one.
+    fn accept_init(&mut self, now: Instant, sa: &mut IkeSa, path: Path, decoded: &crate::wire::Decoded, bytes: &[u8]) {
+        let header = &decoded.header;
+        let known = match &sa.phase {
+            Phase::AuthSent(wait) => wait.candidates.iter().any(|c| c.response == bytes),
+            _ => false,
+        };
+        if known {
+            return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Repeat, "");
+        }
+        let wait = match &sa.phase {
+            Phase::InitSent(wait) => wait,
+            Phase::AuthSent(wait) if wait.candidates.len() < super::auth::MAX_CANDIDATES => &wait.init,
+            _ => {
+                return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Limit, "too many answers");
+            }
+        };
+        let candidate = match self.candidate(sa, wait, path, decoded, bytes) {
+            Ok(candidate) => candidate,
+            Err(why) => {
+                let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+                self.trace_received(sa, path, message, bytes.len());
+                return self.doubt_init(now, sa, path, header, Failure::Misbehaved(why));
+            }
+        };
+        let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+        self.trace_received(sa, path, message, bytes.len());
+        self.send_auth(now, sa, candidate);
+    }
+
+    /// Screens an answer and derives its keys; consumes nothing.
+    fn candidate(
+        &self,
+        sa: &IkeSa,
+        wait: &AwaitInitResponse,
+        path: Path,
+        decoded: &crate::wire::Decoded,
+        bytes: &[u8],
+    ) -> Result<Box<Candidate>, PeerMisbehaved> {
+        let parts = Parts::of(&decoded.payloads);
+        if let Some(kind) = parts.critical {
+            return Err(PeerMisbehaved::CriticalPayload(kind));
+        }
+        let missing = PeerMisbehaved::MissingPayload;
+        let answer = parts.sa.ok_or(missing(PayloadType::SA))?;
+        let ke = parts.ke.ok_or(missing(PayloadType::KE))?;
+        let nr = parts.nonce.ok_or(missing(PayloadType::NONCE))?;
+        if decoded.header.spi_r == IkeSpi::ZERO {
+            return Err(PeerMisbehaved::MalformedChoice("the responder's SPI is zero".into()));
+        }
+        let chosen = verify_choice(answer, &sa.spec.ike_proposals, ProtocolId::IKE)?;
+        let suite = IkeSuite::from_proposal(chosen).map_err(PeerMisbehaved::MalformedChoice)?;
+        if ke.group != suite.ke.method() || ke.group != wait.group {
+            return Err(PeerMisbehaved::WrongKeGroup { expected: wait.group, got: ke.group });
+        }
+        check_nonce(nr, &suite)?;
+        let shared = wait.keypair.agree(&ke.data).map_err(|e| PeerMisbehaved::BadKeyExchange(e.to_string()))?;
+        let spis = (sa.spis.0, decoded.header.spi_r);
+        let keys = IkeKeys::derive(&suite, &wait.ni, nr, spis.0, spis.1, shared.as_ref());
+        let nat = natt::inspect(sa.spec.nat.traversal, spis, &path, &decoded.payloads);
+        Ok(Box::new(Candidate {
+            spi_r: spis.1,
+            suite,
+            keys,
+            nr: nr.to_vec(),
+            response: bytes.to_vec(),
+            nat,
+            vendor_ids: parts.vendor_ids,
+            peer_fragments: parts.fragmentation,
+            path: sa.path,
+            datagrams: Vec::new(),
+        }))
+    }
+
+    /// What to report when IKE_SA_INIT is given up.
+    pub(super) fn init_complaint(sa: &IkeSa) -> Option<Failure> {
+        match &sa.phase {
+            Phase::InitSent(wait) => wait.complaint.clone(),
+            _ => None,
+        }
+    }
+}
+
+// The responder's side.
+
+impl Core {
+    /// Answers a new IKE_SA_INIT; makes an IKE SA if it is acceptable.
+    pub(super) fn answer_init(
+        &mut self,
+        now: Instant,
+        id: SaId,
+        key: InitKey,
+        path: Path,
+        header: &Header,
+        bytes: &[u8],
+    ) -> Option<Box<IkeSa>> {
+        if header.spi_i == IkeSpi::ZERO || header.spi_r != IkeSpi::ZERO || header.message_id != 0 {
+            self.ignore(None, path, Some(*header), IgnoredWhy::WrongFlags, "not a first IKE_SA_INIT");
+            return None;
+        }
+        if !header.flags.is_initiator() {
+            self.ignore(None, path, Some(*header), IgnoredWhy::WrongFlags, "IKE_SA_INIT without the initiator flag");
+            return None;
+        }
+        if let Some(limit) = self.over_limit(&path) {
+            self.ignore(None, path, Some(*header), IgnoredWhy::Limit, limit);
+            return None;
+        }
+        let decoded = match decode(bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.ignore(None, path, Some(*header), IgnoredWhy::NotIke, &error.to_string());
+                return None;
+            }
+        };
+        let parts = Parts::of(&decoded.payloads);
+        if let Some(nonce) = parts.nonce.filter(|_| self.wants_cookie(now, header, &path)) {
+            let source = path.remote.ip();
+            let proven =
+                parts.cookie.is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
+            if !proven {
+                self.demand_cookie(now, path, header, nonce, parts.cookie.is_some());
+                return None;
+            }
+        }
+        let refuse = |core: &mut Core, notify: NotifyPayload, why: Failure| {
+            core.refuse_init(now, id, path, header, &decoded.payloads, bytes.len(), notify, why);
+        };
+        if let Some(error) = &decoded.error {
+            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), Failure::Malformed(error.clone()));
+            return None;
+        }
+        if let Some(kind) = parts.critical {
+            let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+            refuse(self, notify, Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)));
+            return None;
+        }
+        let (Some(offer), Some(ke), Some(ni)) = (parts.sa, parts.ke, parts.nonce) else {
+            let kind = match (parts.sa, parts.ke) {
+                (None, _) => PayloadType::SA,
+                (_, None) => PayloadType::KE,
+                _ => PayloadType::NONCE,
+            };
+            let why = Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
+            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), why);
+            return None;
+        };
+        let specs = self.connections_for(&path);
+        if specs.is_empty() {
+            let detail = "no connection names these addresses";
+            self.ignore(None, path, Some(*header), IgnoredWhy::NoConnection, detail);
+            if self.stateless.take(now) {
+                self.stateless_reply(now, path, header, NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN));
+            }
+            return None;
+        }
+        let Some((spec, mut chosen, suite)) = choose(&specs, &offer.proposals, ke.group) else {
+            let wanted = specs.iter().flat_map(|s| &s.ike_proposals).zip(1..);
+            let wanted = wanted.map(|(p, n)| p.to_wire(n, ProtocolId::IKE, Vec::new())).collect();
+            let why = PeerIncompatible::NoProposal { offered: offer.proposals.clone(), wanted };
+            if specs.iter().any(|s| s.behaviour.answer_no_proposal) {
+                let notify = NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN);
+                refuse(self, notify, Failure::Incompatible(why));
+            } else {
+                let failure = Failure::Incompatible(why);
+                self.report_refusal(id, path, header, &decoded.payloads, bytes.len(), failure);
+            }
+            return None;
+        };
+        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
+        let mut refusal = None;
+        self.decide_for(&cx, Decision::RefuseInit(&mut refusal));
+        if let Some(kind) = refusal {
+            self.stateless_reply(now, path, header, NotifyPayload::new(kind));
+            return None;
+        }
+        let mut demanded = (ke.group != suite.ke.method()).then_some(suite.ke.method());
+        self.decide_for(&cx, Decision::DemandGroup(&mut demanded));
+        if let Some(group) = demanded {
+            let data = group.0.to_be_bytes();
+            let notify = NotifyPayload::with_data(NotifyType::INVALID_KE_PAYLOAD, data);
+            self.stateless_reply(now, path, header, notify);
+            return None;
+        }
+        if let Err(why) = check_nonce(ni, &suite) {
+            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), Failure::Misbehaved(why));
+            return None;
+        }
+        let scope = Scope(key);
+        let mut draws = 0;
+        let spi_r = self.fresh_spi(scope, &mut draws);
+        let mut sa = Box::new(IkeSa {
+            id,
+            tunnel: TunnelId(self.next_tunnel),
+            initiator: false,
+            tampered: false,
+            spis: (header.spi_i, spi_r),
+            path,
+            spec,
+            scope,
+            draws,
+            sealed: 0,
+            window: Default::default(),
+            queue: None,
+            phase: Phase::Moving,
+            alarms: Alarms::default(),
+            last_heard: now,
+            init_key: Some(key),
+            peer_key: None,
+            scheduled: None,
+        });
+        let keypair = self.fresh_keypair(&mut sa, ke.group);
+        let shared = match keypair.agree(&ke.data) {
+            Ok(shared) => shared,
+            Err(error) => {
+                // RFC 6989 5: a public value that fails the checks is a syntax error.
+                let why = Failure::Misbehaved(PeerMisbehaved::BadKeyExchange(error.to_string()));
+                refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), why);
+                return None;
+            }
+        };
+        self.next_tunnel += 1;
+        sa.tampered = self.concerned(now, &sa);
+        if sa.tampered {
+            let adopted = self.secret(now, &sa, SecretKind::IkeSpi, spi_r.0.to_be_bytes().to_vec());
+            if let Ok(octets) = <[u8; 8]>::try_from(adopted) {
+                sa.spis.1 = IkeSpi(u64::from_be_bytes(octets));
+            }
+        }
+        self.by_spi.insert(sa.spis.1, id);
+        self.by_init.insert(key, id);
+        let nr = self.fresh_nonce(now, &mut sa);
+        let nat = natt::inspect(sa.spec.nat.traversal, (sa.spis.0, IkeSpi::ZERO), &path, &decoded.payloads);
+        chosen.spi = Vec::new();
+        let mut outer = Vec::with_capacity(8);
+        outer.push(Payload::Sa(SaPayload { proposals: vec![chosen] }));
+        let data = self.secret(now, &sa, SecretKind::KeyExchange, keypair.public().to_vec());
+        outer.push(Payload::Ke(KePayload { group: ke.group, data }));
+        outer.push(Payload::Nonce(NoncePayload { data: nr.clone() }));
+        if nat.peer_detects {
+            natt::notifies(sa.spec.nat.traversal, sa.spis, &path, &mut outer);
+        }
+        if sa.spec.fragmentation && parts.fragmentation {
+            outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
+        }
+        outer.extend(vendor_ids(&sa.spec));
+        let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
+        let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+        self.trace_received(&sa, path, received, bytes.len());
+        let response_header = sa.response_header(header);
+        let mut message = Message { header: response_header, outer, sk: None };
+        let cx = sa.msg_cx(now, &response_header, 0);
+        let datagrams = self.encode(&cx, sa.tampered, &mut message, None);
+        let response = datagrams.first().cloned().unwrap_or_default();
+        self.trace_sent(&sa, path, message, response.len());
+        self.transmit(&cx, sa.tampered, path, datagrams.iter().map(Vec::as_slice));
+        sa.window.respond(0, datagrams);
+        self.init_done(&sa, suite, &keys, nat, parts.vendor_ids, parts.fragmentation);
+        self.counters.half_open += 1;
+        *self.half_open_by_address.entry(path.remote.ip()).or_insert(0) += 1;
+        let wait = AwaitAuthRequest { specs, suite, keys, ni: ni.to_vec(), nr, request: bytes.to_vec(), response, nat };
+        sa.phase = Phase::InitAnswered(Box::new(wait));
+        let patience = self.cfg.limits.half_open_timeout;
+        sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);
+        self.inject(now, &mut sa, &Trigger::Sent(cx));
+        Some(sa)
+    }
+
+    /// Which limit forbids another half-open IKE SA from here.
+    fn over_limit(&self, path: &Path) -> Option<&'static str> {
+        let limits = &self.cfg.limits;
+        if self.counters.half_open >= limits.max_half_open {
+            return Some("too many half-open IKE SAs");
+        }
+        let of_address = self.half_open_by_address.get(&path.remote.ip()).copied().unwrap_or(0);
+        if limits.max_half_open_per_address.is_some_and(|max| of_address >= max) {
+            return Some("too many half-open IKE SAs of this address");
+        }
+        if limits.max_ike_sas.is_some_and(|max| self.by_spi.len() >= max as usize) {
+            return Some("too many IKE SAs");
+        }
+        None
+    }
+
+    fn wants_cookie(&mut self, now: Instant, header: &Header, _path: &Path) -> bool {
+        let mut wanted = self.cfg.limits.cookie_threshold.is_some_and(|t| self.counters.half_open >= t);
+        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
+        self.decide_for(&cx, Decision::DemandCookie(&mut wanted));
+        wanted
+    }
+
+    fn demand_cookie(&mut self, now: Instant, path: Path, header: &Header, nonce: &[u8], wrong: bool) {
+        if wrong {
+            self.ignore(None, path, Some(*header), IgnoredWhy::BadCookie, "");
+        }
+        self.counters.cookies_sent += 1;
+        let mut cookie = self.cookies.make(&self.seeds, now, header.spi_i, path.remote.ip(), nonce);
+        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
+        if let Some(tamper) = &mut self.tamper
+            && tamper.concerns(&cx)
+        {
+            tamper.secret(&cx, SecretKind::Cookie, &mut cookie);
+        }
+        self.stateless_reply(now, path, header, NotifyPayload::with_data(NotifyType::COOKIE, cookie));
+    }
+
+    /// The connections whose addresses fit, in order of configuration.
+    fn connections_for(&self, path: &Path) -> Vec<Arc<ConnectionSpec>> {
+        let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
+        let fits = |spec: &&Arc<ConnectionSpec>| {
+            spec.local_addr.is_none_or(|a| a == local) && spec.remote_addr.is_none_or(|a| a == remote)
+        };
+        self.cfg.connections.iter().filter(fits).cloned().collect()
+    }
+
+    /// Refuses IKE_SA_INIT without keeping state, and says why.
+    #[allow(clippy::too_many_arguments)] // all of it is the one message being refused
+    fn refuse_init(
+        &mut self,
+        now: Instant,
+        id: SaId,
+        path: Path,
+        header: &Header,
+        payloads: &[Payload],
+        len: usize,
+        notify: NotifyPayload,
+        why: Failure,
+    ) {
+        self.report_refusal(id, path, header, payloads, len, why);
+        self.stateless_reply(now, path, header, notify);
+    }
+
+    /// The events of an IKE_SA_INIT that never became an IKE SA. Its handle is stale at once.
+    fn report_refusal(
+        &mut self,
+        id: SaId,
+        path: Path,
+        header: &Header,
+        payloads: &[Payload],
+        len: usize,
+        why: Failure,
+    ) {
+        self.counters.failed += 1;
+        if !self.cfg.trace {
+            return;
+        }
+        let tunnel = TunnelId(self.next_tunnel);
+        self.next_tunnel += 1;
+        let message = Message { header: *header, outer: payloads.to_vec(), sk: None };
+        let trace = super::event::MessageTrace { from: Side::Peer, path, message, len, attempt: 0 };
+        self.events.push_back((tunnel, id, Event::Message(Box::new(trace))));
+        let exchange = ExchangeType::IKE_SA_INIT;
+        let failed = Failed { scope: FailScope::IkeSa, exchange, found_by: Side::Us, why };
+        self.events.push_back((tunnel, id, Event::Failed(Box::new(failed))));
+        self.events.push_back((tunnel, id, Event::Closed));
+    }
+
+    /// A half-open IKE SA has waited long enough, or an unprotected error has.
+    pub(super) fn half_open_expired(&mut self, now: Instant, sa: &mut IkeSa) {
+        if sa.initiator {
+            let why = Self::init_complaint(sa).unwrap_or(Failure::Local(LocalFault::HalfOpenExpired));
+            let by = if matches!(why, Failure::Rejected { .. }) { Side::Peer } else { Side::Us };
+            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, by, why, false);
+        }
+        let why = Failure::Local(LocalFault::HalfOpenExpired);
+        self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
+    }
+}
+
+// Both sides.
+
+impl Core {
+    /// Says that keys exist, and what they are if asked.
+    pub(super) fn init_done(
+        &mut self,
+        sa: &IkeSa,
+        suite: IkeSuite,
+        keys: &IkeKeys,
+        nat: NatFinding,
+        vendor_ids: Vec<Vec<u8>>,
+        peer_fragments: bool,
+    ) {
+        if self.cfg.trace {
+            let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
+            self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
+        }
+        if self.cfg.export_keys {
+            let secret = |octets: &[u8]| Secret::from(octets.to_vec());
+            let export = IkeKeyExport {
+                spis: sa.spis,
+                suite,
+                sk_ei: secret(keys.ei()),
+                sk_er: secret(keys.er()),
+                sk_ai: secret(keys.ai()),
+                sk_ar: secret(keys.ar()),
+                sk_d: secret(keys.d()),
+                sk_pi: secret(keys.pi()),
+                sk_pr: secret(keys.pr()),
+            };
+            self.events.push_back((sa.tunnel, sa.id, Event::IkeKeys(Box::new(export))));
+        }
+    }
+
+    fn fresh_nonce(&mut self, now: Instant, sa: &mut IkeSa) -> Vec<u8> {
+        let mut nonce = vec![0; NONCE];
+        self.seeds.fill(sa.scope, Purpose::Nonce, sa.next_draw(), &mut nonce);
+        self.secret(now, sa, SecretKind::Nonce, nonce)
+    }
+
+    /// A fresh key pair; for a group that we cannot compute, one of X25519 stands in and the peer will not take it.
+    fn fresh_keypair(&mut self, sa: &mut IkeSa, group: KeMethod) -> KeyPair {
+        let group = Group::from_method(group).unwrap_or(Group::X25519);
+        let mut stream = self.seeds.stream(sa.scope, Purpose::KeyExchange, sa.next_draw());
+        KeyPair::generate(group, &mut stream)
+    }
+
+    /// Octets of ours before use, after their seam.
+    pub(super) fn secret(&mut self, now: Instant, sa: &IkeSa, kind: SecretKind, mut octets: Vec<u8>) -> Vec<u8> {
+        if let Some(tamper) = self.tamper.as_mut().filter(|_| sa.tampered) {
+            tamper.secret(&sa.cx(now), kind, &mut octets);
+        }
+        octets
+    }
+
+    /// A decision of an IKE SA, after its seam.
+    pub(super) fn decide(&mut self, now: Instant, sa: &IkeSa, decision: Decision<'_>) {
+        if let Some(tamper) = self.tamper.as_mut().filter(|_| sa.tampered) {
+            tamper.decide(&sa.cx(now), decision);
+        }
+    }
+
+    fn decide_for(&mut self, cx: &super::tamper::SaCx, decision: Decision<'_>) {
+        if let Some(tamper) = &mut self.tamper
+            && tamper.concerns(cx)
+        {
+            tamper.decide(cx, decision);
+        }
+    }
+}
+
+/// The best connection and proposal for what was offered.
+fn choose(
+    specs: &[Arc<ConnectionSpec>],
+    offered: &[Proposal],
+    group: KeMethod,
+) -> Option<(Arc<ConnectionSpec>, Proposal, IkeSuite)> {
+    let usable = |p: &Proposal| IkeSuite::from_proposal(p).is_ok();
+    specs.iter().find_map(|spec| {
+        let chosen = select(offered, &spec.ike_proposals, ProtocolId::IKE, Some(group), usable)?;
+        let suite = IkeSuite::from_proposal(&chosen).ok()?;
+        Some((Arc::clone(spec), chosen, suite))
+    })
+}
+
+/// RFC 7296 2.10: 16 to 256 octets, and at least half the key size of the PRF.
+fn check_nonce(nonce: &[u8], suite: &IkeSuite) -> Result<(), PeerMisbehaved> {
+    let least = (suite.prf.key_len() / 2).max(16);
+    if (least..=256).contains(&nonce.len()) { Ok(()) } else { Err(PeerMisbehaved::BadNonce(nonce.len())) }
+}
+
+fn vendor_ids(spec: &ConnectionSpec) -> impl Iterator<Item = Payload> + '_ {
+    spec.behaviour.vendor_ids.iter().map(|id| Payload::Vendor(VendorIdPayload { data: id.clone() }))
+}
+
+/// The path for everything after IKE_SA_INIT (RFC 7296 2.23): the NAT-T ports, if a NAT was found and both ends look.
+pub(super) fn floated(spec: &ConnectionSpec, path: Path) -> Path {
+    let mut floated = path;
+    floated.role = SocketRole::NatT;
+    floated.local.set_port(spec.local_ports.natt);
+    floated.remote.set_port(spec.remote_ports.natt);
+    floated
+}

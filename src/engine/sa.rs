@@ -1,0 +1,172 @@
+//! One IKE SA: what it holds in each phase. The exchanges are in [`super::init`], [`super::auth`], [`super::info`].
+
+use std::sync::Arc;
+
+use super::auth::{AwaitAuthRequest, AwaitAuthResponse};
+use super::event::NatFinding;
+use super::info::{Pending, Request};
+use super::init::AwaitInitResponse;
+use super::spec::{ConnectionSpec, SaId, TunnelId};
+use super::tamper::{MsgCx, SaCx};
+use super::timer::Timer;
+use super::window::{Queue, Window};
+use crate::crypto::{EspSuite, IkeKeys, IkeSuite};
+use crate::net::Path;
+use crate::seed::Scope;
+use crate::time::Instant;
+use crate::wire::registry::ExchangeType;
+use crate::wire::{Flags, Header, IkeSpi};
+
+/// An IKE SA from its first packet to its last.
+pub(super) struct IkeSa {
+    pub id: SaId,
+    pub tunnel: TunnelId,
+    /// We are the original initiator.
+    pub initiator: bool,
+    /// Some rule may match it; with this bit clear no seam is called.
+    pub tampered: bool,
+    pub spis: (IkeSpi, IkeSpi),
+    pub path: Path,
+    /// The connection; a responder knows it for certain only after IKE_AUTH named the peer.
+    pub spec: Arc<ConnectionSpec>,
+    pub scope: Scope,
+    /// Values drawn from the key seed so far.
+    pub draws: u32,
+    /// Messages sealed so far: the IV counter.
+    pub sealed: u64,
+    pub window: Window,
+    pub queue: Option<Box<Queue>>,
+    pub phase: Phase,
+    pub alarms: Alarms,
+    /// When a protected message of the peer's last arrived.
+    pub last_heard: Instant,
+    /// The responder's look-up key of IKE_SA_INIT.
+    pub init_key: Option<InitKey>,
+    /// The key of the identity index, once authenticated.
+    pub peer_key: Option<u64>,
+    /// What the timer set holds for this SA.
+    pub scheduled: Option<Instant>,
+}
+
+/// Hash of a whole IKE_SA_INIT request and its source (RFC 7296 2.1: not by SPIi alone).
+pub(super) type InitKey = [u8; 16];
+
+/// Deadlines besides the retransmission's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alarms {
+    pub half_open: Instant,
+    pub liveness: Instant,
+    pub keepalive: Instant,
+    pub linger: Instant,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Alarms { half_open: Instant::MAX, liveness: Instant::MAX, keepalive: Instant::MAX, linger: Instant::MAX }
+    }
+}
+
+/// Where an IKE SA is in its life. Wait states are separate for each original role.
+pub(super) enum Phase {
+    /// Being handled: no other code sees this.
+    Moving,
+    /// Initiator: IKE_SA_INIT is out.
+    InitSent(Box<AwaitInitResponse>),
+    /// Responder: IKE_SA_INIT is answered; half open.
+    InitAnswered(Box<AwaitAuthRequest>),
+    /// Initiator: IKE_AUTH is out.
+    AuthSent(Box<AwaitAuthResponse>),
+    /// Keys are agreed and IKE_AUTH is over, for good or for ill.
+    Established(Box<Established>),
+    /// Nothing left but to answer repeats.
+    Closed,
+}
+
+/// An IKE SA after IKE_AUTH. Not consumed by a failed Child.
+pub(super) struct Established {
+    pub suite: IkeSuite,
+    pub keys: IkeKeys,
+    pub children: Vec<Child>,
+    /// Our request that waits, which its answer consumes.
+    pub pending: Option<Box<Pending>>,
+    /// The IKE SA is on its way out: nothing new is begun.
+    pub closing: bool,
+    pub nat: NatFinding,
+}
+
+/// What is kept of a Child SA at rest.
+#[derive(Clone, Debug)]
+pub(super) struct Child {
+    pub spi_in: u32,
+    pub spi_out: u32,
+    #[allow(dead_code)] // rekeying (RFC 7296 2.8) needs it; counted in the size of an SA from the first day
+    pub suite: EspSuite,
+}
+
+impl IkeSa {
+    /// Its SPI on our side.
+    pub(super) fn our_spi(&self) -> IkeSpi {
+        if self.initiator { self.spis.0 } else { self.spis.1 }
+    }
+
+    pub(super) fn cx(&self, now: Instant) -> SaCx {
+        SaCx { sa: Some(self.id), tunnel: self.tunnel, initiator: self.initiator, spis: self.spis, now }
+    }
+
+    pub(super) fn msg_cx(&self, now: Instant, header: &Header, attempt: u8) -> MsgCx {
+        MsgCx {
+            sa: self.cx(now),
+            exchange: header.exchange,
+            response: header.flags.is_response(),
+            message_id: header.message_id,
+            attempt,
+        }
+    }
+
+    /// A header for a request of ours, with the window's next message id.
+    pub(super) fn request_header(&self, exchange: ExchangeType) -> Header {
+        let flags = if self.initiator { Flags::INITIATOR } else { Flags(0) };
+        Header::new(self.spis.0, self.spis.1, exchange, flags, self.window.next_request())
+    }
+
+    /// A header for our response to `request`.
+    pub(super) fn response_header(&self, request: &Header) -> Header {
+        let initiator = if self.initiator { Flags::INITIATOR.0 } else { 0 };
+        let flags = Flags(Flags::RESPONSE.0 | initiator);
+        Header::new(self.spis.0, self.spis.1, request.exchange, flags, request.message_id)
+    }
+
+    pub(super) fn next_draw(&mut self) -> u64 {
+        self.draws += 1;
+        u64::from(self.draws)
+    }
+
+    pub(super) fn next_iv(&mut self) -> u64 {
+        self.sealed += 1;
+        self.sealed
+    }
+
+    /// The earliest deadline and its reason.
+    pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
+        let a = &self.alarms;
+        let retransmit = self.window.deadline().unwrap_or(Instant::MAX);
+        [
+            (retransmit, Timer::Retransmit),
+            (a.half_open, Timer::HalfOpen),
+            (a.liveness, Timer::Liveness),
+            (a.keepalive, Timer::Keepalive),
+            (a.linger, Timer::Linger),
+        ]
+        .into_iter()
+        .filter(|(at, _)| *at < Instant::MAX)
+        .min()
+    }
+
+    pub(super) fn enqueue(&mut self, request: Request) {
+        self.queue.get_or_insert_default().push_back(request);
+    }
+
+    pub(super) fn is_half_open(&self) -> bool {
+        matches!(self.phase, Phase::InitAnswered(_))
+    }
+}

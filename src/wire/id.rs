@@ -1,0 +1,98 @@
+//! The Identification payloads (RFC 7296 3.5).
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::error::Fault;
+use super::reader::Reader;
+use super::registry::IdType;
+use super::writer::Writer;
+
+/// IDi or IDr. `Display` reads like a configuration line: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`, `dn:` with
+/// the DER in hex, `keyid:text` (or hex when not printable).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct IdPayload {
+    /// ID Type.
+    pub kind: IdType,
+    /// Identification Data.
+    pub data: Vec<u8>,
+}
+
+impl IdPayload {
+    /// RestOfInitIDPayload or RestOfRespIDPayload (RFC 7296 2.15): the payload without its generic header, as AUTH
+    /// covers it.
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(4 + self.data.len());
+        body.extend_from_slice(&[self.kind.0, 0, 0, 0]);
+        body.extend_from_slice(&self.data);
+        body
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, Fault> {
+        let &[kind, _, _, _] = r.fixed::<4>("the ID type with its reserved field")?;
+        Ok(Self { kind: IdType(kind), data: r.rest().to_vec() })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u8("type", self.kind.0);
+        w.bytes("reserved", &[0; 3]);
+        w.bytes("data", &self.data);
+    }
+}
+
+impl fmt::Display for IdPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data = &self.data;
+        match self.kind {
+            IdType::ID_IPV4_ADDR => match <[u8; 4]>::try_from(data.as_slice()) {
+                Ok(octets) => write!(f, "ipv4:{}", Ipv4Addr::from(octets)),
+                Err(_) => write!(f, "ipv4:{}", super::dump::Text(data)),
+            },
+            IdType::ID_IPV6_ADDR => match <[u8; 16]>::try_from(data.as_slice()) {
+                Ok(octets) => write!(f, "ipv6:{}", Ipv6Addr::from(octets)),
+                Err(_) => write!(f, "ipv6:{}", super::dump::Text(data)),
+            },
+            IdType::ID_FQDN => write!(f, "fqdn:{}", super::dump::Text(data)),
+            IdType::ID_RFC822_ADDR => write!(f, "email:{}", super::dump::Text(data)),
+            IdType::ID_DER_ASN1_DN => write!(f, "dn:{}", super::dump::Hex(data)),
+            IdType::ID_DER_ASN1_GN => write!(f, "gn:{}", super::dump::Hex(data)),
+            IdType::ID_KEY_ID => write!(f, "keyid:{}", super::dump::Text(data)),
+            IdType::ID_NULL if data.is_empty() => f.write_str("null"),
+            other => write!(f, "{other}:{}", super::dump::Text(data)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_read_like_a_configuration() {
+        let cases: [(IdType, &[u8], &str); 14] = [
+            (IdType::ID_IPV4_ADDR, &[10, 0, 0, 1], "ipv4:10.0.0.1"),
+            (IdType::ID_IPV4_ADDR, &[10, 0, 0], "ipv4:0x0a0000"),
+            (IdType::ID_IPV6_ADDR, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "ipv6:2001:db8::1"),
+            (IdType::ID_IPV6_ADDR, &[1], "ipv6:0x01"),
+            (IdType::ID_FQDN, b"gw.example", "fqdn:gw.example"),
+            (IdType::ID_FQDN, b"a\x1b[2J", "fqdn:0x611b5b324a"),
+            (IdType::ID_RFC822_ADDR, b"me@lab", "email:me@lab"),
+            (IdType::ID_DER_ASN1_DN, &[0x30, 0], "dn:3000"),
+            (IdType::ID_DER_ASN1_GN, &[0x82, 0], "gn:8200"),
+            (IdType::ID_KEY_ID, b"branch 7", "keyid:branch 7"),
+            (IdType::ID_KEY_ID, &[0xff, 0], "keyid:0xff00"),
+            (IdType::ID_NULL, &[], "null"),
+            (IdType::ID_FC_NAME, &[1], "ID_FC_NAME:0x01"),
+            (IdType(200), b"x", "id type 200:x"),
+        ];
+        for (kind, data, expected) in cases {
+            assert_eq!(IdPayload { kind, data: data.to_vec() }.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_body_is_what_auth_covers() {
+        let id = IdPayload { kind: IdType::ID_FQDN, data: b"ab".to_vec() };
+        assert_eq!(id.body(), [2, 0, 0, 0, b'a', b'b']);
+    }
+}
