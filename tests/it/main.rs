@@ -3,4 +3,5 @@
 mod corpus;
 mod crypto_oracle;
 mod engine_basic;
+mod layers;
 mod pair;
