@@ -19,6 +19,11 @@ impl SkSuite {
         self.encr.iv_len()
     }
 
+    /// Whether the IV may be a counter (RFC 5282 3.1, RFC 3686 3.1, RFC 7634 2) and need not be unpredictable as CBC's.
+    pub fn counter_iv(self) -> bool {
+        self.encr.block_len() == 1
+    }
+
     /// Octets of check value at the end.
     pub fn icv_len(self) -> usize {
         self.integ.map_or(self.encr.icv_len(), Integ::icv_len)

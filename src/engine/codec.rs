@@ -13,7 +13,7 @@ use crate::net::{Class, Path, Transmit};
 use crate::seed::{Purpose, Scope};
 use crate::time::Instant;
 use crate::wire::registry::PayloadType;
-use crate::wire::{Decoded, FieldMap, Message, Payload, WireError, decode_chain, encode_chain};
+use crate::wire::{Decoded, FieldMap, Message, Payload, WireError, decode_chain, encode_chain, encode_outer};
 
 /// Octets of a generic payload header.
 const GENERIC: usize = 4;
@@ -46,7 +46,7 @@ impl Core {
         let mut out = Vec::with_capacity(512);
         match (&message.sk, sealing) {
             (Some(inner), Some(sealing)) => {
-                let sk = begin(&mut out, message, PayloadType::SK, None);
+                let sk = encode_outer(&mut out, &message.header, &message.outer, PayloadType::SK, None);
                 let body = out.len();
                 self.push_iv(&mut out, sealing);
                 let plain = out.len();
@@ -58,7 +58,7 @@ impl Core {
                 seal(&mut out, body, sealing);
             }
             _ => {
-                begin(&mut out, message, PayloadType::NONE, None);
+                encode_outer(&mut out, &message.header, &message.outer, PayloadType::NONE, None);
                 fix_length(&mut out);
             }
         }
@@ -66,19 +66,14 @@ impl Core {
     }
 
     /// The long way round, with every seam.
-    fn encode_tampered(
-        &mut self,
-        cx: &MsgCx,
-        message: &mut Message,
-        sealing: Option<&Sealing<'_>>,
-    ) -> Vec<Vec<u8>> {
+    fn encode_tampered(&mut self, cx: &MsgCx, message: &mut Message, sealing: Option<&Sealing<'_>>) -> Vec<Vec<u8>> {
         if let Some(tamper) = &mut self.tamper {
             tamper.message(cx, message);
         }
         let (Some(inner), Some(sealing)) = (&message.sk, sealing) else {
             let mut out = Vec::new();
             let mut map = FieldMap::default();
-            begin(&mut out, message, PayloadType::NONE, Some(&mut map));
+            encode_outer(&mut out, &message.header, &message.outer, PayloadType::NONE, Some(&mut map));
             fix_length(&mut out);
             self.edit(cx, LayoutPart::Outer, &map, &mut out);
             return vec![out];
@@ -130,10 +125,10 @@ impl Core {
         let mut out = Vec::new();
         let mut map = FieldMap::default();
         let kind = if fragment.is_some() { PayloadType::SKF } else { PayloadType::SK };
-        let sk = begin(&mut out, message, kind, Some(&mut map));
+        let sk = encode_outer(&mut out, &message.header, &message.outer, kind, Some(&mut map));
         if let Some((number, total)) = fragment {
-            map.push("sk.fragment", out.len(), 2);
-            map.push("sk.total", out.len() + 2, 2);
+            map.push("sk.fragment".into(), out.len(), 2);
+            map.push("sk.total".into(), out.len() + 2, 2);
             out.extend_from_slice(&number.to_be_bytes());
             out.extend_from_slice(&total.to_be_bytes());
         }
@@ -267,27 +262,6 @@ impl Core {
             }
         }
     }
-}
-
-/// Writes header and outer payloads, and for an SK or SKF its generic header; returns where that one stands.
-fn begin(out: &mut Vec<u8>, message: &Message, last: PayloadType, mut map: Option<&mut FieldMap>) -> usize {
-    if let Some(map) = map.as_deref_mut() {
-        map.push_header();
-    }
-    let next_at = 16;
-    message.header.write(out);
-    let first = encode_chain(out, &message.outer, last, map.as_deref_mut(), "");
-    out[next_at] = first.0;
-    let at = out.len();
-    if last != PayloadType::NONE {
-        if let Some(map) = map {
-            map.push("sk.next", at, 1);
-            map.push("sk.flags", at + 1, 1);
-            map.push("sk.length", at + 2, 2);
-        }
-        out.extend_from_slice(&[0; GENERIC]);
-    }
-    at
 }
 
 /// Leaves room for the ICV and fills in what depends on lengths.

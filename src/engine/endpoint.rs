@@ -262,12 +262,12 @@ impl Endpoint {
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         let live: Vec<SaId> = self.ids();
-        let all_live = |ids: &mut dyn Iterator<Item = &SaId>| ids.all(|id| live.contains(id));
-        assert!(all_live(&mut self.core.by_spi.values()), "an SPI points to no IKE SA");
-        assert!(all_live(&mut self.core.by_init.values()), "an IKE_SA_INIT points to no IKE SA");
-        assert!(all_live(&mut self.core.by_esp.values()), "an ESP SPI points to no IKE SA");
-        assert!(all_live(&mut self.core.by_peer.iter().map(|(_, id)| id)), "an identity points to no IKE SA");
-        assert!(all_live(&mut self.core.timers.iter().map(|(_, id)| id)), "a timer without an IKE SA");
+        let all_live = |mut ids: Box<dyn Iterator<Item = &SaId> + '_>| ids.all(|id| live.contains(id));
+        assert!(all_live(Box::new(self.core.by_spi.values())), "an SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_init.values())), "an IKE_SA_INIT points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_esp.values())), "an ESP SPI points to no IKE SA");
+        assert!(all_live(Box::new(self.core.by_peer.iter().map(|(_, id)| id))), "an identity points to no IKE SA");
+        assert!(all_live(Box::new(self.core.timers.iter().map(|(_, id)| id))), "a timer without an IKE SA");
         assert_eq!(self.core.by_spi.len(), live.len(), "each IKE SA has one SPI of ours");
         let half_open = live.iter().filter(|id| self.get(**id).is_some_and(IkeSa::is_half_open)).count();
         assert_eq!(self.core.counters.half_open as usize, half_open, "half-open accounting");
@@ -276,10 +276,12 @@ impl Endpoint {
     }
 
     fn ids(&self) -> Vec<SaId> {
-        self.slots.iter().zip(0..).filter(|(slot, _)| slot.sa.is_some()).map(|(slot, at)| SaId {
-            slot: at,
-            generation: slot.generation,
-        }).collect()
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter(|(slot, _)| slot.sa.is_some())
+            .map(|(slot, at)| SaId { slot: at, generation: slot.generation })
+            .collect()
     }
 
     fn get(&self, id: SaId) -> Option<&IkeSa> {
@@ -418,8 +420,7 @@ impl IkeSa {
             // Not known yet, or any of several answers may be the genuine one.
             Phase::InitSent(_) => header.exchange == ExchangeType::IKE_SA_INIT,
             Phase::AuthSent(wait) => {
-                header.exchange == ExchangeType::IKE_SA_INIT
-                    || wait.candidates.iter().any(|c| c.spi_r == header.spi_r)
+                header.exchange == ExchangeType::IKE_SA_INIT || wait.candidates.iter().any(|c| c.spi_r == header.spi_r)
             }
             _ => header.spi_r == self.spis.1,
         }
@@ -600,14 +601,11 @@ impl Core {
     /// Ends an IKE SA. `linger` keeps it for a while to answer repeats.
     pub(super) fn close(&mut self, now: Instant, sa: &mut IkeSa, linger: bool) {
         self.leave_half_open(sa);
+        self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
             for child in up.children {
                 self.by_esp.remove(&child.spi_in);
-                self.events.push_back((
-                    sa.tunnel,
-                    sa.id,
-                    Event::ChildDown { spi_in: child.spi_in, by: Side::Us },
-                ));
+                self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
         sa.window.restart();

@@ -215,7 +215,9 @@ impl fmt::Display for PeerMisbehaved {
             PeerMisbehaved::UnofferedGroup(group) => write!(f, "it asks for {group}, which we did not offer"),
             PeerMisbehaved::InvalidKeLoop(n) => write!(f, "it answered INVALID_KE_PAYLOAD {n} times"),
             PeerMisbehaved::CookieLoop(n) => write!(f, "it demanded a cookie {n} times"),
-            PeerMisbehaved::SelectorsNotSubset(_) => write!(f, "its traffic selectors do not lie within what we offered"),
+            PeerMisbehaved::SelectorsNotSubset(_) => {
+                write!(f, "its traffic selectors do not lie within what we offered")
+            }
             PeerMisbehaved::CriticalPayload(kind) => write!(f, "an unknown critical payload ({kind})"),
         }
     }

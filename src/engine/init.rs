@@ -31,8 +31,8 @@ use crate::seed::{Purpose, Scope, Seeds};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{
-    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, Proposal, SaPayload,
-    VendorIdPayload, decode,
+    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, Proposal, SaPayload, VendorIdPayload,
+    decode,
 };
 
 /// Octets of the nonces we send (RFC 7296 2.10: at least 16 and half the PRF's key; 32 serves every PRF).
@@ -131,6 +131,7 @@ impl Core {
             last_heard: now,
             init_key: None,
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         sa.tampered = self.concerned(now, &sa);
@@ -197,14 +198,7 @@ impl Core {
     }
 
     /// Some answer to IKE_SA_INIT. Nothing in it is authenticated.
-    pub(super) fn init_response(
-        &mut self,
-        now: Instant,
-        sa: &mut IkeSa,
-        path: Path,
-        header: &Header,
-        bytes: &[u8],
-    ) {
+    pub(super) fn init_response(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, bytes: &[u8]) {
         let ignore = |core: &mut Core, sa: &IkeSa, why, detail: &str| {
             core.ignore(Some(sa.who()), path, Some(*header), why, detail);
         };
@@ -219,7 +213,13 @@ impl Core {
             Ok(decoded) if decoded.error.is_none() => decoded,
             Ok(decoded) => {
                 let error = decoded.error.map(|e| e.to_string()).unwrap_or_default();
-                return self.doubt_init(now, sa, path, header, Failure::Misbehaved(PeerMisbehaved::MalformedChoice(error)));
+                return self.doubt_init(
+                    now,
+                    sa,
+                    path,
+                    header,
+                    Failure::Misbehaved(PeerMisbehaved::MalformedChoice(error)),
+                );
             }
             Err(error) => return ignore(self, sa, IgnoredWhy::NotIke, &error.to_string()),
         };
@@ -350,14 +350,7 @@ impl Core {
     }
 
     /// A whole answer: derive keys from it and go on to IKE_AUTH, without forgetting how to accept another one.
-    fn accept_init(
-        &mut self,
-        now: Instant,
-        sa: &mut IkeSa,
-        path: Path,
-        decoded: &crate::wire::Decoded,
-        bytes: &[u8],
-    ) {
+    fn accept_init(&mut self, now: Instant, sa: &mut IkeSa, path: Path, decoded: &crate::wire::Decoded, bytes: &[u8]) {
         let header = &decoded.header;
         let known = match &sa.phase {
             Phase::AuthSent(wait) => wait.candidates.iter().any(|c| c.response == bytes),
@@ -474,9 +467,8 @@ impl Core {
         let parts = Parts::of(&decoded.payloads);
         if let Some(nonce) = parts.nonce.filter(|_| self.wants_cookie(now, header, &path)) {
             let source = path.remote.ip();
-            let proven = parts
-                .cookie
-                .is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
+            let proven =
+                parts.cookie.is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
             if !proven {
                 self.demand_cookie(now, path, header, nonce, parts.cookie.is_some());
                 return None;
@@ -566,6 +558,7 @@ impl Core {
             last_heard: now,
             init_key: Some(key),
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
@@ -690,7 +683,15 @@ impl Core {
     }
 
     /// The events of an IKE_SA_INIT that never became an IKE SA. Its handle is stale at once.
-    fn report_refusal(&mut self, id: SaId, path: Path, header: &Header, payloads: &[Payload], len: usize, why: Failure) {
+    fn report_refusal(
+        &mut self,
+        id: SaId,
+        path: Path,
+        header: &Header,
+        payloads: &[Payload],
+        len: usize,
+        why: Failure,
+    ) {
         self.counters.failed += 1;
         if !self.cfg.trace {
             return;

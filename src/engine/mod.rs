@@ -30,9 +30,7 @@ mod window;
 
 pub use counters::Counters;
 pub use endpoint::Endpoint;
-pub use event::{
-    ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding,
-};
+pub use event::{ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding};
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, DpdMode, DpdSpec,

@@ -39,12 +39,7 @@ pub(super) fn notifies(policy: NatTraversal, spis: (IkeSpi, IkeSpi), path: &Path
 }
 
 /// What the peer's notifies say about `path`.
-pub(super) fn inspect(
-    policy: NatTraversal,
-    spis: (IkeSpi, IkeSpi),
-    path: &Path,
-    payloads: &[Payload],
-) -> NatFinding {
+pub(super) fn inspect(policy: NatTraversal, spis: (IkeSpi, IkeSpi), path: &Path, payloads: &[Payload]) -> NatFinding {
     let mut sources = 0;
     let mut source_matches = false;
     let mut destination = None;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::Secret;
-use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
 use crate::wire::registry::{KeMethod, ProtocolId, TransformType};
+use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
 
 /// One configured connection: what we are, what we accept, what we ask for.
 #[derive(Clone, Debug)]
@@ -420,4 +420,3 @@ pub enum CommandError {
     #[error("no such Child SA")]
     NoSuchChild,
 }
-

@@ -83,11 +83,6 @@ impl Window {
         self.outstanding.as_deref()
     }
 
-    /// Our outstanding request, to add to or to drop datagrams of.
-    pub(super) fn outstanding_mut(&mut self) -> Option<&mut Outstanding> {
-        self.outstanding.as_deref_mut()
-    }
-
     /// Notes a request as sent. The caller checked that the window is open.
     pub(super) fn sent(&mut self, id: u32, exchange: ExchangeType, datagrams: Vec<Vec<u8>>, now: Instant) {
         debug_assert!(self.idle(), "window size 1");

@@ -116,6 +116,32 @@ pub fn encode_into(out: &mut Vec<u8>, msg: &Message, map: Option<&mut FieldMap>)
     w.patch(start + 24, &length.to_be_bytes());
 }
 
+/// Appends a header and the payloads outside SK, whose last Next Payload is `last_next`; and, unless that is
+/// [`PayloadType::NONE`], an SK or SKF generic header, all zero but for its place in `map`. Returns where that one
+/// stands (the end of `out` if there is none). The caller fills in the length fields once it knows them.
+pub fn encode_outer(
+    out: &mut Vec<u8>,
+    header: &Header,
+    outer: &[Payload],
+    last_next: PayloadType,
+    map: Option<&mut FieldMap>,
+) -> usize {
+    let mut w = Writer::new(out, map, "");
+    let start = w.position();
+    header.write_fields(&mut w);
+    let first = write_chain(&mut w, outer, last_next);
+    w.patch(start + 16, &[first.0]);
+    let sk = w.position();
+    if last_next != PayloadType::NONE {
+        let mark = w.enter("sk", None);
+        w.u8("next", 0);
+        w.u8("critical", 0);
+        w.u16("length", 0);
+        w.leave(mark);
+    }
+    sk
+}
+
 /// Appends generic headers and bodies. The Next Payload of the last one is `last_next`; returns the type of the first
 /// one, `last_next` when there is none. In `map` every path begins with `prefix` and a dot, unless it is empty; the
 /// offsets are indices into `out`.

@@ -42,7 +42,9 @@ pub use fragment::FragmentInfo;
 pub use header::{Flags, Header, IkeSpi};
 pub use id::IdPayload;
 pub use ke::KePayload;
-pub use message::{Decoded, MAX_PAYLOADS, Message, SkRef, decode, decode_chain, encode_chain, encode_into};
+pub use message::{
+    Decoded, MAX_PAYLOADS, Message, SkRef, decode, decode_chain, encode_chain, encode_into, encode_outer,
+};
 pub use nonce::NoncePayload;
 pub use notify::NotifyPayload;
 pub use payload::{Payload, RawPayload};

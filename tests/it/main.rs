@@ -2,3 +2,6 @@
 
 mod capture;
 mod corpus;
+mod crypto_oracle;
+mod engine_basic;
+mod pair;
