@@ -3,5 +3,6 @@
 mod capture;
 mod corpus;
 mod crypto_oracle;
+mod drive;
 mod engine_basic;
 mod pair;

@@ -232,7 +232,7 @@ impl SimNet {
     pub fn send(&mut self, now: Instant, from: HostId, transmit: Transmit) {
         self.sent += 1;
         let Transmit { path, class, bytes } = transmit;
-        let mut payload = demux::marker(path.role, class).to_vec();
+        let mut payload = class.marker(path.role).to_vec();
         payload.extend_from_slice(&bytes);
         let len = payload.len();
         let record = |copy, fate| FateRecord { number: 0, copy, sent: now, from, path, len, fate };

@@ -263,7 +263,7 @@ impl UdpLink {
                 let transmit = &items[order[n].1].transmit;
                 let from = transmit.path.local.ip();
                 sys::Piece {
-                    head: demux::marker(transmit.path.role, transmit.class),
+                    head: transmit.class.marker(transmit.path.role),
                     bytes: &transmit.bytes,
                     to: transmit.path.remote,
                     from: (wildcard && !from.is_unspecified()).then_some(from),
