@@ -5,4 +5,5 @@ mod corpus;
 mod crypto_oracle;
 mod drive;
 mod engine_basic;
+mod layers;
 mod pair;
