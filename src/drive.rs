@@ -1,1 +1,200 @@
 //! The one loop that joins an endpoint to a link.
+//!
+//! A turn receives a batch, hands each IKE message to the endpoint, lets time pass, drains events (to the recorder and
+//! to an [`Observer`]), then drains and sends datagrams. Events come before the datagrams they belong to: an observer
+//! has installed an inbound ESP SA before the packet leaves that tells the peer its SPI.
+//!
+//! Everything that was received is recorded before the engine sees it, since the engine decrypts in place.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::engine::{Endpoint, Event, SaId, TunnelId};
+use crate::link::{Link, LinkNote, RxBatch, TxBatch, TxOutcome, Wake};
+use crate::net::{Class, Path, Transmit};
+use crate::record::{Direction, Fate, Recorder};
+use crate::time::Instant;
+
+/// How many datagrams a turn receives at most before it answers.
+const BATCH: usize = 64;
+
+/// What happens during a turn, for whoever lives beside the endpoint: a data plane, a scenario, a terminal.
+#[allow(unused_variables)]
+pub trait Observer {
+    /// An event of the endpoint, before the datagrams that follow from it are sent.
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {}
+
+    /// An ESP packet in UDP; it begins with the SPI.
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {}
+
+    /// News from the network.
+    fn note(&mut self, now: Instant, note: LinkNote) {}
+
+    /// A datagram to send beside the endpoint's; asked until there is none.
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        None
+    }
+
+    /// When the observer wants a turn, whatever else happens.
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Keeps events and notes for later. An endpoint without data plane needs no more.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Events, oldest first.
+    pub events: VecDeque<(Instant, TunnelId, SaId, Event)>,
+    /// News from the network, oldest first.
+    pub notes: VecDeque<(Instant, LinkNote)>,
+}
+
+impl Observer for Queue {
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        self.events.push_back((now, tunnel, sa, event));
+    }
+
+    fn note(&mut self, now: Instant, note: LinkNote) {
+        self.notes.push_back((now, note));
+    }
+}
+
+/// An endpoint on a link, recorded.
+pub struct Driver<L> {
+    /// The IKE peer. Commands given to it between turns take effect at the next turn.
+    pub endpoint: Endpoint,
+    /// Its network.
+    pub link: L,
+    /// What is kept of it.
+    pub recorder: Recorder,
+    rx: RxBatch,
+    tx: TxBatch,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Why waiting ended.
+    pub wake: Wake,
+    /// Datagrams received.
+    pub received: usize,
+    /// Datagrams sent, or tried.
+    pub sent: usize,
+    /// Events.
+    pub events: usize,
+}
+
+impl Turn {
+    /// True if nothing at all happened.
+    pub fn is_idle(&self) -> bool {
+        self.wake == Wake::Timeout && self.received == 0 && self.sent == 0 && self.events == 0
+    }
+}
+
+impl<L: Link> Driver<L> {
+    /// Joins them.
+    pub fn new(endpoint: Endpoint, link: L, recorder: Recorder) -> Self {
+        Driver { endpoint, link, recorder, rx: RxBatch::new(BATCH), tx: TxBatch::new() }
+    }
+
+    /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is
+    /// due, or until `until`, and deals with it.
+    ///
+    /// # Errors
+    ///
+    /// If the link is unusable, or if a record could not be written: evidence that is missing must not go unnoticed.
+    pub fn turn(&mut self, until: Option<Instant>, observer: &mut impl Observer) -> io::Result<Turn> {
+        // Commands since the last turn, and timers that are due already.
+        let (mut events, mut sent) = self.settle(observer)?;
+
+        let timers = [until, self.endpoint.poll_timeout().map(|(at, _)| at), observer.poll_timeout()];
+        let wake = self.link.recv_until(timers.into_iter().flatten().min(), &mut self.rx)?;
+        let received = self.rx.len();
+        self.handle_received(observer);
+
+        let (more_events, more_sent) = self.settle(observer)?;
+        events += more_events;
+        sent += more_sent;
+        while let Some(note) = self.link.poll_note() {
+            observer.note(self.link.now(), note);
+        }
+        self.recorder.flush()?;
+        Ok(Turn { wake, received, sent, events })
+    }
+
+    /// When the endpoint wants to be woken.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout().map(|(at, _)| at)
+    }
+
+    fn handle_received(&mut self, observer: &mut impl Observer) {
+        for received in self.rx.received_mut() {
+            let path = received.path;
+            self.recorder.datagram(
+                received.at,
+                Direction::In,
+                &path,
+                received.class,
+                &received.bytes,
+                Fate::Passed,
+            );
+            match received.class {
+                Class::Ike => self.endpoint.handle_datagram(received.at, path, &mut received.bytes),
+                Class::Esp => observer.esp(received.at, path, &mut received.bytes),
+                // A keepalive says nothing (RFC 3948 2.3); what is none of these the link has counted.
+                Class::Keepalive | Class::Verbatim => {}
+            }
+        }
+    }
+
+    /// Lets due timers fire, drains events, then sends; again while sending or observing brought up more.
+    fn settle(&mut self, observer: &mut impl Observer) -> io::Result<(usize, usize)> {
+        let (mut events, mut sent) = (0, 0);
+        loop {
+            let now = self.link.now();
+            if self.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                self.endpoint.handle_timeout(now);
+            }
+            let before = events;
+            while let Some((tunnel, sa, event)) = self.endpoint.poll_event() {
+                self.recorder.event(now, tunnel, sa, &event);
+                observer.event(now, tunnel, sa, event);
+                events += 1;
+            }
+            while let Some(transmit) = self.endpoint.poll_transmit() {
+                self.tx.push(transmit);
+            }
+            while let Some(transmit) = observer.poll_transmit(now) {
+                self.tx.push(transmit);
+            }
+            if self.tx.is_empty() && events == before {
+                return Ok((events, sent));
+            }
+            sent += self.tx.len();
+            self.send()?;
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.tx.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.link.send(&mut self.tx);
+        for item in self.tx.items() {
+            let Transmit { path, class, bytes } = &item.transmit;
+            let why;
+            let (at, fate) = match &item.outcome {
+                TxOutcome::Sent(at) => (*at, Fate::Passed),
+                TxOutcome::Failed(error) => {
+                    why = error.to_string();
+                    (self.link.now(), Fate::NotSent(&why))
+                }
+                TxOutcome::Pending => (self.link.now(), Fate::NotSent("the link failed")),
+            };
+            self.recorder.datagram(at, Direction::Out, path, *class, bytes, fate);
+        }
+        self.tx.clear();
+        outcome
+    }
+}

@@ -1,0 +1,390 @@
+//! A transcript: one JSON object per line and event, without any key.
+//!
+//! Every line has `v` (schema version), `t` (seconds since the run began), `tunnel`, `sa` (slot and generation) and
+//! `event`. Within a schema version fields are added, never renamed or removed. Nonces, key-exchange values and AUTH
+//! data are there as hex: they are on the wire, and whoever compares a wrong pre-shared key needs them. EAP data, which
+//! may hold a password's hash, is reduced to its header.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::json::{Object, Seconds, object};
+use super::{Datagram, Direction, PacketKey, Record, Sink};
+use crate::crypto::{EspSuite, IkeSuite};
+use crate::engine::{
+    ChildSa, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId, Side,
+    TunnelId,
+};
+use crate::time::Instant;
+use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
+
+/// Version of the lines' schema.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How many datagrams are remembered to tell which packets carried a message.
+const RECENT: usize = 256;
+
+/// Everything in one stream.
+pub struct Transcript<W: Write> {
+    lines: Lines,
+    sink: Sink<W>,
+}
+
+impl<W: Write> Transcript<W> {
+    /// A transcript on any writer; `what` names it in error messages.
+    pub fn new(what: &str, out: W) -> Self {
+        Transcript { lines: Lines::default(), sink: Sink::new(what.to_owned(), out) }
+    }
+}
+
+impl<W: Write + Send> Record for Transcript<W> {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        self.lines.datagram(datagram);
+    }
+
+    fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
+        self.lines.event(at, tunnel, sa, event);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        for (_, _, line) in self.lines.finish() {
+            self.sink.write(line.as_bytes());
+        }
+        self.sink.flush()
+    }
+}
+
+/// A file per IKE SA.
+pub struct TranscriptDir {
+    directory: PathBuf,
+    lines: Lines,
+    begun: BTreeSet<(TunnelId, SaId)>,
+}
+
+impl TranscriptDir {
+    /// Files go to `directory`, which is created if need be; files of an older run are overwritten.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be created; the message names it.
+    pub fn create(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        std::fs::create_dir_all(&directory)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot create {}: {e}", directory.display())))?;
+        Ok(TranscriptDir { directory, lines: Lines::default(), begun: BTreeSet::new() })
+    }
+
+    fn append(&mut self, tunnel: TunnelId, sa: SaId, text: &str) -> io::Result<()> {
+        let file = self.directory.join(format!("tunnel-{}-sa-{}.{}.jsonl", tunnel.0, sa.slot, sa.generation));
+        let first = self.begun.insert((tunnel, sa));
+        let mut options = OpenOptions::new();
+        let options = if first { options.write(true).truncate(true) } else { options.append(true) };
+        let outcome = options.create(true).open(&file).and_then(|mut open| open.write_all(text.as_bytes()));
+        outcome.map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", file.display())))
+    }
+}
+
+impl Record for TranscriptDir {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        self.lines.datagram(datagram);
+    }
+
+    fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
+        self.lines.event(at, tunnel, sa, event);
+    }
+
+    /// Files are opened for each flush, so that any number of IKE SAs needs no more than one descriptor.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut by_sa: BTreeMap<(TunnelId, SaId), String> = BTreeMap::new();
+        for (tunnel, sa, line) in self.lines.finish() {
+            by_sa.entry((tunnel, sa)).or_default().push_str(&line);
+        }
+        by_sa.into_iter().map(|((tunnel, sa), text)| self.append(tunnel, sa, &text)).fold(Ok(()), io::Result::and)
+    }
+}
+
+/// Lines on their way out. A message's packet numbers are known only after its datagrams were sent, which is after the
+/// event, so lines wait for the end of the turn.
+#[derive(Default)]
+struct Lines {
+    waiting: Vec<Line>,
+    recent: VecDeque<(PacketKey, u64)>,
+}
+
+struct Line {
+    tunnel: TunnelId,
+    sa: SaId,
+    /// The object without its closing brace.
+    text: String,
+    key: Option<PacketKey>,
+}
+
+impl Lines {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        if let Some(key) = PacketKey::of(datagram) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((key, datagram.number));
+        }
+    }
+
+    fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
+        let mut text = String::with_capacity(256);
+        object(&mut text, |o| {
+            o.number("v", SCHEMA_VERSION).number("t", Seconds(at.0)).number("tunnel", tunnel.0);
+            o.text("sa", format_args!("{}.{}", sa.slot, sa.generation));
+            write_event(o, event);
+        });
+        text.pop();
+        let key = match event {
+            Event::Message(trace) => Some(PacketKey::new(direction(trace.from), &trace.message.header)),
+            _ => None,
+        };
+        self.waiting.push(Line { tunnel, sa, text, key });
+    }
+
+    /// Completes all lines. A datagram belongs to one message only: the first that fits.
+    fn finish(&mut self) -> Vec<(TunnelId, SaId, String)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let done = waiting.into_iter().map(|Line { tunnel, sa, mut text, key }| {
+            if let Some(key) = key {
+                let numbers: Vec<_> = self.recent.iter().filter(|(other, _)| *other == key).map(|r| r.1).collect();
+                self.recent.retain(|(other, _)| *other != key);
+                let list = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+                text.push_str(&format!(",\"packets\":[{list}]"));
+            }
+            text.push_str("}\n");
+            (tunnel, sa, text)
+        });
+        let done = done.collect();
+        // What was sent before now belongs to no message still to come.
+        self.recent.retain(|(key, _)| key.direction == Direction::In);
+        done
+    }
+}
+
+fn direction(from: Side) -> Direction {
+    match from {
+        Side::Us => Direction::Out,
+        Side::Peer => Direction::In,
+    }
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Us => "us",
+        Side::Peer => "peer",
+    }
+}
+
+fn write_event(o: &mut Object<'_>, event: &Event) {
+    match event {
+        Event::Message(trace) => write_message(o.text("event", "message"), trace),
+        Event::InitDone(init) => {
+            o.text("event", "init_done").text("role", role(init.initiator));
+            o.text("spi_i", init.spis.0).text("spi_r", init.spis.1);
+            write_ike_suite(o, &init.suite);
+            o.object("nat", |o| {
+                o.flag("peer_detects", init.nat.peer_detects).flag("us", init.nat.us).flag("peer", init.nat.peer);
+            });
+            o.texts("vendor_ids", init.vendor_ids.iter().map(|id| super::json::Hex(id)));
+            o.flag("peer_fragments", init.peer_fragments);
+        }
+        Event::IkeKeys(keys) => {
+            // That keys were exported is worth a line; the keys themselves belong to the key tables alone.
+            o.text("event", "ike_keys").text("spi_i", keys.spis.0).text("spi_r", keys.spis.1);
+        }
+        Event::IkeUp(up) => {
+            o.text("event", "ike_up").text("role", role(up.initiator)).text("connection", &up.connection);
+            o.text("spi_i", up.spis.0).text("spi_r", up.spis.1);
+            write_ike_suite(o, &up.suite);
+            o.text("peer_id", &up.peer_id).text("local", up.path.local).text("remote", up.path.remote);
+        }
+        Event::ChildInbound(child) => write_child(o.text("event", "child_inbound"), child),
+        Event::ChildOutbound { spi_in } => {
+            o.text("event", "child_outbound").text("spi_in", format_args!("{spi_in:08x}"));
+        }
+        Event::ChildFailed(failed) => write_failed(o.text("event", "child_failed"), failed),
+        Event::ChildDown { spi_in, by } => {
+            o.text("event", "child_down").text("spi_in", format_args!("{spi_in:08x}")).text("by", side(*by));
+        }
+        Event::Retransmit { exchange, attempt, of } => {
+            o.text("event", "retransmit").text("exchange", exchange).number("attempt", *attempt).number("of", *of);
+        }
+        Event::Ignored(ignored) => {
+            o.text("event", "ignored").text("why", ignored.why.text());
+            if let Some(exchange) = ignored.exchange {
+                o.text("exchange", exchange);
+            }
+            if let Some(message_id) = ignored.message_id {
+                o.number("message_id", message_id);
+            }
+            o.text("local", ignored.path.local).text("remote", ignored.path.remote).text("detail", &ignored.detail);
+        }
+        Event::Alive { rtt } => {
+            let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
+            o.text("event", "alive").number("rtt", Seconds(nanos));
+        }
+        Event::PeerNotify(notify) => {
+            o.text("event", "peer_notify").object("payload", |o| write_payload(o, &Payload::Notify(notify.clone())));
+        }
+        Event::Failed(failed) => write_failed(o.text("event", "failed"), failed),
+        Event::Deleted { by } => {
+            o.text("event", "deleted").text("by", side(*by));
+        }
+        Event::Closed => {
+            o.text("event", "closed");
+        }
+    }
+}
+
+fn role(initiator: bool) -> &'static str {
+    if initiator { "initiator" } else { "responder" }
+}
+
+fn write_message(o: &mut Object<'_>, trace: &MessageTrace) {
+    let header = &trace.message.header;
+    let response = header.flags.is_response();
+    o.text("from", side(trace.from)).text("exchange", header.exchange).flag("response", response);
+    o.number("message_id", header.message_id).flag("initiator_flag", header.flags.is_initiator());
+    o.text("version", format_args!("{}.{}", header.major(), header.minor()));
+    o.text("spi_i", header.spi_i).text("spi_r", header.spi_r);
+    o.text("local", trace.path.local).text("remote", trace.path.remote);
+    o.number("len", trace.len).number("attempt", trace.attempt);
+    let mut line = summary(&trace.message.outer, response);
+    if let Some(inner) = &trace.message.sk {
+        let space = if line.is_empty() { "" } else { " " };
+        line = format!("{line}{space}SK{{ {} }}", summary(inner, response));
+    }
+    o.text("summary", line);
+    o.objects("payloads", &trace.message.outer, |o, payload| write_payload(o, payload));
+    if let Some(inner) = &trace.message.sk {
+        o.objects("protected", inner, |o, payload| write_payload(o, payload));
+    }
+}
+
+fn write_payload(o: &mut Object<'_>, payload: &Payload) {
+    o.text("type", payload.kind());
+    match payload {
+        Payload::Sa(sa) => {
+            o.objects("proposals", &sa.proposals, |o, proposal| write_proposal(o, proposal));
+        }
+        Payload::Ke(ke) => {
+            o.text("group", ke.group).hex("data", &ke.data);
+        }
+        Payload::IdI(id) | Payload::IdR(id) => {
+            o.text("id_type", id.kind).text("id", id).hex("data", &id.data);
+        }
+        Payload::Cert(cert) => {
+            o.text("encoding", cert.encoding).hex("data", &cert.data);
+        }
+        Payload::CertReq(request) => {
+            o.text("encoding", request.encoding).hex("data", &request.data);
+        }
+        Payload::Auth(auth) => {
+            o.text("method", auth.method).hex("data", &auth.data);
+        }
+        Payload::Nonce(nonce) => {
+            o.hex("data", &nonce.data);
+        }
+        Payload::Notify(notify) => {
+            o.text("notify", notify.kind).number("notify_type", notify.kind.0).flag("error", notify.kind.is_error());
+            o.text("protocol", notify.protocol).hex("spi", &notify.spi).hex("data", &notify.data);
+        }
+        Payload::Delete(delete) => {
+            o.text("protocol", delete.protocol).texts("spis", delete.spis.iter().map(|spi| super::json::Hex(spi)));
+        }
+        Payload::Vendor(vendor) => {
+            o.hex("data", &vendor.data);
+            if vendor.data.iter().all(|octet| (b' '..=b'~').contains(octet)) {
+                o.text("text", String::from_utf8_lossy(&vendor.data));
+            }
+        }
+        Payload::TsI(ts) | Payload::TsR(ts) => {
+            o.texts("selectors", &ts.selectors);
+        }
+        Payload::Cp(cp) => {
+            o.text("cfg_type", cp.kind).objects("attributes", &cp.attributes, |o, attribute| {
+                o.text("attribute", attribute.kind).hex("value", &attribute.value);
+            });
+        }
+        Payload::Eap(eap) => {
+            // Code, identifier, length and type: what follows may be a password's hash.
+            o.number("len", eap.data.len()).hex("header", eap.data.get(..5).unwrap_or(&eap.data));
+        }
+        Payload::Raw(raw) => {
+            o.number("payload_type", raw.kind.0).flag("critical", raw.critical).hex("body", &raw.body);
+        }
+    }
+}
+
+fn write_proposal(o: &mut Object<'_>, proposal: &Proposal) {
+    o.number("number", proposal.number).text("protocol", proposal.protocol).hex("spi", &proposal.spi);
+    o.texts("transforms", &proposal.transforms);
+}
+
+fn write_ike_suite(o: &mut Object<'_>, suite: &IkeSuite) {
+    o.text("suite", suite).texts("weak", suite.weak());
+}
+
+fn write_esp_suite(o: &mut Object<'_>, suite: &EspSuite) {
+    o.text("suite", suite).texts("weak", suite.weak());
+}
+
+fn write_child(o: &mut Object<'_>, child: &ChildSa) {
+    o.text("name", &child.name);
+    o.text("spi_in", format_args!("{:08x}", child.spi_in)).text("spi_out", format_args!("{:08x}", child.spi_out));
+    write_esp_suite(o, &child.suite);
+    o.text("mode", if child.mode == Mode::Tunnel { "tunnel" } else { "transport" });
+    o.texts("local_ts", &child.local_ts).texts("remote_ts", &child.remote_ts);
+    o.text("exchange_role", role(child.initiator));
+    o.flag("encapsulated", child.encapsulated).flag("narrowed", child.narrowed);
+}
+
+fn write_failed(o: &mut Object<'_>, failed: &Failed) {
+    let scope = match failed.scope {
+        FailScope::Exchange => "exchange",
+        FailScope::Child => "child",
+        FailScope::IkeSa => "ike_sa",
+    };
+    o.text("scope", scope).text("exchange", failed.exchange).text("found_by", side(failed.found_by));
+    o.text("class", failed.why.class(failed.exchange)).text("why", &failed.why);
+    let selectors = |o: &mut Object<'_>, key: &str, list: &[TrafficSelector]| {
+        o.texts(key, list);
+    };
+    match &failed.why {
+        Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) => {
+            o.objects("offered", offered, |o, proposal| write_proposal(o, proposal));
+            o.objects("wanted", wanted, |o, proposal| write_proposal(o, proposal));
+        }
+        Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, wanted_i, wanted_r }) => {
+            selectors(o, "offered_tsi", offered_i);
+            selectors(o, "offered_tsr", offered_r);
+            selectors(o, "wanted_tsi", wanted_i);
+            selectors(o, "wanted_tsr", wanted_r);
+        }
+        Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(list)) => selectors(o, "chosen_ts", list),
+        Failure::Misbehaved(PeerMisbehaved::UnofferedProposal(proposal)) => {
+            o.object("chosen", |o| write_proposal(o, proposal));
+        }
+        Failure::Malformed(WireError { offset, payload, .. }) => {
+            o.number("offset", *offset);
+            if let Some(payload) = payload {
+                o.text("payload", payload);
+            }
+        }
+        Failure::Rejected { notify, data, protected } => {
+            o.text("notify", notify).number("notify_type", notify.0).hex("data", data).flag("protected", *protected);
+        }
+        Failure::NoAnswer { attempts } => {
+            o.number("attempts", *attempts);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
