@@ -44,13 +44,6 @@ pub(super) struct AwaitAuthResponse {
     spi_in: u32,
 }
 
-impl AwaitAuthResponse {
-    /// Our inbound SPI of the Child under negotiation.
-    pub(super) fn spi_in(&self) -> u32 {
-        self.spi_in
-    }
-}
-
 /// What one answer to IKE_SA_INIT led to.
 pub(super) struct Candidate {
     pub spi_r: IkeSpi,
@@ -236,10 +229,16 @@ impl Core {
         // Screen: nothing is consumed until some candidate's keys open it.
         let mut opened = None;
         let mut why = IgnoredWhy::BadIcv;
-        for (at, candidate) in wait.candidates.iter().enumerate() {
-            if candidate.spi_r != decoded.header.spi_r {
-                continue;
-            }
+        let matching = || wait.candidates.iter().enumerate().filter(|(_, c)| c.spi_r == decoded.header.spi_r);
+        // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
+        let mut copy = if matching().count() > 1 { bytes.to_vec() } else { Vec::new() };
+        for (at, candidate) in matching() {
+            let bytes = if copy.is_empty() {
+                &mut *bytes
+            } else {
+                copy.copy_from_slice(bytes);
+                &mut copy[..]
+            };
             match unprotect(&candidate.keys, candidate.suite.sk(), false, &decoded, bytes) {
                 Ok(inner) => {
                     opened = Some((at, inner));
@@ -340,7 +339,7 @@ impl Core {
             },
         };
         if let Some((found_by, why)) = failed {
-            self.by_esp.remove(&cx.spi_in);
+            self.release_esp_spi(sa);
             self.child_failed(sa, exchange, found_by, why);
             if ours_to_delete {
                 sa.enqueue(Request::DeleteChild(cx.spi_in));
@@ -505,7 +504,7 @@ impl Core {
             }
             Err((notify, why)) => {
                 // The IKE SA is made all the same (RFC 7296 1.2).
-                self.by_esp.remove(&spi_in);
+                self.release_esp_spi(sa);
                 answer.push(Payload::Notify(notify));
                 self.child_failed(sa, ExchangeType::IKE_AUTH, Side::Us, why);
                 if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
@@ -602,6 +601,7 @@ impl Core {
         let AgreedChild { child, announced } = *agreed;
         let spi_in = child.spi_in;
         self.counters.child_up += 1;
+        sa.reserved_spi = 0;
         if let Phase::Established(up) = &mut sa.phase {
             up.children.push(child);
             up.children.shrink_to_fit();

@@ -601,6 +601,7 @@ impl Core {
     /// Ends an IKE SA. `linger` keeps it for a while to answer repeats.
     pub(super) fn close(&mut self, now: Instant, sa: &mut IkeSa, linger: bool) {
         self.leave_half_open(sa);
+        self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
             for child in up.children {
                 self.by_esp.remove(&child.spi_in);

@@ -1,6 +1,5 @@
 //! INFORMATIONAL (RFC 7296 1.4): delete, liveness, notify; and how an IKE SA ends.
 
-use super::auth::AwaitAuthResponse;
 use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy};
@@ -342,9 +341,6 @@ impl Core {
         linger: bool,
     ) {
         self.counters.failed += 1;
-        if let Phase::AuthSent(wait) = &sa.phase {
-            self.by_esp.remove(&AwaitAuthResponse::spi_in(wait));
-        }
         let failed = Failed { scope: FailScope::IkeSa, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         self.close(now, sa, linger);

@@ -131,6 +131,7 @@ impl Core {
             last_heard: now,
             init_key: None,
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         sa.tampered = self.concerned(now, &sa);
@@ -557,6 +558,7 @@ impl Core {
             last_heard: now,
             init_key: Some(key),
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);

@@ -1,3 +1,7 @@
 //! Integration tests, one binary.
 
 mod corpus;
+mod crypto_oracle;
+mod engine_basic;
+mod layers;
+mod pair;
