@@ -1,0 +1,124 @@
+//! What the connection file says about the box at the other end: vendor, lifetimes, how to drive it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A kind of box that we know words for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Vendor {
+    /// Cisco IOS and IOS-XE routers.
+    CiscoIosXe,
+    /// Cisco ASA firewalls.
+    CiscoAsa,
+    /// Cisco Secure Firewall Threat Defense: the ASA's engine, configured from FMC or FDM.
+    CiscoFtd,
+    /// Palo Alto Networks firewalls.
+    PaloAltoPanos,
+    /// strongSwan, configured by swanctl.
+    StrongSwan,
+}
+
+impl Vendor {
+    /// Every vendor.
+    pub const ALL: &[Vendor] =
+        &[Vendor::CiscoIosXe, Vendor::CiscoAsa, Vendor::CiscoFtd, Vendor::PaloAltoPanos, Vendor::StrongSwan];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Vendor::CiscoIosXe => "cisco-ios-xe",
+            Vendor::CiscoAsa => "cisco-asa",
+            Vendor::CiscoFtd => "cisco-ftd",
+            Vendor::PaloAltoPanos => "paloalto-panos",
+            Vendor::StrongSwan => "strongswan",
+        }
+    }
+
+    /// The name in prose.
+    pub fn title(self) -> &'static str {
+        match self {
+            Vendor::CiscoIosXe => "IOS-XE",
+            Vendor::CiscoAsa => "ASA",
+            Vendor::CiscoFtd => "FTD",
+            Vendor::PaloAltoPanos => "PAN-OS",
+            Vendor::StrongSwan => "strongSwan",
+        }
+    }
+
+    /// The vendor with this name, or with a name that people also use.
+    pub fn from_name(name: &str) -> Option<Vendor> {
+        let name = name.to_ascii_lowercase();
+        Vendor::ALL.iter().copied().find(|v| v.name() == name).or(match name.as_str() {
+            "ios" | "ios-xe" | "iosxe" | "cisco-ios" => Some(Vendor::CiscoIosXe),
+            "asa" => Some(Vendor::CiscoAsa),
+            "ftd" => Some(Vendor::CiscoFtd),
+            "panos" | "pan-os" | "paloalto" | "palo-alto" => Some(Vendor::PaloAltoPanos),
+            "swanctl" => Some(Vendor::StrongSwan),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What we know of the box.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeerFacts {
+    /// What it is.
+    pub vendor: Option<Vendor>,
+    /// Its lifetime of the IKE SA.
+    pub ike_lifetime: Option<Duration>,
+    /// Its lifetime of a Child SA.
+    pub child_lifetime: Option<Duration>,
+}
+
+/// How to drive the box.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlSpec {
+    /// Makes it initiate.
+    pub initiate: Option<ControlAction>,
+    /// Clears what it has for us.
+    pub clear: Option<ControlAction>,
+    /// Shows its state.
+    pub show: Vec<ControlAction>,
+    /// Loads a changed configuration.
+    pub reload: Option<ControlAction>,
+    /// How long one command may take.
+    pub timeout: Duration,
+}
+
+impl Default for ControlSpec {
+    fn default() -> Self {
+        ControlSpec { initiate: None, clear: None, show: Vec::new(), reload: None, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// One thing to do to the box.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ControlAction {
+    /// Run this with `sh -c`.
+    Shell(String),
+    /// Ask a person to do this.
+    Prompt(String),
+}
+
+impl ControlAction {
+    /// Reads a value of the `control` section.
+    pub fn from_text(text: &str) -> Self {
+        match text.trim().strip_prefix("prompt:") {
+            Some(prompt) => ControlAction::Prompt(prompt.trim().to_owned()),
+            None => ControlAction::Shell(text.to_owned()),
+        }
+    }
+
+    /// The command, or what the person is asked to do.
+    pub fn text(&self) -> &str {
+        match self {
+            ControlAction::Shell(text) | ControlAction::Prompt(text) => text,
+        }
+    }
+}
