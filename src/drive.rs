@@ -131,14 +131,7 @@ impl<L: Link> Driver<L> {
     fn handle_received(&mut self, observer: &mut impl Observer) {
         for received in self.rx.received_mut() {
             let path = received.path;
-            self.recorder.datagram(
-                received.at,
-                Direction::In,
-                &path,
-                received.class,
-                &received.bytes,
-                Fate::Passed,
-            );
+            self.recorder.datagram(received.at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
             match received.class {
                 Class::Ike => self.endpoint.handle_datagram(received.at, path, &mut received.bytes),
                 Class::Esp => observer.esp(received.at, path, &mut received.bytes),

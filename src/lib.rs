@@ -5,7 +5,6 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod crypto;

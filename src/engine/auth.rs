@@ -44,13 +44,6 @@ pub(super) struct AwaitAuthResponse {
     spi_in: u32,
 }
 
-impl AwaitAuthResponse {
-    /// Our inbound SPI of the Child under negotiation.
-    pub(super) fn spi_in(&self) -> u32 {
-        self.spi_in
-    }
-}
-
 /// What one answer to IKE_SA_INIT led to.
 pub(super) struct Candidate {
     pub spi_r: IkeSpi,
@@ -173,6 +166,7 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
+        sa.fragments = sa.spec.fragmentation && candidate.peer_fragments;
         let mut float = candidate.nat.us || candidate.nat.peer;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
@@ -208,8 +202,14 @@ impl Core {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
-        let sealing =
-            Sealing { keys: &candidate.keys, suite: candidate.suite.sk(), initiator: true, scope: sa.scope, iv };
+        let sealing = Sealing {
+            keys: &candidate.keys,
+            suite: candidate.suite.sk(),
+            initiator: true,
+            scope: sa.scope,
+            iv,
+            fragments: sa.fragments,
+        };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
         self.transmit(&cx, sa.tampered, candidate.path, datagrams.iter().map(Vec::as_slice));
@@ -236,15 +236,23 @@ impl Core {
         // Screen: nothing is consumed until some candidate's keys open it.
         let mut opened = None;
         let mut why = IgnoredWhy::BadIcv;
-        for (at, candidate) in wait.candidates.iter().enumerate() {
-            if candidate.spi_r != decoded.header.spi_r {
-                continue;
-            }
-            match unprotect(&candidate.keys, candidate.suite.sk(), false, &decoded, bytes) {
-                Ok(inner) => {
+        let matching = || wait.candidates.iter().enumerate().filter(|(_, c)| c.spi_r == decoded.header.spi_r);
+        // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
+        let mut copy = if matching().count() > 1 { bytes.to_vec() } else { Vec::new() };
+        for (at, candidate) in matching() {
+            let bytes = if copy.is_empty() {
+                &mut *bytes
+            } else {
+                copy.copy_from_slice(bytes);
+                &mut copy[..]
+            };
+            let keys = (&candidate.keys, candidate.suite.sk());
+            match unprotect(keys, false, &decoded, bytes, &mut sa.reassembly) {
+                Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
                 }
+                Ok(None) => return,
                 Err(reason) => why = reason,
             }
         }
@@ -340,7 +348,7 @@ impl Core {
             },
         };
         if let Some((found_by, why)) = failed {
-            self.by_esp.remove(&cx.spi_in);
+            self.release_esp_spi(sa);
             self.child_failed(sa, exchange, found_by, why);
             if ours_to_delete {
                 sa.enqueue(Request::DeleteChild(cx.spi_in));
@@ -390,8 +398,10 @@ impl Core {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
         let Phase::InitAnswered(wait) = &sa.phase else { return };
-        let (inner, error) = match unprotect(&wait.keys, wait.suite.sk(), true, &decoded, bytes) {
-            Ok(opened) => opened,
+        let keys = (&wait.keys, wait.suite.sk());
+        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return,
             Err(why) => return self.ignore(Some(sa.who()), path, Some(header), why, ""),
         };
         let mut message = Message { header, outer: decoded.payloads, sk: Some(inner) };
@@ -505,7 +515,7 @@ impl Core {
             }
             Err((notify, why)) => {
                 // The IKE SA is made all the same (RFC 7296 1.2).
-                self.by_esp.remove(&spi_in);
+                self.release_esp_spi(sa);
                 answer.push(Payload::Notify(notify));
                 self.child_failed(sa, ExchangeType::IKE_AUTH, Side::Us, why);
                 if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
@@ -602,6 +612,7 @@ impl Core {
         let AgreedChild { child, announced } = *agreed;
         let spi_in = child.spi_in;
         self.counters.child_up += 1;
+        sa.reserved_spi = 0;
         if let Phase::Established(up) = &mut sa.phase {
             up.children.push(child);
             up.children.shrink_to_fit();

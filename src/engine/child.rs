@@ -65,8 +65,16 @@ impl Core {
             let spi = <[u8; 4]>::try_from(adopted).map(u32::from_be_bytes).unwrap_or_default();
             if pinned || (spi > 255 && !self.by_esp.contains_key(&spi)) {
                 self.by_esp.insert(spi, sa.id);
+                sa.reserved_spi = spi;
                 return spi;
             }
+        }
+    }
+
+    /// The Child under negotiation came to nothing.
+    pub(super) fn release_esp_spi(&mut self, sa: &mut IkeSa) {
+        if sa.reserved_spi != 0 {
+            self.by_esp.remove(&std::mem::take(&mut sa.reserved_spi));
         }
     }
 

@@ -1,6 +1,5 @@
 //! INFORMATIONAL (RFC 7296 1.4): delete, liveness, notify; and how an IKE SA ends.
 
-use super::auth::AwaitAuthResponse;
 use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy};
@@ -87,7 +86,8 @@ impl Core {
         let iv = sa.next_iv();
         let Phase::Established(up) = &sa.phase else { return Vec::new() };
         let suite = up.suite.sk();
-        let sealing = Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv };
+        let sealing =
+            Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv, fragments: sa.fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
         datagrams
@@ -230,8 +230,10 @@ impl Core {
     ) -> Option<(Message, Option<crate::wire::WireError>)> {
         let Phase::Established(up) = &sa.phase else { return None };
         let header = decoded.header;
-        let (inner, error) = match unprotect(&up.keys, up.suite.sk(), !sa.initiator, &decoded, bytes) {
-            Ok(opened) => opened,
+        let keys = (&up.keys, up.suite.sk());
+        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return None,
             Err(why) => {
                 self.ignore(Some(sa.who()), path, Some(header), why, "");
                 return None;
@@ -342,9 +344,6 @@ impl Core {
         linger: bool,
     ) {
         self.counters.failed += 1;
-        if let Phase::AuthSent(wait) = &sa.phase {
-            self.by_esp.remove(&AwaitAuthResponse::spi_in(wait));
-        }
         let failed = Failed { scope: FailScope::IkeSa, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         self.close(now, sa, linger);

@@ -124,6 +124,8 @@ impl Core {
             scope,
             draws,
             sealed: 0,
+            fragments: false,
+            reassembly: None,
             window: Default::default(),
             queue: None,
             phase: Phase::Moving,
@@ -131,6 +133,7 @@ impl Core {
             last_heard: now,
             init_key: None,
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         sa.tampered = self.concerned(now, &sa);
@@ -550,6 +553,8 @@ impl Core {
             scope,
             draws,
             sealed: 0,
+            fragments: false,
+            reassembly: None,
             window: Default::default(),
             queue: None,
             phase: Phase::Moving,
@@ -557,6 +562,7 @@ impl Core {
             last_heard: now,
             init_key: Some(key),
             peer_key: None,
+            reserved_spi: 0,
             scheduled: None,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
@@ -590,7 +596,8 @@ impl Core {
         if nat.peer_detects {
             natt::notifies(sa.spec.nat.traversal, sa.spis, &path, &mut outer);
         }
-        if sa.spec.fragmentation && parts.fragmentation {
+        sa.fragments = sa.spec.fragmentation && parts.fragmentation;
+        if sa.fragments {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
         outer.extend(vendor_ids(&sa.spec));

@@ -108,7 +108,7 @@ mod tests {
 
     fn ike(encr_bits: u16, prf: PrfId, integ: IntegId, groups: &[KeMethod]) -> ProposalSpec {
         let mut transforms =
-            vec![Transform::encr(EncrId::AES_CBC, Some(encr_bits)), Transform::prf(prf), Transform::integ(integ)];
+            vec![Transform::encr(EncrId::ENCR_AES_CBC, Some(encr_bits)), Transform::prf(prf), Transform::integ(integ)];
         transforms.extend(groups.iter().map(|g| Transform::ke(*g)));
         ProposalSpec { transforms }
     }
@@ -117,7 +117,7 @@ mod tests {
         specs.iter().zip(1..).map(|(spec, n)| spec.to_wire(n, protocol, Vec::new())).collect()
     }
 
-    const SHA256: (PrfId, IntegId) = (PrfId::HMAC_SHA2_256, IntegId::HMAC_SHA2_256_128);
+    const SHA256: (PrfId, IntegId) = (PrfId::PRF_HMAC_SHA2_256, IntegId::AUTH_HMAC_SHA2_256_128);
 
     #[test]
     fn key_length_is_part_of_the_transform() {
@@ -128,8 +128,10 @@ mod tests {
 
     #[test]
     fn a_prf_alone_is_enough_to_differ() {
-        let offered =
-            offer(&[ike(256, PrfId::HMAC_SHA1, IntegId::HMAC_SHA2_256_128, &[KeMethod::MODP_2048])], ProtocolId::IKE);
+        let offered = offer(
+            &[ike(256, PrfId::PRF_HMAC_SHA1, IntegId::AUTH_HMAC_SHA2_256_128, &[KeMethod::MODP_2048])],
+            ProtocolId::IKE,
+        );
         let ours = [ike(256, SHA256.0, SHA256.1, &[KeMethod::MODP_2048])];
         assert_eq!(select(&offered, &ours, ProtocolId::IKE, None, |_| true), None);
     }
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn integrity_none_beside_an_aead_is_accepted() {
-        let gcm = Transform::encr(EncrId::AES_GCM_16, Some(256));
+        let gcm = Transform::encr(EncrId::ENCR_AES_GCM_16, Some(256));
         let offered = [Proposal {
             number: 1,
             protocol: ProtocolId::ESP,
@@ -198,7 +200,7 @@ mod tests {
         missing.transforms.retain(|t| t.kind != TransformType::PRF);
         assert!(matches!(check(vec![missing]), Some(PeerMisbehaved::MalformedChoice(_))));
         let mut other = good.clone();
-        other.transforms[0] = Transform::encr(EncrId::AES_CBC, Some(128));
+        other.transforms[0] = Transform::encr(EncrId::ENCR_AES_CBC, Some(128));
         assert!(matches!(check(vec![other]), Some(PeerMisbehaved::UnofferedProposal(_))));
         let number = Proposal { number: 2, ..good };
         assert!(matches!(check(vec![number]), Some(PeerMisbehaved::UnofferedProposal(_))));

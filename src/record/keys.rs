@@ -48,9 +48,8 @@ impl KeyTables {
     ///
     /// If something cannot be created; the message names it.
     pub fn create(directory: &FilePath, ports: &[(u16, SocketRole)]) -> io::Result<Self> {
-        let context = |e: io::Error, what: &FilePath| {
-            io::Error::new(e.kind(), format!("cannot create {}: {e}", what.display()))
-        };
+        let context =
+            |e: io::Error, what: &FilePath| io::Error::new(e.kind(), format!("cannot create {}: {e}", what.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| context(e, directory))?;
         let create = |name: &str| -> io::Result<Sink<File>> {
             let file = directory.join(name);
@@ -295,7 +294,8 @@ mod tests {
             assert!(!outbound.contains(&to_us.repeat(16)));
         }
         let [inbound, _] = esp_lines(&child(Encr::Null, Some(Integ::AesCmac96), true), None);
-        let expected = "\"IPv4\",\"*\",\"*\",\"0xc0ffee01\",\"NULL\",\"\",\"ANY 96 bit authentication [no checking]\",\"\"\n";
+        let expected =
+            "\"IPv4\",\"*\",\"*\",\"0xc0ffee01\",\"NULL\",\"\",\"ANY 96 bit authentication [no checking]\",\"\"\n";
         assert_eq!(*inbound.expect("supported"), expected);
     }
 

@@ -21,8 +21,8 @@ pub use uat::{EspUat, IkeUat, Unsupported, esp_uat, ike_uat};
 use crate::engine::{Event, SaId, TunnelId};
 use crate::net::{Class, Path};
 use crate::time::Instant;
-use crate::wire::{Header, IkeSpi};
 use crate::wire::registry::ExchangeType;
+use crate::wire::{Header, IkeSpi};
 
 /// Which way a datagram went.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,1 +1,9 @@
-//! Rendering of results; never computes.
+//! Terminal text. Everything here is a pure function from data to text; it reads results and computes nothing.
+
+pub mod diagnosis;
+pub mod ladder;
+pub mod paint;
+pub mod session;
+
+#[cfg(test)]
+mod tests;

@@ -59,11 +59,6 @@ impl<'a> Mirror<'a> {
         }
     }
 
-    /// Our identity as words, with a placeholder where it follows from an address that is not known yet.
-    pub fn far_id_value(&self) -> String {
-        if self.loaded.local_id_pending { self.far.clone() } else { id_value(&self.far_id) }
-    }
-
     pub fn far_key(&self) -> &'static str {
         if self.one_key { KEY } else { FAR_KEY }
     }

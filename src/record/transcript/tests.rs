@@ -9,9 +9,7 @@ use crate::crypto::{ChildKeys, Encr, Group, Integ, Prf, Secret};
 use crate::engine::{IkeKeyExport, InitDone, NatFinding};
 use crate::net::{Class, Path, SocketRole};
 use crate::record::Fate;
-use crate::wire::registry::{
-    AuthMethod, EncrId, ExchangeType, IdType, KeMethod, NotifyType, ProtocolId,
-};
+use crate::wire::registry::{AuthMethod, EncrId, ExchangeType, IdType, KeMethod, NotifyType, ProtocolId};
 use crate::wire::{
     AuthPayload, EapPayload, Flags, Header, IdPayload, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload,
     SaPayload, Transform, VendorIdPayload,
@@ -76,11 +74,10 @@ fn a_message_is_told_with_all_its_payloads() {
     let line = event_line(&message(Side::Us, header, outer, None));
     assert_eq!((&line["v"], &line["tunnel"], &line["sa"]), (&1.into(), &7.into(), &"4.2".into()));
     assert_eq!(line["t"].to_string(), "1.5");
-    assert_eq!((&line["event"], &line["from"], &line["exchange"]), (
-        &"message".into(),
-        &"us".into(),
-        &"IKE_SA_INIT".into()
-    ));
+    assert_eq!(
+        (&line["event"], &line["from"], &line["exchange"]),
+        (&"message".into(), &"us".into(), &"IKE_SA_INIT".into())
+    );
     assert_eq!(line["payloads"].as_array().map(Vec::len), Some(5));
     assert_eq!(line["payloads"][0]["proposals"][0]["transforms"][1], Transform::ke(KeMethod(14)).to_string());
     assert_eq!(line["payloads"][1]["data"], "010203");
@@ -107,8 +104,7 @@ fn what_was_protected_stands_apart() {
 
 #[test]
 fn lines_name_their_packets_although_those_come_later() {
-    let (request, response) =
-        (header(false, 1, ExchangeType::IKE_AUTH), header(true, 1, ExchangeType::IKE_AUTH));
+    let (request, response) = (header(false, 1, ExchangeType::IKE_AUTH), header(true, 1, ExchangeType::IKE_AUTH));
     let lines = lines(|transcript| {
         transcript.event(Instant::ZERO, TUNNEL, SA, &message(Side::Us, request, vec![], Some(vec![])));
         // Two fragments.
@@ -173,11 +169,10 @@ fn failures_and_the_smaller_events_are_told() {
         why: Failure::Rejected { notify: NotifyType::AUTHENTICATION_FAILED, data: vec![], protected: true },
     };
     let line = event_line(&Event::Failed(Box::new(failed)));
-    assert_eq!((&line["class"], &line["scope"], &line["found_by"]), (
-        &"auth_failed".into(),
-        &"ike_sa".into(),
-        &"peer".into()
-    ));
+    assert_eq!(
+        (&line["class"], &line["scope"], &line["found_by"]),
+        (&"auth_failed".into(), &"ike_sa".into(), &"peer".into())
+    );
     assert_eq!((&line["notify"], &line["protected"]), (&"AUTHENTICATION_FAILED".into(), &true.into()));
 
     let init = InitDone {
@@ -194,11 +189,10 @@ fn failures_and_the_smaller_events_are_told() {
         peer_fragments: true,
     };
     let line = event_line(&Event::InitDone(Box::new(init)));
-    assert_eq!((&line["nat"]["us"], &line["vendor_ids"][0], &line["role"]), (
-        &true.into(),
-        &"cafe".into(),
-        &"responder".into()
-    ));
+    assert_eq!(
+        (&line["nat"]["us"], &line["vendor_ids"][0], &line["role"]),
+        (&true.into(), &"cafe".into(), &"responder".into())
+    );
 
     let line = event_line(&Event::Alive { rtt: std::time::Duration::from_micros(1_500) });
     assert_eq!(line["rtt"].to_string(), "0.0015");
@@ -222,9 +216,7 @@ fn each_sa_has_its_file_and_an_old_run_is_overwritten() {
     }
     for slot in 0..2 {
         let text = std::fs::read_to_string(place.join(format!("tunnel-7-sa-{slot}.0.jsonl"))).expect("there");
-        let line = format!(
-            "{{\"v\":1,\"t\":0.000000001,\"tunnel\":7,\"sa\":\"{slot}.0\",\"event\":\"closed\"}}\n"
-        );
+        let line = format!("{{\"v\":1,\"t\":0.000000001,\"tunnel\":7,\"sa\":\"{slot}.0\",\"event\":\"closed\"}}\n");
         assert_eq!(text, line.repeat(2));
     }
 }

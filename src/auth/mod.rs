@@ -1,1 +1,0 @@
-//! Authentication of the peers: pre-shared keys, later certificates and EAP.

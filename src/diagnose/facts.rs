@@ -1,0 +1,82 @@
+//! What the transcript of one IKE SA shows.
+
+use crate::crypto::IkeSuite;
+use crate::engine::{Event, NatFinding, Side};
+use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::{IdPayload, Payload};
+
+/// Facts of one IKE SA, from its events.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Messages in both directions.
+    pub packets: u32,
+    /// Messages that we sent, repeats included.
+    pub sent: u32,
+    /// Messages of the peer that were accepted.
+    pub received: u32,
+    /// What IKE_SA_INIT agreed on.
+    pub suite: Option<IkeSuite>,
+    /// What NAT detection found.
+    pub nat: Option<NatFinding>,
+    /// We used the NAT-T ports.
+    pub floated: bool,
+    /// The peer's answer to IKE_AUTH passed the integrity check and could be read.
+    pub auth_reply_read: bool,
+    /// Both ends are authenticated.
+    pub up: bool,
+    /// The identity that the peer claimed.
+    pub peer_id: Option<IdPayload>,
+    /// The peer demanded a cookie.
+    pub cookie: bool,
+    /// Messages that were not believed, by reason, in order of appearance.
+    pub ignored: Vec<(&'static str, u32)>,
+    /// The peer's own error notify in an INFORMATIONAL.
+    pub peer_notify: Option<NotifyType>,
+}
+
+impl Facts {
+    /// Takes in one event.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Message(trace) => {
+                self.packets += 1;
+                self.floated |= trace.path.role == crate::net::SocketRole::NatT;
+                let message = &trace.message;
+                match trace.from {
+                    Side::Us => self.sent += 1,
+                    Side::Peer => {
+                        self.received += 1;
+                        self.auth_reply_read |= message.header.exchange == ExchangeType::IKE_AUTH
+                            && message.header.flags.is_response()
+                            && message.sk.is_some();
+                        for payload in message.outer.iter().chain(message.sk.iter().flatten()) {
+                            match payload {
+                                Payload::IdI(id) | Payload::IdR(id)
+                                    if !message.header.flags.is_response() == matches!(payload, Payload::IdI(_)) =>
+                                {
+                                    self.peer_id.get_or_insert_with(|| id.clone());
+                                }
+                                Payload::Notify(n) if n.kind == NotifyType::COOKIE => self.cookie = true,
+                                _ => {}
+                            }
+                        }
+                    }
+                }
+            }
+            Event::InitDone(done) => {
+                self.suite = Some(done.suite);
+                self.nat = Some(done.nat);
+            }
+            Event::IkeUp(_) => self.up = true,
+            Event::Ignored(ignored) => {
+                let why = ignored.why.text();
+                match self.ignored.iter_mut().find(|(text, _)| *text == why) {
+                    Some((_, count)) => *count += 1,
+                    None => self.ignored.push((why, 1)),
+                }
+            }
+            Event::PeerNotify(notify) => self.peer_notify = Some(notify.kind),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The lines of "What we know": the transcript in sentences, and nothing else.
+
+use super::Facts;
+use crate::config::proposal_words;
+use crate::crypto::{Encr, Group, Integ, Prf};
+use crate::engine::{AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec};
+use crate::wire::registry::{ExchangeType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
+use crate::wire::{Proposal, TrafficSelector, Transform};
+
+/// What the transcript shows about a failure.
+pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    if facts.received == 0 {
+        lines.push(match facts.sent {
+            0 => "no message was exchanged".to_owned(),
+            n => format!("{n} transmissions, and no answer of any kind"),
+        });
+    }
+    if let Some(suite) = facts.suite {
+        let read = if facts.auth_reply_read { "; the reply decrypted, so the keys match" } else { "" };
+        lines.push(format!("IKE_SA_INIT agreed ({suite}){read}"));
+    }
+    match facts.nat {
+        Some(nat) if nat.us && nat.peer => lines.push("both ends are behind a NAT".into()),
+        Some(nat) if nat.us => lines.push("we are behind a NAT".into()),
+        Some(nat) if nat.peer => lines.push("the peer is behind a NAT".into()),
+        Some(nat) if nat.peer_detects => lines.push("no NAT was found".into()),
+        Some(_) => lines.push("the peer does not detect NATs".into()),
+        None => {}
+    }
+    if facts.floated && matches!(failed.why, Failure::NoAnswer { .. }) {
+        lines.push(format!("we had moved to UDP {}", spec.remote_ports.natt));
+    }
+    if facts.up && failed.exchange != ExchangeType::IKE_AUTH {
+        lines.push("the IKE SA was up before".into());
+    }
+    of_the_failure(failed, spec, &mut lines);
+    for (why, count) in &facts.ignored {
+        lines.push(format!("{count} ignored: {why}"));
+    }
+    lines
+}
+
+fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String>) {
+    match &failed.why {
+        Failure::Rejected { notify, protected, data } => {
+            let seal =
+                if *protected { "under the IKE SA's keys" } else { "unprotected, so anybody could have sent it" };
+            lines.push(format!("the peer said {notify}, {seal}"));
+            if *notify == NotifyType::INVALID_KE_PAYLOAD
+                && let [a, b] = data[..]
+            {
+                lines.push(format!("it asks for {}", KeMethod(u16::from_be_bytes([a, b]))));
+            }
+            if *notify == NotifyType::NO_PROPOSAL_CHOSEN {
+                let ours = match failed.exchange {
+                    ExchangeType::IKE_SA_INIT => words(&spec.ike_proposals),
+                    _ => spec.children.first().map(|c| words(&c.proposals)).unwrap_or_default(),
+                };
+                lines.push(format!("we offered {ours}"));
+            }
+            if *notify == NotifyType::TS_UNACCEPTABLE
+                && let Some(child) = spec.children.first()
+            {
+                lines.push(format!("we offered {} === {}", selectors(&child.local_ts), selectors(&child.remote_ts)));
+            }
+        }
+        Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) => {
+            lines.push(format!("the peer offered {}", wire_words(offered)));
+            lines.push(format!("we accept {}", wire_words(wanted)));
+            let kinds = differing_kinds(offered, wanted);
+            if !kinds.is_empty() {
+                lines.push(format!("nothing in common for: {}", kinds.join(", ")));
+            }
+        }
+        Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, wanted_i, wanted_r }) => {
+            lines.push(format!("the peer's   {} === {}", selectors(offered_i), selectors(offered_r)));
+            lines.push(format!("ours         {} === {}", selectors(wanted_i), selectors(wanted_r)));
+        }
+        Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(got)) => {
+            lines.push(format!("the peer answered with {}", selectors(got)));
+        }
+        Failure::AuthFailed(AuthFault::Identity { got }) => {
+            lines.push(format!("the peer says it is {got}"));
+            if let crate::engine::IdMatch::Exact(wanted) = &spec.remote_id {
+                lines.push(format!("we expect {wanted}"));
+            }
+        }
+        Failure::AuthFailed(AuthFault::Mismatch { id }) => {
+            lines.push(format!("the peer says it is {id}, and its AUTH does not verify with the key we have for it"));
+        }
+        Failure::AuthFailed(AuthFault::Method { got }) => lines.push(format!("the peer authenticates by {got}")),
+        Failure::NoAnswer { attempts } => lines.push(format!(
+            "{} was sent {attempts} times over {} and never answered",
+            failed.exchange,
+            crate::config::duration_words(spec.retransmit.total())
+        )),
+        Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
+            lines.push(failed.why.to_string());
+        }
+        Failure::DeletedByPeer => lines.push("the peer sent DELETE for the IKE SA".into()),
+    }
+}
+
+fn words(proposals: &[ProposalSpec]) -> String {
+    proposals.iter().map(proposal_words).collect::<Vec<_>>().join(", ")
+}
+
+fn wire_words(proposals: &[Proposal]) -> String {
+    let spec = |p: &Proposal| proposal_words(&ProposalSpec { transforms: p.transforms.clone() });
+    match proposals {
+        [] => "nothing".into(),
+        some => some.iter().map(spec).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn selectors(list: &[TrafficSelector]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The transform types of which the two lists have no member in common, with what stood on either side.
+fn differing_kinds(offered: &[Proposal], wanted: &[Proposal]) -> Vec<String> {
+    let kinds = [
+        (TransformType::ENCR, "encryption"),
+        (TransformType::INTEG, "integrity"),
+        (TransformType::PRF, "PRF"),
+        (TransformType::KE, "key exchange group"),
+        (TransformType::ESN, "sequence numbers"),
+    ];
+    let of = |list: &[Proposal], kind| -> Vec<Transform> {
+        list.iter().flat_map(|p| &p.transforms).filter(|t| t.kind == kind).cloned().collect()
+    };
+    kinds
+        .into_iter()
+        .filter_map(|(kind, name)| {
+            let (theirs, ours) = (of(offered, kind), of(wanted, kind));
+            let apart = !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(|t| ours.contains(t));
+            apart.then(|| format!("{name} (theirs {}, ours {})", list(&theirs), list(&ours)))
+        })
+        .collect()
+}
+
+fn list(transforms: &[Transform]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for t in transforms {
+        let word = match t.kind {
+            TransformType::ENCR => Encr::from_transform(t).map(crate::config::encr_word),
+            TransformType::INTEG => Integ::from_id(IntegId(t.id)).map(|i| crate::config::integ_word(i).to_owned()),
+            TransformType::PRF => Prf::from_id(PrfId(t.id)).map(|p| crate::config::prf_word(p).to_owned()),
+            TransformType::KE => Group::from_method(KeMethod(t.id)).map(|g| g.name().to_owned()),
+            _ => None,
+        };
+        let word = word.unwrap_or_else(|| t.to_string());
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join("/")
+}

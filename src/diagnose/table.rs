@@ -1,0 +1,363 @@
+//! What is known about each kind of failure, as data. Log lines carry their evidence.
+
+use super::{Facts, PeerLine};
+use crate::config::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
+use crate::engine::{AuthFault, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use crate::wire::registry::{ExchangeType, NotifyType};
+
+/// How a log line is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// Seen in published output of a real device.
+    Observed,
+    /// From the vendor's documentation.
+    Documented,
+}
+
+impl Evidence {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Evidence::Observed => "observed",
+            Evidence::Documented => "documented",
+        }
+    }
+}
+
+/// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}` and `{why}` are filled in.
+pub struct Entry {
+    /// What happened.
+    pub headline: &'static str,
+    /// Likely causes and their entries in the failure catalogue.
+    pub likely: &'static [(&'static str, Option<&'static str>)],
+    /// The box's log.
+    pub on_peer: &'static [PeerLine],
+    /// What to try.
+    pub next: &'static [&'static str],
+}
+
+/// The entry for a failure.
+pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
+    let init = failed.exchange == ExchangeType::IKE_SA_INIT;
+    match &failed.why {
+        Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
+        Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
+        Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH => &NO_ANSWER_AUTH,
+        Failure::NoAnswer { .. } => &PEER_DEAD,
+        Failure::Rejected { notify, .. } => match *notify {
+            NotifyType::NO_PROPOSAL_CHOSEN if init => &NO_PROPOSAL_IKE,
+            NotifyType::NO_PROPOSAL_CHOSEN => &NO_PROPOSAL_CHILD,
+            NotifyType::AUTHENTICATION_FAILED => &AUTH_REJECTED,
+            NotifyType::TS_UNACCEPTABLE => &TS_REJECTED,
+            NotifyType::INVALID_KE_PAYLOAD => &INVALID_KE,
+            NotifyType::INVALID_SYNTAX => &INVALID_SYNTAX,
+            NotifyType::INVALID_MAJOR_VERSION => &INVALID_VERSION,
+            NotifyType::NO_ADDITIONAL_SAS | NotifyType::TEMPORARY_FAILURE => &BUSY,
+            _ => &REJECTED,
+        },
+        Failure::Incompatible(PeerIncompatible::NoProposal { .. }) if init => &NO_PROPOSAL_IKE_BY_US,
+        Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => &NO_PROPOSAL_CHILD_BY_US,
+        Failure::Incompatible(PeerIncompatible::Selectors { .. }) => &TS_BY_US,
+        Failure::Incompatible(PeerIncompatible::Mode) => &MODE,
+        Failure::AuthFailed(AuthFault::Mismatch { .. }) => &AUTH_BY_US,
+        Failure::AuthFailed(AuthFault::Identity { .. }) => &IDENTITY_BY_US,
+        Failure::AuthFailed(AuthFault::Method { .. }) => &METHOD_BY_US,
+        Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => &COOKIE_LOOP,
+        Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => &INVALID_KE,
+        Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => &TS_NOT_SUBSET,
+        Failure::Misbehaved(_) | Failure::Malformed(_) => &MISBEHAVED,
+        Failure::DeletedByPeer => &DELETED,
+        Failure::Local(_) => &LOCAL,
+    }
+}
+
+const fn observed(vendor: Vendor, text: &'static str) -> PeerLine {
+    PeerLine { vendor, text, evidence: Evidence::Observed }
+}
+
+const fn documented(vendor: Vendor, text: &'static str) -> PeerLine {
+    PeerLine { vendor, text, evidence: Evidence::Documented }
+}
+
+static NO_ANSWER_INIT: Entry = Entry {
+    headline: "nobody answered",
+    likely: &[
+        ("UDP {ike port} does not reach the peer, or its answer does not reach us", Some("path/udp500-silent")),
+        ("the peer has no entry for our address, and drops what it does not know", None),
+        ("no proposal in common, and the peer stays silent about it", Some("sa-init/no-proposal-encr")),
+        ("a wrong address, or IKEv2 is not enabled on that interface", None),
+    ],
+    on_peer: &[
+        documented(CiscoAsa, "%ASA-3-751009: Unable to find tunnel group for peer."),
+        documented(PaloAltoPanos, "... Couldn't find configuration for IKE phase-1 request for peer IP ..."),
+    ],
+    next: &[
+        "capture at the peer: does the request arrive, and from which address?",
+        "ping the peer; look for a filter on UDP {ike port} between here and there",
+    ],
+};
+
+static NO_ANSWER_AUTH_NATT: Entry = Entry {
+    headline: "IKE_SA_INIT was answered, IKE_AUTH on the NAT-T port was not",
+    likely: &[
+        ("UDP {natt port} is filtered, in one direction or both", Some("path/udp4500-blocked")),
+        ("IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
+        ("the peer found a fault and chose to stay silent", None),
+    ],
+    on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
+    next: &["capture UDP {natt port} at the peer", "with no NAT in between, try nat.traversal: off"],
+};
+
+static NO_ANSWER_AUTH: Entry = Entry {
+    headline: "IKE_SA_INIT was answered, IKE_AUTH was not",
+    likely: &[
+        ("IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
+        ("the peer found a fault (key, identity, selectors) and chose to stay silent", None),
+    ],
+    on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
+    next: &["read the peer's log for this moment", "capture at the peer: does IKE_AUTH arrive whole?"],
+};
+
+static PEER_DEAD: Entry = Entry {
+    headline: "the peer stopped answering",
+    likely: &[
+        ("the path or the peer went down", None),
+        ("the peer restarted or cleared its IKE SAs, and ignores what it does not know", None),
+        ("a NAT on the way forgot the mapping", None),
+    ],
+    on_peer: &[],
+    next: &["connect again; if that works at once, look at the peer's log for what it deleted"],
+};
+
+static NO_PROPOSAL_IKE: Entry = Entry {
+    headline: "the peer found no IKE proposal in common",
+    likely: &[
+        ("encryption or its key length differs", Some("sa-init/no-proposal-encr")),
+        ("the key exchange group differs", Some("sa-init/no-proposal-dh")),
+        (
+            "only the PRF differs: it follows from the hash on some boxes, and is a setting on others",
+            Some("sa-init/no-proposal-prf"),
+        ),
+        ("the integrity algorithm differs", None),
+    ],
+    on_peer: &[
+        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to find a matching policy"),
+        observed(
+            CiscoIosXe,
+            "IKEv2-ERROR: ... Received Policies: : Failed to find a matching policy ... Expected Policies: ...",
+        ),
+        observed(PaloAltoPanos, "IKEv2 IKE SA negotiation is failed as responder, non-rekey. Failed SA: ..."),
+    ],
+    next: &[
+        "compare with the peer: show crypto ikev2 proposal (IOS), show run crypto ikev2 (ASA), the IKE crypto profile (PAN-OS)",
+        "ikelab peer-config -c FILE --for VENDOR prints what would match",
+    ],
+};
+
+static NO_PROPOSAL_IKE_BY_US: Entry = Entry {
+    headline: "no IKE proposal of the peer's is one that we accept",
+    likely: &[("the two ends' IKE proposals differ, as listed above", Some("sa-init/no-proposal-encr"))],
+    on_peer: &[
+        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Received no proposal chosen notify"),
+        observed(CiscoIosXe, "... Received no proposal chosen notify"),
+    ],
+    next: &["make ike.proposals and the peer's proposal meet"],
+};
+
+static NO_PROPOSAL_CHILD: Entry = Entry {
+    headline: "the peer found no ESP proposal in common",
+    likely: &[
+        ("encryption, key length or integrity of ESP differs", Some("child/no-proposal")),
+        ("an integrity algorithm stands beside AES-GCM at one end", Some("child/no-proposal")),
+        ("extended sequence numbers are on at one end only", None),
+    ],
+    on_peer: &[
+        documented(
+            CiscoAsa,
+            "%ASA-3-750011: Tunnel Rejected: Selected IKEv2 encryption algorithm (...) is not strong enough ...",
+        ),
+        observed(CiscoIosXe, "... Received Policies: ... ESP: Proposal 1: ... Expected Policies: ..."),
+    ],
+    next: &["compare children[0].proposals with the peer's transform set or IPsec crypto profile"],
+};
+
+static NO_PROPOSAL_CHILD_BY_US: Entry = Entry {
+    headline: "no ESP proposal of the peer's is one that we accept",
+    likely: &[("the two ends' ESP proposals differ, as listed above", Some("child/no-proposal"))],
+    on_peer: &[],
+    next: &["make children[].proposals and the peer's transform set meet"],
+};
+
+static AUTH_REJECTED: Entry = Entry {
+    headline: "the peer rejected our AUTH",
+    likely: &[
+        ("the pre-shared key differs for \"{our id}\"", Some("auth/wrong-psk")),
+        ("the peer has no entry for the identity \"{our id}\"", None),
+        ("the peer wants another authentication method of us", None),
+    ],
+    on_peer: &[
+        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to authenticate the IKE SA"),
+        observed(CiscoFtd, "%FTD-4-750003 ... ERROR: Failed to authenticate the IKE SA"),
+        observed(CiscoIosXe, "... Verification of peer's authentication data FAILED"),
+        observed(CiscoIosXe, "... Failed to locate an item in the database (no profile for this identity)"),
+        documented(PaloAltoPanos, "ikemgr.log: ... authentication failure ... authentication result: failure"),
+        observed(PaloAltoPanos, "ikemgr.log: received ID_I (...) does not match peers id"),
+    ],
+    next: &[
+        "the responder's log knows which of these it was; the notify does not say",
+        "compare the key byte by byte: trailing blanks, letter case, 0 and O, 1 and l",
+    ],
+};
+
+static AUTH_BY_US: Entry = Entry {
+    headline: "the peer's AUTH does not verify",
+    likely: &[
+        (
+            "the pre-shared key differs in the peer's direction (auth.remote here, local on the box)",
+            Some("auth/wrong-psk"),
+        ),
+        ("something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "boxes with a key for each direction may have the two swapped",
+        "the peer may now believe that the tunnel is up",
+    ],
+};
+
+static IDENTITY_BY_US: Entry = Entry {
+    headline: "the peer is not who we expect",
+    likely: &[
+        ("the peer's identity is configured differently from remote.id", None),
+        ("the peer is behind a NAT and identifies itself by its private address", None),
+        ("another box answers at this address", None),
+    ],
+    on_peer: &[],
+    next: &["set remote.id to what the peer sends, or to any; or set the identity on the box"],
+};
+
+static METHOD_BY_US: Entry = Entry {
+    headline: "the peer authenticates in another way than we accept",
+    likely: &[("the peer is set to certificates or EAP, and this connection to a pre-shared key", None)],
+    on_peer: &[observed(
+        CiscoIosXe,
+        "Peer authentication method configured is mismatching with the method proposed by peer",
+    )],
+    next: &["set pre-shared-key authentication in both directions on the box"],
+};
+
+static TS_REJECTED: Entry = Entry {
+    headline: "the peer refused our traffic selectors",
+    likely: &[
+        (
+            "the selectors are not mirror images: another network or another mask at one end",
+            Some("child/ts-not-mirrored"),
+        ),
+        ("the peer has one Child SA for each pair of networks and was offered several", None),
+        ("one end is route-based (0.0.0.0/0) and the other lists networks", None),
+    ],
+    on_peer: &[
+        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: There was no IPSEC policy found for received TS"),
+        documented(
+            CiscoAsa,
+            "%ASA-3-751022: Tunnel rejected: Crypto Map Policy not found for remote traffic selector ...",
+        ),
+        observed(CiscoFtd, "%FTD-4-750003 ... ERROR: There was no IPSEC policy found for received TS"),
+    ],
+    next: &["compare the peer's access list (Cisco) or proxy-ids (PAN-OS) with local_ts and remote_ts, swapped"],
+};
+
+static TS_BY_US: Entry = Entry {
+    headline: "the peer's traffic selectors do not fit ours",
+    likely: &[("the selectors are not mirror images, as listed above", Some("child/ts-not-mirrored"))],
+    on_peer: &[],
+    next: &["make local_ts and remote_ts the mirror image of the peer's"],
+};
+
+static TS_NOT_SUBSET: Entry = Entry {
+    headline: "the peer answered with traffic selectors outside of what we offered",
+    likely: &[("the peer answers with its own configuration instead of narrowing (RFC 7296 2.9)", None)],
+    on_peer: &[],
+    next: &["make local_ts and remote_ts the mirror image of the peer's"],
+};
+
+static MODE: Entry = Entry {
+    headline: "one end wants transport mode and the other tunnel mode",
+    likely: &[("children[].mode differs from the peer's", None)],
+    on_peer: &[],
+    next: &["set children[].mode as the peer has it"],
+};
+
+static INVALID_KE: Entry = Entry {
+    headline: "no agreement on a key exchange group",
+    likely: &[
+        ("the peer asks for a group that we do not offer", Some("sa-init/no-proposal-dh")),
+        ("the peer asks again although it was given what it asked for", Some("sa-init/invalid-ke-no-retry")),
+    ],
+    on_peer: &[],
+    next: &["add the group that the peer asks for to ike.proposals"],
+};
+
+static COOKIE_LOOP: Entry = Entry {
+    headline: "the peer demanded a cookie again and again",
+    likely: &[
+        (
+            "the peer does not recognise its own cookie, as when several machines share an address",
+            Some("sa-init/cookie-challenge"),
+        ),
+        ("our source port or address changes from one packet to the next", None),
+    ],
+    on_peer: &[documented(CiscoAsa, "%ASA-5-750004: ... Sending COOKIE challenge to throttle possible DoS")],
+    next: &["look for a load balancer or a NAT without stable mappings on the way"],
+};
+
+static INVALID_SYNTAX: Entry = Entry {
+    headline: "the peer could not read our message",
+    likely: &[
+        ("the peer misses a payload that its configuration makes it expect", None),
+        ("the peer has a fault, or a restriction that RFC 7296 does not know", None),
+    ],
+    on_peer: &[],
+    next: &["read the peer's log for this moment; it usually names the payload"],
+};
+
+static INVALID_VERSION: Entry = Entry {
+    headline: "the peer speaks another IKE version",
+    likely: &[("the peer is set to IKEv1 for us", None)],
+    on_peer: &[],
+    next: &[
+        "set the peer to IKEv2: protocol version ikev2 (PAN-OS), set ikev2-profile (IOS), vpn-tunnel-protocol ikev2 (ASA)",
+    ],
+};
+
+static BUSY: Entry = Entry {
+    headline: "the peer takes no more for now",
+    likely: &[
+        ("a limit of SAs or of negotiations at the peer", None),
+        ("the peer is in the middle of a rekey or a delete of the same SA", None),
+    ],
+    on_peer: &[],
+    next: &["try again after a moment"],
+};
+
+static REJECTED: Entry =
+    Entry { headline: "{why}", likely: &[], on_peer: &[], next: &["read the peer's log for this moment"] };
+
+static MISBEHAVED: Entry = Entry {
+    headline: "the peer broke the protocol",
+    likely: &[("a fault in the peer, or something on the way that changes packets", None)],
+    on_peer: &[],
+    next: &["keep the run directory: the capture shows the message"],
+};
+
+static DELETED: Entry = Entry {
+    headline: "the peer deleted the IKE SA",
+    likely: &[
+        ("the peer accepted us and then found something it does not like (identity, Child SA)", None),
+        ("somebody cleared it at the peer", None),
+    ],
+    on_peer: &[],
+    next: &["read the peer's log for this moment"],
+};
+
+static LOCAL: Entry = Entry { headline: "{why}", likely: &[], on_peer: &[], next: &[] };

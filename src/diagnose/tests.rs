@@ -1,0 +1,100 @@
+//! What is known comes from the transcript; what is likely is never narrower than the evidence.
+
+use std::path::Path;
+
+use super::*;
+use crate::engine::{AuthFault, Failure, PeerIncompatible, Side};
+use crate::wire::registry::{ExchangeType, NotifyType};
+
+fn spec() -> ConnectionSpec {
+    let text = include_str!("../../examples/isr-to-pan.yaml");
+    crate::config::parse(text, "lab.yaml", Path::new(""), &|_| Some("sesame".into())).unwrap().spec
+}
+
+fn rejected(notify: NotifyType, exchange: ExchangeType) -> Failed {
+    let protected = exchange != ExchangeType::IKE_SA_INIT;
+    Failed {
+        scope: FailScope::IkeSa,
+        exchange,
+        found_by: Side::Peer,
+        why: Failure::Rejected { notify, data: Vec::new(), protected },
+    }
+}
+
+#[test]
+fn a_rejected_auth_is_never_only_the_key() {
+    let facts = Facts { packets: 6, received: 3, auth_reply_read: true, ..Facts::default() };
+    let failed = rejected(NotifyType::AUTHENTICATION_FAILED, ExchangeType::IKE_AUTH);
+    let finding = diagnose(&failed, &facts, &spec(), None);
+    assert_eq!(finding.headline, "not connected: the peer rejected our AUTH (IKE_AUTH, packet 6)");
+    assert_eq!(finding.class, "auth_failed");
+    assert_eq!(
+        finding.likely.iter().map(|c| c.text.as_str()).collect::<Vec<_>>(),
+        [
+            "the pre-shared key differs for \"ipv4:203.0.113.10\"",
+            "the peer has no entry for the identity \"ipv4:203.0.113.10\"",
+            "the peer wants another authentication method of us",
+        ]
+    );
+    assert!(finding.on_peer.iter().any(|l| l.vendor == Vendor::CiscoAsa));
+    let for_panos = diagnose(&failed, &facts, &spec(), Some(Vendor::PaloAltoPanos));
+    assert!(!for_panos.on_peer.is_empty() && for_panos.on_peer.iter().all(|l| l.vendor == Vendor::PaloAltoPanos));
+}
+
+#[test]
+fn what_differs_is_named() {
+    let wire = |text: &str| {
+        vec![crate::config::ike_proposal(text).unwrap().to_wire(1, crate::wire::registry::ProtocolId::IKE, Vec::new())]
+    };
+    let failed = Failed {
+        scope: FailScope::IkeSa,
+        exchange: ExchangeType::IKE_SA_INIT,
+        found_by: Side::Us,
+        why: Failure::Incompatible(PeerIncompatible::NoProposal {
+            offered: wire("aes256-sha256-prfsha1-modp2048"),
+            wanted: wire("aes256-sha256-modp2048"),
+        }),
+    };
+    let finding = diagnose(&failed, &Facts { received: 1, ..Facts::default() }, &spec(), None);
+    assert_eq!(
+        finding.known,
+        [
+            "the peer offered aes256-sha256-prfsha1-modp2048",
+            "we accept aes256-sha256-modp2048",
+            "nothing in common for: PRF (theirs prfsha1, ours prfsha256)",
+        ]
+    );
+}
+
+#[test]
+fn silence_is_told_from_silence() {
+    let silent = |exchange| Failed {
+        scope: FailScope::IkeSa,
+        exchange,
+        found_by: Side::Us,
+        why: Failure::NoAnswer { attempts: 6 },
+    };
+    let nothing = Facts { sent: 6, packets: 6, ..Facts::default() };
+    let finding = diagnose(&silent(ExchangeType::IKE_SA_INIT), &nothing, &spec(), None);
+    assert_eq!(finding.headline, "not connected: nobody answered (IKE_SA_INIT, packet 6)");
+    assert_eq!(finding.known[0], "6 transmissions, and no answer of any kind");
+    let floated = Facts { sent: 7, received: 1, packets: 8, floated: true, ..Facts::default() };
+    let finding = diagnose(&silent(ExchangeType::IKE_AUTH), &floated, &spec(), None);
+    assert_eq!(finding.likely[0].text, "UDP 4500 is filtered, in one direction or both");
+    let up = Facts { up: true, received: 4, ..Facts::default() };
+    let finding = diagnose(&silent(ExchangeType::INFORMATIONAL), &up, &spec(), None);
+    assert_eq!(finding.headline, "the IKE SA is lost: the peer stopped answering (INFORMATIONAL)");
+}
+
+#[test]
+fn an_identity_mismatch_shows_both_identities() {
+    let failed = Failed {
+        scope: FailScope::IkeSa,
+        exchange: ExchangeType::IKE_AUTH,
+        found_by: Side::Us,
+        why: Failure::AuthFailed(AuthFault::Identity { got: crate::config::identity("fw.example").unwrap() }),
+    };
+    let finding = diagnose(&failed, &Facts { received: 2, ..Facts::default() }, &spec(), None);
+    assert_eq!(finding.known, ["the peer says it is fqdn:fw.example", "we expect ipv4:198.51.100.20"]);
+    assert_eq!(finding.class, "id_mismatch");
+}

@@ -1,0 +1,150 @@
+//! The exchange ladder: one row per message, as it happens.
+
+use super::paint::{Paint, Tone, wrap};
+use crate::engine::{Ignored, InitDone, MessageTrace, NatFinding, Side};
+use crate::time::Instant;
+use crate::wire::registry::{KeMethod, NotifyType};
+use crate::wire::{Message, NotifyPayload, Payload, summary};
+
+/// One row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// When, since the run began.
+    pub at: Instant,
+    /// Who sent it.
+    pub from: Side,
+    /// Exchange and message id, or another title.
+    pub title: String,
+    /// What is in it.
+    pub content: String,
+    /// Octets of the IKE message; `None` where there is none.
+    pub len: Option<usize>,
+    /// What it means, in a few words.
+    pub remark: String,
+    /// Good news, bad news, or neither.
+    pub tone: Tone,
+}
+
+impl Row {
+    /// The row of a message. `of` is how often a request is sent at most.
+    pub fn message(at: Instant, trace: &MessageTrace, of: u8) -> Self {
+        let header = &trace.message.header;
+        let (remark, tone) = match (trace.attempt, remark(&trace.message)) {
+            (0, (remark, tone)) => (remark, tone),
+            (n, _) if !header.flags.is_response() && trace.from == Side::Us => {
+                (format!("sent again, {} of {of}", u32::from(n) + 1), Tone::Warn)
+            }
+            _ => ("a repeat".to_owned(), Tone::Faint),
+        };
+        let title = format!("{:<15} #{}", header.exchange.to_string(), header.message_id);
+        Row { at, from: trace.from, title, content: content(&trace.message), len: Some(trace.len), remark, tone }
+    }
+
+    /// The row of something that was not believed.
+    pub fn ignored(at: Instant, ignored: &Ignored) -> Self {
+        let title = match (ignored.exchange, ignored.message_id) {
+            (Some(exchange), Some(id)) => format!("{:<15} #{id}", exchange.to_string()),
+            _ => "?".to_owned(),
+        };
+        let mut content = format!("ignored: {}", ignored.why.text());
+        if !ignored.detail.is_empty() {
+            content.push_str(&format!(" ({})", ignored.detail));
+        }
+        Row { at, from: Side::Peer, title, content, len: None, remark: String::new(), tone: Tone::Warn }
+    }
+
+    /// Adds what IKE_SA_INIT found out about NATs to the row of its last message.
+    pub fn add_nat(&mut self, done: &InitDone) {
+        if self.remark.is_empty() {
+            self.remark = format!("NAT: {}", nat_words(done.nat));
+        }
+    }
+
+    /// The row as text, without a newline at the end. The columns fit 80 characters; on a wider terminal the content
+    /// gets more room, and on a narrower one it is wrapped.
+    pub fn render(&self, paint: Paint) -> String {
+        let arrow = match self.from {
+            Side::Us => "->",
+            Side::Peer => "<-",
+        };
+        let head = format!("{:>6.3}  {arrow}  {:<19} ", self.at.as_secs_f64(), self.title);
+        let size = self.len.map_or_else(String::new, |len| format!("{len} B"));
+        let indent = head.chars().count();
+        let room = paint.width.map(|w| w.saturating_sub(indent + 8).max(20));
+        let column = room.map_or(CONTENT, |room| room.min(CONTENT));
+        let pieces = wrap(&self.content, room.map(|_| column.max(20)));
+        let mut lines = Vec::new();
+        for (n, piece) in pieces.iter().enumerate() {
+            if n == 0 {
+                let first = format!("{head}{piece:<column$} {size:>7}");
+                lines.push(paint.tone(self.tone, first.trim_end()));
+            } else {
+                lines.push(paint.tone(self.tone, &format!("{:indent$}{piece}", "")));
+            }
+        }
+        if !self.remark.is_empty() {
+            let first_len = indent + column.max(pieces[0].chars().count()) + 8;
+            let remark = paint.tone(remark_tone(self.tone), &self.remark);
+            if paint.width.is_none_or(|w| first_len + 3 + self.remark.chars().count() <= w) {
+                lines[0].push_str(&format!("   {remark}"));
+            } else {
+                lines.push(format!("{:indent$}{remark}", ""));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+/// Columns of the content where there is room.
+const CONTENT: usize = 48;
+
+fn remark_tone(tone: Tone) -> Tone {
+    if tone == Tone::Plain { Tone::Faint } else { tone }
+}
+
+/// What a NAT detection found, in a few words.
+pub fn nat_words(nat: NatFinding) -> &'static str {
+    match nat {
+        NatFinding { us: true, peer: true, .. } => "at both ends",
+        NatFinding { us: true, .. } => "at our end",
+        NatFinding { peer: true, .. } => "at the peer's end",
+        NatFinding { peer_detects: false, .. } => "the peer does not look for one",
+        _ => "none",
+    }
+}
+
+fn content(message: &Message) -> String {
+    let response = message.header.flags.is_response();
+    let outer = summary(&message.outer, response);
+    let Some(inner) = &message.sk else { return outer };
+    let inner = summary(inner, response);
+    let sealed = if inner.is_empty() { "SK{ }".to_owned() } else { format!("SK{{ {inner} }}") };
+    if outer.is_empty() { sealed } else { format!("{outer} {sealed}") }
+}
+
+/// What a message means to a person, if it is not obvious.
+fn remark(message: &Message) -> (String, Tone) {
+    let payloads = message.outer.iter().chain(message.sk.iter().flatten());
+    let notifies: Vec<&NotifyPayload> =
+        payloads.filter_map(|p| if let Payload::Notify(n) = p { Some(n) } else { None }).collect();
+    let find = |kind| notifies.iter().find(|n| n.kind == kind);
+    if let Some(notify) = find(NotifyType::INVALID_KE_PAYLOAD) {
+        let group = match notify.data[..] {
+            [a, b] => format!("wants group {}", u16::from_be_bytes([a, b])),
+            _ => "wants another group".to_owned(),
+        };
+        return (group, Tone::Warn);
+    }
+    if message.header.flags.is_response() && find(NotifyType::COOKIE).is_some() {
+        return ("wants its cookie back first".into(), Tone::Warn);
+    }
+    match notifies.iter().find(|n| n.kind.is_error()) {
+        Some(_) => (String::new(), Tone::Bad),
+        None => (String::new(), Tone::Plain),
+    }
+}
+
+/// A KE method as a Cisco engineer numbers it.
+pub fn group_number(method: KeMethod) -> String {
+    format!("group {}", method.0)
+}

@@ -1,0 +1,106 @@
+//! What was negotiated, and the lines of a responder.
+
+use std::fmt::Write;
+
+use super::ladder::nat_words;
+use super::paint::{Paint, Tone};
+use crate::engine::{ChildSa, Counters, IgnoredWhy, IkeUp, Mode, NatFinding, Side};
+use crate::link::LinkCounters;
+use crate::wire::TrafficSelector;
+
+/// The block that `connect` prints once the IKE SA is up.
+pub fn connected(up: &IkeUp, nat: Option<NatFinding>, paint: Paint) -> String {
+    let mut out = String::new();
+    let title = format!("+ connected: {}  {}", up.connection, up.path);
+    let _ = writeln!(out, "\n{}", paint.tone(Tone::Good, &title));
+    let mut line = |label: &str, text: &str| {
+        let _ = writeln!(out, "  {} {text}", paint.tone(Tone::Strong, &format!("{label:<10}")));
+    };
+    line("IKE SA", &format!("{}  SPIs {} {}", up.suite, up.spis.0, up.spis.1));
+    line("Peer", &format!("{}, authenticated by pre-shared key", up.peer_id));
+    if let Some(nat) = nat {
+        line("NAT", nat_words(nat));
+    }
+    for weak in up.suite.weak() {
+        line("Weak", &weak);
+    }
+    out
+}
+
+/// The lines of a new Child SA.
+pub fn child_up(child: &ChildSa, paint: Paint) -> String {
+    let mode = if child.mode == Mode::Transport { "transport" } else { "tunnel" };
+    let udp = if child.encapsulated { " in UDP" } else { "" };
+    let narrowed = if child.narrowed { "  (narrowed)" } else { "" };
+    let label = paint.tone(Tone::Strong, &format!("{:<10}", "Child SA"));
+    format!(
+        "  {label} {}  {}  in {:08x}  out {:08x}  {mode}{udp}\n  {:<10} {} === {}{narrowed}\n",
+        child.name,
+        child.suite,
+        child.spi_in,
+        child.spi_out,
+        "",
+        selectors(&child.local_ts),
+        selectors(&child.remote_ts),
+    )
+}
+
+/// Selectors side by side.
+pub fn selectors(list: &[TrafficSelector]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Who did something.
+pub fn by(side: Side) -> &'static str {
+    match side {
+        Side::Us => "by us",
+        Side::Peer => "by the peer",
+    }
+}
+
+/// The closing lines of a run: what the endpoint and the link have counted.
+pub fn counters(endpoint: &Counters, link: &LinkCounters) -> String {
+    let mut out = format!(
+        "IKE SAs up {}, failed {}; Child SAs up {}; messages in {}, out {}; sent again {}, repeats answered {}, cookies sent {}\n",
+        endpoint.ike_up,
+        endpoint.failed,
+        endpoint.child_up,
+        endpoint.received,
+        endpoint.transmitted,
+        endpoint.retransmits,
+        endpoint.repeats_answered,
+        endpoint.cookies_sent,
+    );
+    let ignored: Vec<String> = ALL_WHY
+        .iter()
+        .filter(|why| endpoint.ignored(**why) > 0)
+        .map(|why| format!("{} {}", endpoint.ignored(*why), why.text()))
+        .collect();
+    if !ignored.is_empty() {
+        let _ = writeln!(out, "ignored: {}", ignored.join(", "));
+    }
+    if link.esp_in > 0 {
+        let _ = writeln!(out, "ESP packets received and not decrypted: {}", link.esp_in);
+    }
+    out
+}
+
+const ALL_WHY: [IgnoredWhy; IgnoredWhy::COUNT] = [
+    IgnoredWhy::NotIke,
+    IgnoredWhy::Version,
+    IgnoredWhy::UnknownSpi,
+    IgnoredWhy::BadIcv,
+    IgnoredWhy::Unprotected,
+    IgnoredWhy::UnexpectedResponse,
+    IgnoredWhy::OutsideWindow,
+    IgnoredWhy::Repeat,
+    IgnoredWhy::WrongFlags,
+    IgnoredWhy::UnexpectedExchange,
+    IgnoredWhy::Unacceptable,
+    IgnoredWhy::UnprotectedError,
+    IgnoredWhy::Limit,
+    IgnoredWhy::BadCookie,
+    IgnoredWhy::NoConnection,
+    IgnoredWhy::StrayFragment,
+    IgnoredWhy::Tampered,
+];

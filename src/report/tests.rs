@@ -1,0 +1,210 @@
+//! How the terminal looks: plain and coloured, wide and narrow.
+
+use std::path::Path as FilePath;
+
+use super::ladder::Row;
+use super::paint::{Paint, wrap};
+use crate::crypto::{ChildKeys, Encr, EspSuite, Group, IkeSuite, Integ, Prf, Secret};
+use crate::diagnose::{Facts, diagnose};
+use crate::engine::*;
+use crate::net::{Path, SocketRole};
+use crate::time::Instant;
+use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType};
+use crate::wire::*;
+
+const NARROW: Paint = Paint { colour: false, width: Some(80) };
+const WIDE: Paint = Paint { colour: false, width: Some(140) };
+const COLOUR: Paint = Paint { colour: true, width: Some(140) };
+
+fn path() -> Path {
+    Path {
+        local: "203.0.113.10:500".parse().unwrap(),
+        remote: "198.51.100.20:500".parse().unwrap(),
+        role: SocketRole::Ike,
+    }
+}
+
+fn notify(kind: NotifyType) -> Payload {
+    Payload::Notify(NotifyPayload::new(kind))
+}
+
+fn trace(from: Side, exchange: ExchangeType, id: u32, outer: Vec<Payload>, sk: Option<Vec<Payload>>) -> MessageTrace {
+    let flags = if from == Side::Us { Flags::INITIATOR } else { Flags::RESPONSE };
+    let header = Header::new(IkeSpi(0xa1), IkeSpi(0xb2), exchange, flags, id);
+    MessageTrace { from, path: path(), message: Message { header, outer, sk }, len: 332, attempt: 0 }
+}
+
+fn suite() -> IkeSuite {
+    IkeSuite { encr: Encr::AesGcm { bits: 256, icv: 16 }, prf: Prf::HmacSha384, integ: None, ke: Group::Ecp256 }
+}
+
+fn id(text: &str) -> IdPayload {
+    crate::config::identity(text).unwrap()
+}
+
+/// The ladder of product.md: a wrong group, then a refused AUTH.
+fn ladder(paint: Paint) -> String {
+    let init = ExchangeType::IKE_SA_INIT;
+    let nats = || vec![notify(NotifyType::NAT_DETECTION_SOURCE_IP), notify(NotifyType::NAT_DETECTION_DESTINATION_IP)];
+    let mut offer = vec![
+        Payload::Sa(SaPayload { proposals: Vec::new() }),
+        Payload::Ke(KePayload { group: KeMethod(20), data: vec![0; 96] }),
+        Payload::Nonce(NoncePayload { data: vec![0; 32] }),
+    ];
+    offer.extend(nats());
+    offer.push(notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED));
+    let wrong_group =
+        vec![Payload::Notify(NotifyPayload::with_data(NotifyType::INVALID_KE_PAYLOAD, 19u16.to_be_bytes().to_vec()))];
+    let auth = vec![
+        Payload::IdI(id("203.0.113.10")),
+        Payload::Auth(AuthPayload { method: AuthMethod::SHARED_KEY_MIC, data: vec![0; 48] }),
+        Payload::Sa(SaPayload { proposals: Vec::new() }),
+        Payload::TsI(TsPayload { selectors: vec![TrafficSelector::any_v4()] }),
+        Payload::TsR(TsPayload { selectors: vec![TrafficSelector::any_v4()] }),
+        notify(NotifyType::INITIAL_CONTACT),
+    ];
+    let at = Instant::from_millis;
+    let mut answered = Row::message(at(9), &trace(Side::Peer, init, 0, offer.clone(), None), 6);
+    let nat = NatFinding { peer_detects: true, us: false, peer: false };
+    answered.add_nat(&InitDone {
+        initiator: true,
+        spis: (IkeSpi(1), IkeSpi(2)),
+        suite: suite(),
+        nat,
+        vendor_ids: Vec::new(),
+        peer_fragments: true,
+    });
+    let mut again = trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(auth.clone()));
+    again.attempt = 1;
+    let refused = vec![notify(NotifyType::AUTHENTICATION_FAILED)];
+    let ignored = Ignored {
+        why: IgnoredWhy::BadIcv,
+        exchange: Some(ExchangeType::IKE_AUTH),
+        message_id: Some(1),
+        path: path(),
+        detail: String::new(),
+    };
+    [
+        Row::message(at(0), &trace(Side::Us, init, 0, offer.clone(), None), 6),
+        Row::message(at(3), &trace(Side::Peer, init, 0, wrong_group, None), 6),
+        answered,
+        Row::message(at(11), &trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(auth)), 6),
+        Row::message(at(1011), &again, 6),
+        Row::ignored(at(1012), &ignored),
+        Row::message(at(1015), &trace(Side::Peer, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(refused)), 6),
+        Row::message(at(9000), &trace(Side::Peer, ExchangeType::INFORMATIONAL, 2, Vec::new(), Some(Vec::new())), 6),
+    ]
+    .iter()
+    .map(|row| row.render(paint) + "\n")
+    .collect()
+}
+
+fn finding() -> crate::diagnose::Finding {
+    let text = include_str!("../../examples/isr-to-pan.yaml");
+    let spec = crate::config::parse(text, "x.yaml", FilePath::new(""), &|_| Some("sesame".into())).unwrap().spec;
+    let failed = Failed {
+        scope: FailScope::IkeSa,
+        exchange: ExchangeType::IKE_AUTH,
+        found_by: Side::Peer,
+        why: Failure::Rejected { notify: NotifyType::AUTHENTICATION_FAILED, data: Vec::new(), protected: true },
+    };
+    let facts =
+        Facts { packets: 6, sent: 3, received: 3, suite: Some(suite()), auth_reply_read: true, ..Facts::default() };
+    diagnose(&failed, &facts, &spec, None)
+}
+
+fn session(paint: Paint) -> String {
+    let secret = || Secret::new(vec![0; 4]);
+    let up = IkeUp {
+        initiator: true,
+        connection: "isr-to-pan".into(),
+        spis: (IkeSpi(0x0123_4567_89ab_cdef), IkeSpi(2)),
+        suite: suite(),
+        peer_id: id("198.51.100.20"),
+        path: path(),
+    };
+    let child = ChildSa {
+        name: "lan".into(),
+        spi_in: 0xc123_4567,
+        spi_out: 0x89,
+        suite: EspSuite { encr: Encr::AesCbc(256), integ: Some(Integ::HmacSha256_128), ke: None, esn: false },
+        mode: Mode::Tunnel,
+        local_ts: vec![crate::config::selector("10.10.10.0/24").unwrap()],
+        remote_ts: vec![crate::config::selector("10.20.20.0/24").unwrap()],
+        initiator: true,
+        encapsulated: true,
+        narrowed: true,
+        keys: ChildKeys { i_encr: secret(), i_integ: secret(), r_encr: secret(), r_integ: secret() },
+    };
+    let nat = NatFinding { peer_detects: true, us: true, peer: false };
+    super::session::connected(&up, Some(nat), paint) + &super::session::child_up(&child, paint)
+}
+
+#[test]
+fn ladder_piped() {
+    insta::assert_snapshot!(ladder(Paint::PLAIN));
+}
+
+#[test]
+fn ladder_narrow() {
+    let text = ladder(NARROW);
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn ladder_wide() {
+    insta::assert_snapshot!(ladder(WIDE));
+}
+
+#[test]
+fn ladder_coloured() {
+    let text = ladder(COLOUR);
+    assert_eq!(strip(&text), ladder(WIDE), "colours change nothing else");
+    insta::assert_snapshot!(text.replace('\x1b', "ESC"));
+}
+
+#[test]
+fn diagnosis_narrow() {
+    let text = super::diagnosis::render(&finding(), NARROW);
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn diagnosis_wide() {
+    insta::assert_snapshot!(super::diagnosis::render(&finding(), WIDE));
+}
+
+#[test]
+fn diagnosis_coloured() {
+    let text = super::diagnosis::render(&finding(), COLOUR);
+    assert_eq!(strip(&text), super::diagnosis::render(&finding(), WIDE));
+    insta::assert_snapshot!(text.replace('\x1b', "ESC"));
+}
+
+#[test]
+fn session_plain_and_coloured() {
+    insta::assert_snapshot!(session(Paint::PLAIN));
+    assert_eq!(strip(&session(COLOUR)), session(Paint::PLAIN));
+}
+
+#[test]
+fn wrapping_keeps_every_word() {
+    assert_eq!(wrap("a bb ccc dddddddd e", Some(6)), ["a bb", "ccc", "dddddddd", "e"]);
+    assert_eq!(wrap("a bb", None), ["a bb"]);
+}
+
+/// Without escape sequences.
+fn strip(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            chars.by_ref().take_while(|c| *c != 'm').for_each(drop);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

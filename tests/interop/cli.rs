@@ -1,0 +1,108 @@
+//! The `ikelab` binary in a namespace, with a connection file made from the same description as its peer's
+//! configuration.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::netns::{Net, Side};
+use crate::peer::{Control, PeerConfig};
+use crate::process::{Finished, Process, put, run};
+use crate::proposal::Proposal;
+
+/// The program under test.
+pub const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
+
+/// ikelab's place in a test: a side of the link, a connection file, a run directory.
+pub struct Ikelab<'n> {
+    net: &'n Net,
+    side: Side,
+    file: PathBuf,
+    runs: PathBuf,
+}
+
+impl<'n> Ikelab<'n> {
+    /// Writes the connection file. `control` drives the peer; see [`crate::peer::Peer::control`].
+    #[track_caller]
+    pub fn new(net: &'n Net, side: Side, config: &PeerConfig, control: Option<&Control>) -> Ikelab<'n> {
+        let dir = net.dir().join(format!("ikelab-{}", side.letter()));
+        std::fs::create_dir_all(&dir).expect("the run directory is writable");
+        put(&dir.join("psk"), &config.psk);
+        let file = dir.join("connection.yaml");
+        put(&file, &connection_yaml(config, control));
+        Ikelab { net, side, file, runs: dir.join("run") }
+    }
+
+    /// Where `--out` puts results and captures.
+    pub fn out(&self) -> &Path {
+        &self.runs
+    }
+
+    /// A command line with the connection file and the run directory, not yet started. `args` come after the
+    /// subcommand; what needs another order builds its own command with [`Net::command`].
+    pub fn command(&self, subcommand: &str, args: &[&str]) -> Command {
+        let mut c = self.net.command(self.side, IKELAB);
+        // Colour would only be in the way; proxies and the like are nobody's business here.
+        c.env("NO_COLOR", "1");
+        c.arg(subcommand).arg("-c").arg(&self.file).arg("--out").arg(&self.runs).args(args);
+        c
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub fn run(&self, subcommand: &str, args: &[&str], timeout: Duration) -> Finished {
+        run(&mut self.command(subcommand, args), timeout)
+    }
+
+    /// Starts it beside the test; its outputs are `ikelab.out` and `ikelab.err` in its directory.
+    #[track_caller]
+    pub fn spawn(&self, subcommand: &str, args: &[&str]) -> Process {
+        let dir = self.file.parent().expect("the connection file has a directory");
+        Process::spawn(dir, "ikelab", &mut self.command(subcommand, args))
+    }
+}
+
+/// Runs one of a [`Control`]'s commands, as ikelab would.
+#[track_caller]
+pub fn shell(command: &str) -> Finished {
+    run(Command::new("sh").args(["-c", command]), Duration::from_secs(15))
+}
+
+/// The connection file. The password is in the file `psk` beside it.
+pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String {
+    let mut s = String::from("version: 1\nname: interop\n");
+    let mut end = |key: &str, addr: &IpAddr, id: &str| {
+        let _ = writeln!(s, "{key}: {{address: {}, id: {}}}", quote(&addr.to_string()), quote(id));
+    };
+    end("local", &config.local, &config.local_id.ikelab());
+    end("remote", &config.remote, &config.remote_id.ikelab());
+    s += "auth:\n  local: {psk_file: ./psk}\n  remote: {psk_file: ./psk}\n";
+    let list = |words: &[String]| words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(s, "ike: {{proposals: [{}]}}", list(&config.ike));
+    // A Child's group is a setting of its own here, not part of the proposal.
+    let esp: Vec<Proposal> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
+    let group = esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), ..esp[0].clone() }.to_string());
+    let pfs = group.and_then(|g| g.rsplit('-').next().map(str::to_owned)).unwrap_or_else(|| "none".to_owned());
+    let bare: Vec<String> = esp.iter().map(|p| Proposal { ke: None, ..p.clone() }.to_string()).collect();
+    let _ = writeln!(
+        s,
+        "children:\n  - name: c\n    proposals: [{}]\n    pfs: {pfs}\n    local_ts: [{}]\n    remote_ts: [{}]",
+        list(&bare),
+        list(&config.local_ts),
+        list(&config.remote_ts),
+    );
+    if let Some(c) = control {
+        let _ = writeln!(s, "control:\n  initiate: {}\n  clear: {}\n  show:", quote(&c.initiate), quote(&c.clear));
+        for command in &c.show {
+            let _ = writeln!(s, "    - {}", quote(command));
+        }
+    }
+    s
+}
+
+/// A YAML double-quoted string.
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,263 @@
+//! libreswan's pluto, unpacked below `target/peers/libreswan` because its package conflicts with strongSwan's.
+//!
+//! It always gets the XFRM shim: without kernel ESP it answers TS_UNACCEPTABLE to every Child SA.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::netns::{Net, Side};
+use crate::peer::{ChildSa, Control, EspSa, IkeSa, Knob, Peer, PeerConfig, read_shim_log};
+use crate::process::{Process, put, run, shell_quote, spell, text_of};
+use crate::proposal::Proposal;
+use crate::strongswan::shim;
+
+const SHORT: Duration = Duration::from_secs(10);
+const NAME: &str = "p";
+
+/// A running pluto with one connection.
+pub struct Libreswan {
+    dir: PathBuf,
+    run_dir: PathBuf,
+    process: Process,
+}
+
+impl Libreswan {
+    /// Starts pluto at one side of `net` and loads `config`.
+    #[track_caller]
+    pub fn start(net: &Net, side: Side, config: &PeerConfig) -> Libreswan {
+        let root = root();
+        let dir = net.dir().join(format!("libreswan-{}", side.letter()));
+        // Unix sockets live here, and their paths must be short.
+        let run_dir = net.sockets().join(format!("pluto-{}", side.letter()));
+        for d in [&dir.join("nss"), &dir.join("ipsec.d"), &dir.join("dump"), &run_dir] {
+            fs::create_dir_all(d).expect("the run directory is writable");
+        }
+        let mut certutil = Command::new("certutil");
+        certutil.arg("-N").arg("-d").arg(format!("sql:{}", dir.join("nss").display())).arg("--empty-password");
+        run(&mut certutil, SHORT).expect_success();
+        write_config(&dir, config);
+
+        // It starts helpers by their absolute path, so its files go where it expects them, for it alone: each
+        // `ip netns exec` has a mount namespace of its own.
+        let mut c = net.command(side, "sh");
+        c.arg("-c")
+            .arg("mount --bind \"$1\" /usr/libexec && shift && exec env \"$@\"")
+            .arg("sh")
+            .arg(root.join("usr/libexec"));
+        c.arg(format!("LD_PRELOAD={}", shim().display()))
+            .arg(format!("XFRMSHIM_LOG={}", dir.join("shim.log").display()));
+        c.args(["/usr/libexec/ipsec/pluto", "--nofork", "--no-dnssec"]);
+        for (option, path) in [
+            ("--config", dir.join("ipsec.conf")),
+            ("--secretsfile", dir.join("ipsec.secrets")),
+            ("--nssdir", dir.join("nss")),
+            ("--rundir", run_dir.clone()),
+            ("--ipsecdir", dir.join("ipsec.d")),
+            ("--dumpdir", dir.join("dump")),
+            ("--logfile", dir.join("pluto.log")),
+        ] {
+            c.arg(option).arg(path);
+        }
+        let process = Process::spawn(&dir, "pluto", &mut c);
+        let mut it = Libreswan { dir, run_dir, process };
+        let control = it.run_dir.join("pluto.ctl");
+        let mut status = it.whack_command(&["--status"]);
+        it.process.wait_until("it answers whack", SHORT, || {
+            (control.exists() && run(&mut status, SHORT).success()).then_some(())
+        });
+        it.add(config);
+        it
+    }
+
+    /// Loads another configuration. SAs of the old one go down.
+    #[track_caller]
+    pub fn load(&self, config: &PeerConfig) {
+        write_config(&self.dir, config);
+        self.whack(&["--delete", "--name", NAME]);
+        self.add(config);
+    }
+
+    #[track_caller]
+    fn add(&self, config: &PeerConfig) {
+        let mut c = Command::new(root().join("usr/libexec/ipsec/addconn"));
+        c.arg("--config")
+            .arg(self.dir.join("ipsec.conf"))
+            .arg("--ctlsocket")
+            .arg(self.run_dir.join("pluto.ctl"))
+            .arg(NAME);
+        let done = run(&mut c, SHORT);
+        assert!(done.success(), "libreswan refused its configuration: {done}");
+        self.whack(&["--listen"]);
+        self.whack(&["--impair", "none"]);
+        for (word, _) in config.knobs_of(Knob::LibreswanImpair) {
+            self.whack(&["--impair", word]);
+        }
+        let known = self.whack(&["--status"]);
+        assert!(known.contains(&format!("\"{NAME}\"")), "libreswan did not load its connection\n{known}");
+    }
+
+    /// Rekeys the IKE SA or the Child.
+    pub fn rekey(&self, child: bool) {
+        self.whack(&[if child { "--rekey-ipsec" } else { "--rekey-ike" }, "--name", NAME]);
+    }
+
+    /// Ends the daemon without letting it delete its SAs.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Runs whack and returns what it prints.
+    pub fn whack(&self, args: &[&str]) -> String {
+        run(&mut self.whack_command(args), SHORT).stdout
+    }
+
+    fn whack_command(&self, args: &[&str]) -> Command {
+        let mut c = Command::new(root().join("usr/libexec/ipsec/whack"));
+        c.arg("--rundir").arg(&self.run_dir).args(args);
+        c
+    }
+}
+
+impl Peer for Libreswan {
+    fn initiate(&self) -> Result<(), String> {
+        let done = run(&mut self.whack_command(&["--initiate", "--name", NAME]), SHORT);
+        // whack's exit status speaks about the command; whether the tunnel stands is in the states.
+        let up = self.ike_sas().iter().any(|s| s.established && s.children.iter().any(|c| c.installed));
+        if up { Ok(()) } else { Err(done.to_string()) }
+    }
+
+    fn terminate(&self) {
+        self.whack(&["--terminate", "--name", NAME]);
+    }
+
+    fn ike_sas(&self) -> Vec<IkeSa> {
+        read_states(&self.whack(&["--showstates"]))
+    }
+
+    fn log(&self) -> String {
+        text_of(&self.dir.join("pluto.log"))
+    }
+
+    fn esp_sas(&self) -> BTreeMap<u32, EspSa> {
+        read_shim_log(&text_of(&self.dir.join("shim.log")))
+    }
+
+    fn control(&self) -> Control {
+        Control {
+            initiate: spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME])),
+            clear: format!("{} || true", spell(&self.whack_command(&["--terminate", "--name", NAME]))),
+            show: vec![
+                spell(&self.whack_command(&["--showstates"])),
+                format!("tail -n 40 {}", shell_quote(&self.dir.join("pluto.log").to_string_lossy())),
+            ],
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "libreswan"
+    }
+}
+
+#[track_caller]
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/libreswan");
+    assert!(root.join("usr/libexec/ipsec/pluto").exists(), "libreswan is not there: run scripts/test-setup");
+    root
+}
+
+#[track_caller]
+fn write_config(dir: &Path, config: &PeerConfig) {
+    let PeerConfig { local, remote, psk, .. } = config;
+    let ike: Vec<_> = config.ike.iter().map(|p| Proposal::parse(p).libreswan_ike()).collect();
+    let esp: Vec<_> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
+    let (local_id, remote_id) = (config.local_id.libreswan(), config.remote_id.libreswan());
+    let words = |ts: &[String]| ts.join(",");
+    let (local_ts, remote_ts) = (words(&config.local_ts), words(&config.remote_ts));
+    // Its esp= takes a group per proposal, but pfs= is for all.
+    let pfs = esp.iter().any(|p| p.ke.is_some());
+    let esp: Vec<_> = esp
+        .iter()
+        .map(|p| p.ke.map_or_else(|| p.libreswan_esp(), |ke| format!("{}-dh{}", p.libreswan_esp(), ke.number())))
+        .collect();
+    let (ike, esp) = (ike.join(","), esp.join(","));
+    let mut s = format!("config setup\n\tuniqueids=yes\nconn {NAME}\n");
+    let defaults = [
+        ("ikev2", "insist"),
+        ("left", &local.to_string()),
+        ("leftid", &local_id),
+        ("leftsubnet", &local_ts),
+        // Without kernel ESP there is nothing to route, and its script would fail.
+        ("leftupdown", "%disabled"),
+        ("right", &remote.to_string()),
+        ("rightid", &remote_id),
+        ("rightsubnet", &remote_ts),
+        ("ike", &ike),
+        ("esp", &esp),
+        ("pfs", if pfs { "yes" } else { "no" }),
+        ("authby", "secret"),
+        ("retransmit-timeout", "3s"),
+        ("retransmit-interval", "500"),
+        ("keyingtries", "1"),
+        ("auto", "add"),
+    ];
+    let knobs: Vec<_> = config.knobs_of(Knob::Libreswan).collect();
+    let kept = defaults.iter().copied().filter(|(k, _)| !knobs.iter().any(|(key, _)| key == k));
+    for (key, value) in kept.chain(knobs.iter().copied()) {
+        let _ = writeln!(s, "\t{key}={value}");
+    }
+    put(&dir.join("ipsec.conf"), &s);
+    put(&dir.join("ipsec.secrets"), &format!("{local_id} {remote_id} : PSK \"{psk}\"\n"));
+}
+
+/// Reads `whack --showstates`:
+///
+/// ```text
+/// 000 #1: "p":500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); ...
+/// 000 #2: "p":500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); ... IKE SA #1; idle;
+/// 000 #2: "p" esp.ce410cab@10.99.0.1 esp.73efcf91@10.99.0.2 tun.0@.. Traffic: ..
+/// ```
+///
+/// The first `esp.` (`esp:` before an IPv6 address) is the peer's, so outbound. It does not show IKE SPIs.
+fn read_states(text: &str) -> Vec<IkeSa> {
+    let mut ikes: BTreeMap<u32, IkeSa> = BTreeMap::new();
+    let mut children: BTreeMap<u32, (u32, ChildSa)> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((number, rest)) = line.strip_prefix("000 #").and_then(|r| r.split_once(": ")) else { continue };
+        let Ok(number) = number.parse::<u32>() else { continue };
+        if let Some(state) = rest.split_whitespace().find(|w| w.starts_with("STATE_")) {
+            let parent = rest.split_once("IKE SA #").and_then(|(_, r)| r.split(';').next()?.trim().parse().ok());
+            match parent {
+                Some(parent) => {
+                    let child = ChildSa {
+                        installed: state == "STATE_V2_ESTABLISHED_CHILD_SA",
+                        state: state.to_owned(),
+                        ..ChildSa::default()
+                    };
+                    children.insert(number, (parent, child));
+                }
+                None => {
+                    let sa = IkeSa {
+                        established: state == "STATE_V2_ESTABLISHED_IKE_SA",
+                        state: state.to_owned(),
+                        ..IkeSa::default()
+                    };
+                    ikes.insert(number, sa);
+                }
+            }
+        } else if let Some((_, child)) = children.get_mut(&number) {
+            let spi = |w: &str| {
+                u32::from_str_radix(w.strip_prefix("esp")?.strip_prefix(['.', ':'])?.split('@').next()?, 16).ok()
+            };
+            let mut spis = rest.split_whitespace().filter_map(spi);
+            (child.spi_out, child.spi_in) = (spis.next().unwrap_or(0), spis.next().unwrap_or(0));
+        }
+    }
+    for (parent, child) in children.into_values() {
+        ikes.entry(parent).or_default().children.push(child);
+    }
+    ikes.into_values().collect()
+}

@@ -1,0 +1,19 @@
+//! Real IKEv2 peers, in network namespaces that a test makes and removes.
+//!
+//! `scripts/test-setup` installs what these tests need. A peer that is missing is a failure, never a skip.
+
+// The harness is used by tests that come one by one; what one of them needs is not dead while another does not.
+#![allow(dead_code)]
+
+mod cli;
+mod libreswan;
+mod netns;
+mod openiked;
+mod peer;
+mod process;
+mod proposal;
+mod strongswan;
+mod suites;
+mod tshark;
+
+mod selftest;
