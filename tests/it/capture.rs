@@ -33,6 +33,8 @@ fn tshark(capture: &FilePath, profile: Option<&FilePath>, arguments: &[&str]) ->
     command.args(["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]).args(arguments);
     let output = match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // On a developer's machine it may be missing; where it is promised, silence would be no check.
+            assert!(std::env::var_os("CI").is_none(), "tshark is not installed");
             eprintln!("tshark is not installed: this test says nothing");
             return None;
         }
