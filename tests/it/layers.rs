@@ -27,10 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "diagnose",
         ],
     ),
-    (
-        "report",
-        &["time", "net", "wire", "crypto", "engine", "record", "vendor", "diagnose", "scenario", "config"],
-    ),
+    ("report", &["time", "net", "wire", "crypto", "engine", "record", "vendor", "diagnose", "scenario", "config"]),
     (
         "cli",
         &[
