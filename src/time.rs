@@ -74,6 +74,23 @@ impl UnixTime {
     }
 }
 
+/// A wall-clock time (nanoseconds since the Unix epoch) as UTC to the millisecond: `2026-11-21T02:21:36.123Z`.
+pub fn utc_text(unix_nanos: u64) -> String {
+    let (seconds, millis) = (unix_nanos / 1_000_000_000, unix_nanos / 1_000_000 % 1000);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date in the Gregorian calendar, with years that begin in March so that leap days come last.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 /// The operating system's monotonic clock, counted from its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct RealClock {
@@ -118,5 +135,25 @@ impl VirtualClock {
     /// Moves forward to `at`; never backwards.
     pub fn advance_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_in_utc() {
+        for (seconds, wanted) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000Z"),
+            (1_735_689_600, "2025-01-01T00:00:00.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(utc_text(seconds * 1_000_000_000), wanted);
+        }
+        assert_eq!(utc_text(1_500_000), "1970-01-01T00:00:00.001Z");
     }
 }

@@ -1,9 +1,9 @@
 //! The lines of "What we know": the transcript in sentences, and nothing else.
 
 use super::Facts;
-use crate::config::proposal_words;
 use crate::crypto::{Encr, Group, Integ, Prf};
 use crate::engine::{AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec};
+use crate::vendor::words::{duration_words, encr_word, integ_word, prf_word, proposal_words};
 use crate::wire::registry::{ExchangeType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{Proposal, TrafficSelector, Transform};
 
@@ -93,7 +93,7 @@ fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String
         Failure::NoAnswer { attempts } => lines.push(format!(
             "{} was sent {attempts} times over {} and never answered",
             failed.exchange,
-            crate::config::duration_words(spec.retransmit.total())
+            duration_words(spec.retransmit.total())
         )),
         Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
             lines.push(failed.why.to_string());
@@ -144,9 +144,9 @@ fn list(transforms: &[Transform]) -> String {
     let mut words: Vec<String> = Vec::new();
     for t in transforms {
         let word = match t.kind {
-            TransformType::ENCR => Encr::from_transform(t).map(crate::config::encr_word),
-            TransformType::INTEG => Integ::from_id(IntegId(t.id)).map(|i| crate::config::integ_word(i).to_owned()),
-            TransformType::PRF => Prf::from_id(PrfId(t.id)).map(|p| crate::config::prf_word(p).to_owned()),
+            TransformType::ENCR => Encr::from_transform(t).map(encr_word),
+            TransformType::INTEG => Integ::from_id(IntegId(t.id)).map(|i| integ_word(i).to_owned()),
+            TransformType::PRF => Prf::from_id(PrfId(t.id)).map(|p| prf_word(p).to_owned()),
             TransformType::KE => Group::from_method(KeMethod(t.id)).map(|g| g.name().to_owned()),
             _ => None,
         };

@@ -7,8 +7,8 @@ mod facts;
 mod known;
 pub mod table;
 
-use crate::config::Vendor;
 use crate::engine::{ConnectionSpec, FailScope, Failed};
+use crate::vendor::Vendor;
 
 pub use facts::Facts;
 pub use table::Evidence;

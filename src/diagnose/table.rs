@@ -1,8 +1,8 @@
 //! What is known about each kind of failure, as data. Log lines carry their evidence.
 
 use super::{Facts, PeerLine};
-use crate::config::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
 use crate::engine::{AuthFault, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use crate::vendor::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
 use crate::wire::registry::{ExchangeType, NotifyType};
 
 /// How a log line is known.
@@ -82,7 +82,7 @@ const fn documented(vendor: Vendor, text: &'static str) -> PeerLine {
 static NO_ANSWER_INIT: Entry = Entry {
     headline: "nobody answered",
     likely: &[
-        ("UDP {ike port} does not reach the peer, or its answer does not reach us", Some("path/udp500-silent")),
+        ("UDP {ike port} does not reach the peer, or its answer does not reach us", Some("path/udp-500-silent")),
         ("the peer has no entry for our address, and drops what it does not know", None),
         ("no proposal in common, and the peer stays silent about it", Some("sa-init/no-proposal-encr")),
         ("a wrong address, or IKEv2 is not enabled on that interface", None),
@@ -100,7 +100,7 @@ static NO_ANSWER_INIT: Entry = Entry {
 static NO_ANSWER_AUTH_NATT: Entry = Entry {
     headline: "IKE_SA_INIT was answered, IKE_AUTH on the NAT-T port was not",
     likely: &[
-        ("UDP {natt port} is filtered, in one direction or both", Some("path/udp4500-blocked")),
+        ("UDP {natt port} is filtered, in one direction or both", Some("path/udp-4500-blocked")),
         ("IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
         ("the peer found a fault and chose to stay silent", None),
     ],
@@ -133,7 +133,7 @@ static NO_PROPOSAL_IKE: Entry = Entry {
     headline: "the peer found no IKE proposal in common",
     likely: &[
         ("encryption or its key length differs", Some("sa-init/no-proposal-encr")),
-        ("the key exchange group differs", Some("sa-init/no-proposal-dh")),
+        ("the key exchange group differs", Some("sa-init/no-common-group")),
         (
             "only the PRF differs: it follows from the hash on some boxes, and is a setting on others",
             Some("sa-init/no-proposal-prf"),
@@ -191,7 +191,7 @@ static NO_PROPOSAL_CHILD_BY_US: Entry = Entry {
 static AUTH_REJECTED: Entry = Entry {
     headline: "the peer rejected our AUTH",
     likely: &[
-        ("the pre-shared key differs for \"{our id}\"", Some("auth/wrong-psk")),
+        ("the pre-shared key differs for \"{our id}\"", Some("auth/psk-mismatch")),
         ("the peer has no entry for the identity \"{our id}\"", None),
         ("the peer wants another authentication method of us", None),
     ],
@@ -214,7 +214,7 @@ static AUTH_BY_US: Entry = Entry {
     likely: &[
         (
             "the pre-shared key differs in the peer's direction (auth.remote here, local on the box)",
-            Some("auth/wrong-psk"),
+            Some("auth/psk-mismatch"),
         ),
         ("something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
     ],
@@ -291,7 +291,7 @@ static MODE: Entry = Entry {
 static INVALID_KE: Entry = Entry {
     headline: "no agreement on a key exchange group",
     likely: &[
-        ("the peer asks for a group that we do not offer", Some("sa-init/no-proposal-dh")),
+        ("the peer asks for a group that we do not offer", Some("sa-init/no-common-group")),
         ("the peer asks again although it was given what it asked for", Some("sa-init/invalid-ke-no-retry")),
     ],
     on_peer: &[],

@@ -49,8 +49,9 @@ fn section(out: &mut String, paint: Paint, label: &str, lines: impl Iterator<Ite
             }
         }
         for piece in pieces {
-            let head = paint.tone(Tone::Strong, &format!("{label:<LABEL$}"));
-            out.push_str(&format!("  {head}{piece}\n"));
+            let head = paint.tone(Tone::Strong, label);
+            let blanks = LABEL - label.len();
+            out.push_str(&format!("  {head}{:blanks$}{piece}\n", ""));
             label = "";
         }
     }

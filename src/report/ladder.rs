@@ -3,7 +3,7 @@
 use super::paint::{Paint, Tone, wrap};
 use crate::engine::{Ignored, InitDone, MessageTrace, NatFinding, Side};
 use crate::time::Instant;
-use crate::wire::registry::{KeMethod, NotifyType};
+use crate::wire::registry::NotifyType;
 use crate::wire::{Message, NotifyPayload, Payload, summary};
 
 /// One row.
@@ -29,7 +29,7 @@ impl Row {
     /// The row of a message. `of` is how often a request is sent at most.
     pub fn message(at: Instant, trace: &MessageTrace, of: u8) -> Self {
         let header = &trace.message.header;
-        let (remark, tone) = match (trace.attempt, remark(&trace.message)) {
+        let (remark, tone) = match (trace.attempt, remark(trace.from, &trace.message)) {
             (0, (remark, tone)) => (remark, tone),
             (n, _) if !header.flags.is_response() && trace.from == Side::Us => {
                 (format!("sent again, {} of {of}", u32::from(n) + 1), Tone::Warn)
@@ -123,28 +123,24 @@ fn content(message: &Message) -> String {
 }
 
 /// What a message means to a person, if it is not obvious.
-fn remark(message: &Message) -> (String, Tone) {
+fn remark(from: Side, message: &Message) -> (String, Tone) {
     let payloads = message.outer.iter().chain(message.sk.iter().flatten());
     let notifies: Vec<&NotifyPayload> =
         payloads.filter_map(|p| if let Payload::Notify(n) = p { Some(n) } else { None }).collect();
     let find = |kind| notifies.iter().find(|n| n.kind == kind);
+    let who = if from == Side::Us { "we want" } else { "peer wants" };
     if let Some(notify) = find(NotifyType::INVALID_KE_PAYLOAD) {
         let group = match notify.data[..] {
-            [a, b] => format!("wants group {}", u16::from_be_bytes([a, b])),
-            _ => "wants another group".to_owned(),
+            [a, b] => format!("{who} group {}", u16::from_be_bytes([a, b])),
+            _ => format!("{who} another group"),
         };
         return (group, Tone::Warn);
     }
     if message.header.flags.is_response() && find(NotifyType::COOKIE).is_some() {
-        return ("wants its cookie back first".into(), Tone::Warn);
+        return (format!("{who} the cookie back first"), Tone::Warn);
     }
     match notifies.iter().find(|n| n.kind.is_error()) {
         Some(_) => (String::new(), Tone::Bad),
         None => (String::new(), Tone::Plain),
     }
-}
-
-/// A KE method as a Cisco engineer numbers it.
-pub fn group_number(method: KeMethod) -> String {
-    format!("group {}", method.0)
 }

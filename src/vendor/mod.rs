@@ -7,7 +7,8 @@ mod panos;
 mod swanctl;
 pub mod words;
 
-use crate::config::{ControlAction, Loaded, Vendor};
+pub use crate::config::Vendor;
+use crate::config::{ControlAction, Loaded};
 
 /// A configuration for the box at the other end.
 #[derive(Clone, PartialEq, Eq, Debug)]

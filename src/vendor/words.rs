@@ -1,6 +1,7 @@
 //! What each vendor calls an algorithm. `None`: we know no word for it there, and nothing is made up.
 
 use crate::config::Vendor;
+pub use crate::config::{duration_words, encr_word, group_word, integ_word, prf_word, proposal_words};
 use crate::crypto::{Encr, Group, Integ, Prf};
 
 /// Where a word stands: the two phases are spelled differently on the same box.
