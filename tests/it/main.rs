@@ -1,7 +1,9 @@
 //! Integration tests, one binary.
 
+mod capture;
 mod corpus;
 mod crypto_oracle;
+mod drive;
 mod engine_basic;
 mod layers;
 mod pair;
