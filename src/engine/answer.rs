@@ -2,6 +2,7 @@
 //!
 //! Until the answer is made nothing is stored. What refuses a stranger is in [`super::stateless`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::auth::AwaitAuthRequest;
@@ -17,7 +18,7 @@ use super::tamper::{Decision, SaCx, SecretKind, Trigger};
 use super::timer::Timer;
 use crate::crypto::{IkeKeys, IkeSuite};
 use crate::net::Path;
-use crate::seed::Scope;
+use crate::seed::{Scope, Seeds};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{
@@ -127,7 +128,7 @@ impl Core {
             refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), Failure::Misbehaved(why));
             return None;
         }
-        let scope = Scope(key);
+        let scope = self.responder_scope(now, key);
         let mut draws = 0;
         let spi_r = self.fresh_spi(scope, &mut draws);
         let mut sa = Box::new(IkeSa {
@@ -209,6 +210,21 @@ impl Core {
         sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);
         self.inject(now, &mut sa, &Trigger::Sent(cx));
         Some(sa)
+    }
+
+    /// A scope that no earlier IKE SA had, although the same packet may come again after its IKE SA is gone: with the same
+    /// scope the same nonce, SPI and key pair would follow, and a recorded handshake could be played back whole.
+    fn responder_scope(&mut self, now: Instant, key: InitKey) -> Scope {
+        if self.scopes.0 != now {
+            self.scopes = (now, HashSet::new());
+        }
+        let at = now.0.to_be_bytes();
+        let mut scope = Seeds::responder_scope(&[&key, &at]);
+        // Twice at the same instant: only if the first one is over already.
+        while !self.scopes.1.insert(scope) {
+            scope = Seeds::responder_scope(&[&scope.0, &at]);
+        }
+        scope
     }
 
     /// Which limit forbids another half-open IKE SA from here.

@@ -3,7 +3,7 @@
 //! Handling an IKE SA takes it out of its slot, so that the handlers of an exchange can hold it and the rest of the
 //! endpoint ([`Core`]) at once; [`Endpoint::with_sa`] puts it back and re-registers its timer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ pub(super) struct Core {
     pub jitter: u64,
     /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
     pub replaced: Vec<SaId>,
+    /// Scopes given to IKE SAs as responder at this instant.
+    pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
 }
@@ -110,6 +112,7 @@ impl Endpoint {
             next_tunnel: 1 << 32,
             jitter: 0,
             replaced: Vec::new(),
+            scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
         };
         Endpoint { core, slots: Vec::new(), free: Vec::new() }
@@ -650,11 +653,11 @@ impl Core {
     }
 
     /// A fresh SPI of ours: never zero, never in use, its first octet the shard's if there is one.
-    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u32) -> IkeSpi {
+    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u64) -> IkeSpi {
         loop {
             *draws += 1;
             let mut octets = [0; 8];
-            self.seeds.fill(scope, Purpose::IkeSpi, u64::from(*draws), &mut octets);
+            self.seeds.fill(scope, Purpose::IkeSpi, *draws, &mut octets);
             if let Some(shard) = self.cfg.shard {
                 octets[0] = shard;
             }

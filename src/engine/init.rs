@@ -27,7 +27,7 @@ use super::tamper::{Decision, SecretKind, Trigger};
 use super::timer::Timer;
 use crate::crypto::{Group, IkeKeys, IkeSuite, KeyPair, Secret};
 use crate::net::{Path, SocketRole};
-use crate::seed::{Purpose, Seeds};
+use crate::seed::{Purpose, Scope, Seeds};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{
@@ -108,9 +108,8 @@ impl Core {
         tunnel: TunnelId,
         path: Path,
     ) -> Box<IkeSa> {
-        let scope = Seeds::tunnel_scope(self.cfg.salt, tunnel.0);
-        // A slot's later IKE SAs for the same tunnel must not draw the same values: the generation counts attempts.
-        let mut draws = self.attempts_of(tunnel) << 12;
+        let scope = self.initiator_scope(tunnel);
+        let mut draws = 0;
         let spi = self.fresh_spi(scope, &mut draws);
         let mut sa = Box::new(IkeSa {
             id,
@@ -160,11 +159,13 @@ impl Core {
         sa
     }
 
-    /// How many IKE SAs this tunnel has begun, so that a retry never repeats a nonce.
-    fn attempts_of(&mut self, tunnel: TunnelId) -> u32 {
+    /// The tunnel's scope. Each further IKE SA of the tunnel has one of its own, so that a retry never repeats a nonce, and
+    /// who saw the IVs of one IKE SA cannot foretell those of the next (RFC 7296 3.14).
+    fn initiator_scope(&mut self, tunnel: TunnelId) -> Scope {
+        let scope = Seeds::tunnel_scope(self.cfg.salt, tunnel.0);
         let attempts = self.attempts.entry(tunnel.0).or_insert(0);
         *attempts += 1;
-        *attempts
+        if *attempts == 1 { scope } else { Seeds::responder_scope(&[&scope.0, &attempts.to_be_bytes()]) }
     }
 
     fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {

@@ -32,7 +32,7 @@ pub(super) struct IkeSa {
     pub spec: Arc<ConnectionSpec>,
     pub scope: Scope,
     /// Values drawn from the key seed so far.
-    pub draws: u32,
+    pub draws: u64,
     /// Messages sealed so far: the IV counter.
     pub sealed: u64,
     pub window: Window,
@@ -145,7 +145,7 @@ impl IkeSa {
 
     pub(super) fn next_draw(&mut self) -> u64 {
         self.draws += 1;
-        u64::from(self.draws)
+        self.draws
     }
 
     /// The IV counter of the next message; its low 16 bits count the message's fragments.
