@@ -151,7 +151,7 @@ impl Core {
             last_heard: now,
             init_key: Some(key),
             peer_key: None,
-            reserved_spi: 0,
+            reserved_spi: None,
             scheduled: None,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);

@@ -131,7 +131,7 @@ impl Core {
             last_heard: now,
             init_key: None,
             peer_key: None,
-            reserved_spi: 0,
+            reserved_spi: None,
             scheduled: None,
         });
         sa.tampered = self.concerned(now, &sa);

@@ -49,8 +49,8 @@ pub(super) struct IkeSa {
     pub init_key: Option<InitKey>,
     /// The key of the identity index, once authenticated.
     pub peer_key: Option<u64>,
-    /// Our inbound SPI of a Child under negotiation; 0 for none.
-    pub reserved_spi: u32,
+    /// Our inbound SPI of a Child under negotiation.
+    pub reserved_spi: Option<u32>,
     /// What the timer set holds for this SA.
     pub scheduled: Option<Instant>,
 }
