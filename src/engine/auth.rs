@@ -19,6 +19,7 @@ use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeUp, NatFinding};
 use super::failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerMisbehaved};
+use super::fragment::Reassembly;
 use super::info::Request;
 use super::init::{AwaitInitResponse, floated};
 use super::sa::{Established, IkeSa, Phase};
@@ -58,6 +59,10 @@ pub(super) struct Candidate {
     pub path: Path,
     /// Our IKE_AUTH for it.
     pub datagrams: Vec<Vec<u8>>,
+    /// Fragments of its answer: never joined with those that another candidate's keys opened.
+    pub reassembly: Option<Box<Reassembly>>,
+    /// Both ends support RFC 7383.
+    pub fragments: bool,
 }
 
 /// Responder: IKE_SA_INIT is answered.
@@ -166,7 +171,8 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
-        sa.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        sa.fragments = candidate.fragments;
         let mut float = candidate.nat.us || candidate.nat.peer;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
@@ -208,7 +214,7 @@ impl Core {
             initiator: true,
             scope: sa.scope,
             iv,
-            fragments: sa.fragments,
+            fragments: candidate.fragments,
         };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
@@ -232,14 +238,15 @@ impl Core {
         decoded: Decoded,
         bytes: &mut [u8],
     ) {
-        let Phase::AuthSent(wait) = &sa.phase else { return };
+        let Phase::AuthSent(wait) = &mut sa.phase else { return };
         // Screen: nothing is consumed until some candidate's keys open it.
         let mut opened = None;
         let mut why = IgnoredWhy::BadIcv;
-        let matching = || wait.candidates.iter().enumerate().filter(|(_, c)| c.spi_r == decoded.header.spi_r);
+        let matches = |c: &Candidate| c.spi_r == decoded.header.spi_r;
         // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
-        let mut copy = if matching().count() > 1 { bytes.to_vec() } else { Vec::new() };
-        for (at, candidate) in matching() {
+        let several = wait.candidates.iter().filter(|c| matches(c)).count() > 1;
+        let mut copy = if several { bytes.to_vec() } else { Vec::new() };
+        for (at, candidate) in wait.candidates.iter_mut().enumerate().filter(|(_, c)| matches(c)) {
             let bytes = if copy.is_empty() {
                 &mut *bytes
             } else {
@@ -247,7 +254,7 @@ impl Core {
                 &mut copy[..]
             };
             let keys = (&candidate.keys, candidate.suite.sk());
-            match unprotect(keys, false, &decoded, bytes, &mut sa.reassembly) {
+            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly) {
                 Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
@@ -264,8 +271,18 @@ impl Core {
             return;
         }
         let Phase::AuthSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let inner = message.sk.as_deref().unwrap_or_default();
+        if wait.candidates.len() > 1 && !convincing(&sa.spec, &wait.init.ni, &wait.candidates[at], inner) {
+            // Whoever answered IKE_SA_INIT has these keys, and answers more than one: this one has not proved to be the
+            // peer, and the next one may.
+            wait.candidates.swap_remove(at);
+            sa.phase = Phase::AuthSent(wait);
+            let detail = "one of several answers to IKE_SA_INIT, and not the peer's";
+            return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
+        }
         let candidate = wait.candidates.swap_remove(at);
         sa.window.answered();
+        sa.fragments = candidate.fragments;
         sa.spis.1 = candidate.spi_r;
         sa.path = candidate.path;
         sa.last_heard = now;
@@ -374,6 +391,14 @@ impl Core {
     }
 }
 
+/// Whether an answer to IKE_AUTH comes from the peer that we want: its identity and AUTH are good.
+fn convincing(spec: &ConnectionSpec, ni: &[u8], candidate: &Candidate, inner: &[Payload]) -> bool {
+    let parts = Parts::of(inner);
+    let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else { return false };
+    let signed = Signed { message: &candidate.response, nonce: ni, sk_p: candidate.keys.pr(), id };
+    spec.remote_id.accepts(id) && signed.verify(&candidate.suite, &spec.remote_auth, auth).is_ok()
+}
+
 /// What the initiator needs to judge the responder's AUTH.
 struct Evidence<'a> {
     wait: &'a AwaitAuthResponse,
@@ -426,18 +451,15 @@ impl Core {
         sa.phase = Phase::Established(Box::new(up));
         let inner = message.sk.as_deref().unwrap_or_default();
         let exchanged = Exchanged { specs, ni, nr, request, response };
-        let verdict = match error {
-            Some(error) => Err(Refusal::syntax(Failure::Malformed(error))),
-            None => self.judge_auth_request(now, sa, inner, &exchanged),
-        };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
-        let verdict = match refuse {
-            Some(kind) => Err(Refusal {
+        let verdict = match (refuse, error) {
+            (Some(kind), _) => Err(Refusal {
                 notify: NotifyPayload::new(kind),
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
-            None => verdict,
+            (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) => self.judge_auth_request(now, sa, inner, &exchanged),
         };
         match verdict {
             Ok(inner) => {
@@ -644,6 +666,9 @@ impl Core {
 
     /// Closes it without a word: the peer has said that it knows of no other.
     pub(super) fn replaced(&mut self, now: Instant, sa: &mut IkeSa) {
+        if matches!(sa.phase, Phase::Closed) {
+            return;
+        }
         let why = Failure::Local(LocalFault::ReplacedByInitialContact);
         self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
     }

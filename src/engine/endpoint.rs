@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cookie::CookieJar;
 use super::counters::Counters;
@@ -544,7 +545,8 @@ impl Core {
         }
         if sa.alarms.keepalive <= now {
             self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });
-            sa.alarms.keepalive = now + sa.spec.nat.keepalive;
+            let interval = sa.spec.nat.keepalive;
+            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, interval).unwrap_or(Instant::MAX);
         }
     }
 
@@ -589,19 +591,13 @@ impl Core {
         sa.window.arm(wanted);
     }
 
-    /// When a timer goes off, after its seam.
-    pub(super) fn timer(
-        &mut self,
-        now: Instant,
-        sa: &IkeSa,
-        timer: Timer,
-        honest: std::time::Duration,
-    ) -> Option<Instant> {
+    /// When a timer goes off, after its seam. Never at once, or a timer that sets itself would never let go.
+    pub(super) fn timer(&mut self, now: Instant, sa: &IkeSa, timer: Timer, honest: Duration) -> Option<Instant> {
         let wanted = match &mut self.tamper {
             Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
             _ => honest,
         };
-        Some(now + wanted)
+        Some(now + wanted.max(Duration::from_millis(1)))
     }
 
     pub(super) fn hold(&mut self, at: Instant, held: Held) {
@@ -643,8 +639,12 @@ impl Core {
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
+        if let Some(key) = sa.peer_key.take() {
+            self.by_peer.remove(&(key, sa.id));
+        }
         sa.window.restart();
         sa.queue = None;
+        sa.reassembly = None;
         sa.alarms = Default::default();
         sa.alarms.linger = if linger { now + self.cfg.limits.linger } else { Instant::ZERO };
     }
@@ -657,9 +657,6 @@ impl Core {
         }
         if let Some(key) = &sa.init_key {
             self.by_init.remove(key);
-        }
-        if let Some(key) = sa.peer_key {
-            self.by_peer.remove(&(key, sa.id));
         }
     }
 

@@ -297,12 +297,15 @@ impl Core {
             return;
         }
         let due = sa.last_heard + interval;
-        let next = if due <= now && sa.window.idle() {
-            sa.enqueue(Request::Liveness);
-            self.pump(now, sa);
-            interval
+        let next = if due > now {
+            due.since(now)
         } else {
-            due.since(now).max(std::time::Duration::from_millis(1))
+            // Another request that waits for its answer is a liveness check as good as any.
+            if sa.window.idle() {
+                sa.enqueue(Request::Liveness);
+                self.pump(now, sa);
+            }
+            interval
         };
         sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
     }

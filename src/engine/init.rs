@@ -273,9 +273,10 @@ impl Core {
         self.trace_received(sa, path, message, len);
         wait.cookie_retries += 1;
         if wait.cookie_retries > sa.spec.behaviour.cookie_retries {
-            let why = Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries));
+            wait.cookie_retries -= 1;
+            let why = Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries + 1));
             sa.phase = Phase::InitSent(wait);
-            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+            return self.doubt_init(now, sa, path, &header, why);
         }
         wait.cookie = Some(cookie);
         self.send_init(now, sa, wait);
@@ -319,9 +320,10 @@ impl Core {
         }
         wait.ke_retries += 1;
         if wait.ke_retries > sa.spec.behaviour.invalid_ke_retries {
-            let why = Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries));
+            wait.ke_retries -= 1;
+            let why = Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries + 1));
             sa.phase = Phase::InitSent(wait);
-            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+            return self.doubt_init(now, sa, path, &header, why);
         }
         wait.group = group;
         wait.keypair = self.fresh_keypair(sa, group);
@@ -422,6 +424,8 @@ impl Core {
             peer_fragments: parts.fragmentation,
             path: sa.path,
             datagrams: Vec::new(),
+            reassembly: None,
+            fragments: false,
         }))
     }
 
