@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::auth::AwaitAuthRequest;
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
-use super::failure::{FailScope, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 use super::init::{Parts, check_nonce, vendor_ids};
 use super::natt;
 use super::propose::select;
@@ -61,6 +61,7 @@ impl Core {
             let proven =
                 parts.cookie.is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
             if !proven {
+                self.trace_stranger(path, header, &decoded.payloads, bytes.len());
                 self.demand_cookie(now, path, header, nonce, parts.cookie.is_some());
                 return None;
             }
@@ -113,12 +114,14 @@ impl Core {
         let mut refusal = None;
         self.decide_for(&cx, Decision::RefuseInit(&mut refusal));
         if let Some(kind) = refusal {
-            self.stateless_reply(now, path, header, NotifyPayload::new(kind));
+            let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
+            refuse(self, NotifyPayload::new(kind), why);
             return None;
         }
         let mut demanded = (ke.group != suite.ke.method()).then_some(suite.ke.method());
         self.decide_for(&cx, Decision::DemandGroup(&mut demanded));
         if let Some(group) = demanded {
+            self.trace_stranger(path, header, &decoded.payloads, bytes.len());
             let data = group.0.to_be_bytes();
             let notify = NotifyPayload::with_data(NotifyType::INVALID_KE_PAYLOAD, data);
             self.stateless_reply(now, path, header, notify);
@@ -289,6 +292,15 @@ impl Core {
     ) {
         self.report_refusal(id, path, header, payloads, len, why);
         self.stateless_reply(now, path, header, notify);
+    }
+
+    /// The trace of a request that is answered without state, like its answer.
+    fn trace_stranger(&mut self, path: Path, header: &Header, payloads: &[Payload], len: usize) {
+        if self.cfg.trace {
+            let message = Message { header: *header, outer: payloads.to_vec(), sk: None };
+            let trace = MessageTrace { from: Side::Peer, path, message, len, attempt: 0 };
+            self.events.push_back((TunnelId::NONE, SaId::NONE, Event::Message(Box::new(trace))));
+        }
     }
 
     /// The events of an IKE_SA_INIT that never became an IKE SA. Its handle is stale at once.

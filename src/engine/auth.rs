@@ -42,6 +42,8 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 pub(super) struct AwaitAuthResponse {
     pub init: Box<AwaitInitResponse>,
     pub candidates: Vec<Box<Candidate>>,
+    /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
+    pub complaint: Option<Failure>,
     spi_in: u32,
 }
 
@@ -162,7 +164,7 @@ impl Core {
                 sa.window.answered();
                 sa.alarms.half_open = Instant::MAX;
                 let spi_in = self.fresh_esp_spi(now, sa);
-                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), spi_in })
+                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), complaint: None, spi_in })
             }
             Phase::AuthSent(wait) => wait,
             other => {
@@ -272,10 +274,15 @@ impl Core {
         }
         let Phase::AuthSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
         let inner = message.sk.as_deref().unwrap_or_default();
-        if wait.candidates.len() > 1 && !convincing(&sa.spec, &wait.init.ni, &wait.candidates[at], inner) {
-            // Whoever answered IKE_SA_INIT has these keys, and answers more than one: this one has not proved to be the
-            // peer, and the next one may.
+        let doubt = match wait.candidates.len() {
+            1 => None,
+            _ => unconvincing(&sa.spec, &wait.init.ni, &wait.candidates[at], inner),
+        };
+        if let Some(why) = doubt {
+            // Whoever answered IKE_SA_INIT has these keys, and there are several answers: this one has not proved to be
+            // the peer's, and the next one may.
             wait.candidates.swap_remove(at);
+            wait.complaint = Some(why);
             sa.phase = Phase::AuthSent(wait);
             let detail = "one of several answers to IKE_SA_INIT, and not the peer's";
             return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
@@ -391,12 +398,20 @@ impl Core {
     }
 }
 
-/// Whether an answer to IKE_AUTH comes from the peer that we want: its identity and AUTH are good.
-fn convincing(spec: &ConnectionSpec, ni: &[u8], candidate: &Candidate, inner: &[Payload]) -> bool {
+/// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
+fn unconvincing(spec: &ConnectionSpec, ni: &[u8], candidate: &Candidate, inner: &[Payload]) -> Option<Failure> {
     let parts = Parts::of(inner);
-    let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else { return false };
+    let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
+        return Some(match parts.error {
+            Some(n) => Failure::Rejected { notify: n.kind, data: n.data.clone(), protected: true },
+            None => Failure::Misbehaved(PeerMisbehaved::MissingPayload(PayloadType::AUTH)),
+        });
+    };
+    if !spec.remote_id.accepts(id) {
+        return Some(Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
+    }
     let signed = Signed { message: &candidate.response, nonce: ni, sk_p: candidate.keys.pr(), id };
-    spec.remote_id.accepts(id) && signed.verify(&candidate.suite, &spec.remote_auth, auth).is_ok()
+    signed.verify(&candidate.suite, &spec.remote_auth, auth).err().map(Failure::AuthFailed)
 }
 
 /// What the initiator needs to judge the responder's AUTH.
@@ -494,6 +509,16 @@ impl Core {
             // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
             return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
         };
+        // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
+        for (there, kind) in [
+            (parts.sa.is_some(), PayloadType::SA),
+            (parts.ts_i.is_some(), PayloadType::TSI),
+            (parts.ts_r.is_some(), PayloadType::TSR),
+        ] {
+            if !there {
+                return Err(missing(kind));
+            }
+        }
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::AUTH)) };
         let suite = up.suite;
         let spec = find_connection(&exchanged.specs, &suite, id, parts.id_r)

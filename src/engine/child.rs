@@ -135,7 +135,7 @@ impl Core {
             let spi = offered.iter().find(|p| p.number == number).map(|p| p.spi.as_slice()).unwrap_or_default();
             let spi_out = esp_spi(spi).ok_or_else(|| {
                 let why = Failure::Misbehaved(PeerMisbehaved::MalformedChoice("an ESP SPI must have 4 octets".into()));
-                (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why)
+                (NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN), why)
             })?;
             let mode = if offer.transport && child.mode == Mode::Transport { Mode::Transport } else { Mode::Tunnel };
             chosen.spi = cx.spi_in.to_be_bytes().to_vec();

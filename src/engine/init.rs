@@ -86,10 +86,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and its source.
+/// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and of both its ends, which NAT detection in the
+/// answer speaks of. The same packet sent to our other socket is another request.
 pub(super) fn init_key(bytes: &[u8], path: &Path) -> InitKey {
     let mut hash = Sha256::new_with_prefix(bytes);
-    hash.update(path.remote.to_string());
+    hash.update(path.to_string());
+    hash.update([path.role as u8]);
     let digest = hash.finalize();
     let mut key = [0; 16];
     key.copy_from_slice(&digest[..16]);
@@ -429,10 +431,11 @@ impl Core {
         }))
     }
 
-    /// What to report when IKE_SA_INIT is given up.
+    /// What to report when a handshake is given up.
     pub(super) fn init_complaint(sa: &IkeSa) -> Option<Failure> {
         match &sa.phase {
             Phase::InitSent(wait) => wait.complaint.clone(),
+            Phase::AuthSent(wait) => wait.complaint.clone(),
             _ => None,
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct IkeSa {
     pub scheduled: Option<Instant>,
 }
 
-/// Hash of a whole IKE_SA_INIT request and its source (RFC 7296 2.1: not by SPIi alone).
+/// Hash of a whole IKE_SA_INIT request and its path (RFC 7296 2.1: not by SPIi alone).
 pub(super) type InitKey = [u8; 16];
 
 /// Deadlines besides the retransmission's.
