@@ -5,5 +5,6 @@ mod corpus;
 mod crypto_oracle;
 mod drive;
 mod engine_basic;
+mod engine_rules;
 mod layers;
 mod pair;
