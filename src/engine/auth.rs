@@ -287,11 +287,15 @@ impl Core {
             let detail = "one of several answers to IKE_SA_INIT, and not the peer's";
             return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
         }
+        let several = wait.candidates.len() > 1;
         let candidate = wait.candidates.swap_remove(at);
         sa.window.answered();
         sa.fragments = candidate.fragments;
         sa.spis.1 = candidate.spi_r;
         sa.path = candidate.path;
+        if several {
+            self.export_keys(sa, candidate.suite, &candidate.keys);
+        }
         sa.last_heard = now;
         let header = message.header;
         self.trace_received(sa, path, message.clone(), bytes.len());

@@ -42,6 +42,12 @@ fn follows_peer(sa: &IkeSa) -> bool {
     matches!(&sa.phase, Phase::Established(up) if up.nat.peer && !up.nat.us)
 }
 
+/// We have refused the peer and said so: whatever comes now, the IKE SA has failed already.
+fn refusing(sa: &IkeSa) -> bool {
+    let Phase::Established(up) = &sa.phase else { return false };
+    matches!(up.pending.as_deref(), Some(Pending(Request::Refuse(_))))
+}
+
 impl Core {
     /// Sends the next waiting request if the window is open.
     pub(super) fn pump(&mut self, now: Instant, sa: &mut IkeSa) {
@@ -370,6 +376,9 @@ impl Core {
         why: Failure,
         linger: bool,
     ) {
+        if refusing(sa) {
+            return self.close(now, sa, linger);
+        }
         self.counters.failed += 1;
         let failed = Failed { scope: FailScope::IkeSa, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
@@ -378,7 +387,10 @@ impl Core {
 
     /// The IKE SA was deleted in good order.
     fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
+        let over = refusing(sa);
         self.close(now, sa, linger);
-        self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));
+        if !over {
+            self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));
+        }
     }
 }
