@@ -236,7 +236,7 @@ impl Scene {
             let answers = vec![self.mallory.clone(), same_spi, small];
             // Before keys it may be followed, besides the genuine one; afterwards it is nothing we asked for.
             let waiting = self.stage.init_sent() || self.stage == Stage::AuthSent;
-            let reasons = if waiting { vec![] } else { vec![UnexpectedResponse] };
+            let reasons = if waiting { vec![] } else { vec![UnexpectedResponse, UnknownSpi] };
             all.push(("an answer to IKE_SA_INIT with another key pair", answers, reasons));
         }
         all

@@ -136,7 +136,8 @@ fn left_sa(pair: &Pair) -> SaId {
         .expect("the initiator is up")
 }
 
-type Seam<A> = Option<Box<dyn FnMut(A) + Send>>;
+type OnDecision = Option<Box<dyn FnMut(Decision<'_>) + Send>>;
+type OnSecret = Option<Box<dyn FnMut(SecretKind, &mut Vec<u8>) + Send>>;
 type OnMessage = Option<Box<dyn FnMut(&MsgCx, &mut Message) + Send>>;
 type OnLayout = Option<Box<dyn FnMut(&MsgCx, LayoutPart, &ikelab::wire::FieldMap, &mut Layout) + Send>>;
 type OnBody = Option<Box<dyn FnMut(&MsgCx, &mut SkBody) + Send>>;
@@ -150,8 +151,8 @@ type OnParsed = Option<Box<dyn FnMut(&RecvCx, &mut Message) -> Deliver + Send>>;
 /// A tamper whose seams are closures.
 #[derive(Default)]
 struct Bend {
-    decide: Option<Box<dyn FnMut(Decision<'_>) + Send>>,
-    secret: Option<Box<dyn FnMut(SecretKind, &mut Vec<u8>) + Send>>,
+    decide: OnDecision,
+    secret: OnSecret,
     message: OnMessage,
     layout: OnLayout,
     plaintext: OnBody,
@@ -161,16 +162,9 @@ struct Bend {
     timer: OnTimer,
     inbound: OnInbound,
     parsed: OnParsed,
-    concerns: Seam<bool>,
 }
 
 impl Tamper for Bend {
-    fn concerns(&mut self, sa: &SaCx) -> bool {
-        if let Some(seen) = &mut self.concerns {
-            seen(sa.sa.is_some());
-        }
-        true
-    }
     fn decide(&mut self, _: &SaCx, decision: Decision<'_>) {
         if let Some(bend) = &mut self.decide {
             bend(decision);

@@ -155,7 +155,7 @@ fn ike_sa_init_is_looked_up_by_the_whole_packet() {
     pair.deliver(init.clone());
     let answer = pair.take().remove(0);
     pair.deliver(init.clone());
-    assert_eq!(pair.take(), [answer.clone()], "a repeat");
+    assert_eq!(pair.take(), std::slice::from_ref(&answer), "a repeat");
     assert_eq!(pair.right.sa_count(), 1);
     // Same SPIi, another nonce: another IKE SA.
     let mut other = init.transmit.bytes.clone();
