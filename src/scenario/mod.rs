@@ -1,1 +1,3 @@
 //! Failure scenarios: schema, steps, verdict.
+
+pub mod control;
