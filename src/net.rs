@@ -43,6 +43,19 @@ pub enum Class {
     Verbatim,
 }
 
+/// Four octets of zero where an ESP packet would have its SPI (RFC 3948 2.2).
+pub const NON_ESP_MARKER: [u8; 4] = [0; 4];
+
+impl Class {
+    /// What stands before a payload of this class on the wire: the non-ESP marker, or nothing.
+    pub fn marker(self, role: SocketRole) -> &'static [u8] {
+        match (role, self) {
+            (SocketRole::NatT, Class::Ike) => &NON_ESP_MARKER,
+            _ => &[],
+        }
+    }
+}
+
 /// A datagram to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transmit {

@@ -166,6 +166,7 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
+        sa.fragments = sa.spec.fragmentation && candidate.peer_fragments;
         let mut float = candidate.nat.us || candidate.nat.peer;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
@@ -201,8 +202,14 @@ impl Core {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
-        let sealing =
-            Sealing { keys: &candidate.keys, suite: candidate.suite.sk(), initiator: true, scope: sa.scope, iv };
+        let sealing = Sealing {
+            keys: &candidate.keys,
+            suite: candidate.suite.sk(),
+            initiator: true,
+            scope: sa.scope,
+            iv,
+            fragments: sa.fragments,
+        };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
         self.transmit(&cx, sa.tampered, candidate.path, datagrams.iter().map(Vec::as_slice));
@@ -239,11 +246,13 @@ impl Core {
                 copy.copy_from_slice(bytes);
                 &mut copy[..]
             };
-            match unprotect(&candidate.keys, candidate.suite.sk(), false, &decoded, bytes) {
-                Ok(inner) => {
+            let keys = (&candidate.keys, candidate.suite.sk());
+            match unprotect(keys, false, &decoded, bytes, &mut sa.reassembly) {
+                Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
                 }
+                Ok(None) => return,
                 Err(reason) => why = reason,
             }
         }
@@ -389,8 +398,10 @@ impl Core {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
         let Phase::InitAnswered(wait) = &sa.phase else { return };
-        let (inner, error) = match unprotect(&wait.keys, wait.suite.sk(), true, &decoded, bytes) {
-            Ok(opened) => opened,
+        let keys = (&wait.keys, wait.suite.sk());
+        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return,
             Err(why) => return self.ignore(Some(sa.who()), path, Some(header), why, ""),
         };
         let mut message = Message { header, outer: decoded.payloads, sk: Some(inner) };

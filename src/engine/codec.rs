@@ -5,6 +5,7 @@
 
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
+use super::fragment::{FRAGMENT_SIZE, Joined, MessageKey, Reassembly, join, room};
 use super::sa::{IkeSa, Phase};
 use super::spec::Side;
 use super::tamper::{Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, SkBody, Trigger};
@@ -13,7 +14,7 @@ use crate::net::{Class, Path, Transmit};
 use crate::seed::{Purpose, Scope};
 use crate::time::Instant;
 use crate::wire::registry::PayloadType;
-use crate::wire::{Decoded, FieldMap, Message, Payload, WireError, decode_chain, encode_chain, encode_outer};
+use crate::wire::{Decoded, FieldMap, Header, Message, Payload, WireError, decode_chain, encode_chain, encode_outer};
 
 /// Octets of a generic payload header.
 const GENERIC: usize = 4;
@@ -27,8 +28,10 @@ pub(super) struct Sealing<'a> {
     /// Our original role decides which keys are ours.
     pub initiator: bool,
     pub scope: Scope,
-    /// A number never used before with these keys.
+    /// A number never used before with these keys, with room for fragments in its low 16 bits.
     pub iv: u64,
+    /// Split what is too large (RFC 7383).
+    pub fragments: bool,
 }
 
 impl Core {
@@ -51,6 +54,12 @@ impl Core {
                 self.push_iv(&mut out, sealing);
                 let plain = out.len();
                 let first = encode_chain(&mut out, inner, PayloadType::NONE, None, "");
+                let sealed = sealing.suite.sealed_len(out.len() - plain);
+                if sealing.fragments && body + sealed > FRAGMENT_SIZE {
+                    let chain = out.split_off(plain);
+                    let fragments = split(&chain, sk, sealing);
+                    return self.seal_fragments(cx, message, first, fragments, sealing);
+                }
                 let padding = sealing.suite.pad_len(out.len() - plain);
                 out.resize(out.len() + padding, 0);
                 out.push(padding as u8);
@@ -90,6 +99,9 @@ impl Core {
             tamper.plaintext(cx, &mut body);
         }
         let mut fragments = vec![Fragment { number: 1, total: 1, inner: body.inner.clone() }];
+        if sealing.fragments && Header::LEN + GENERIC + sealing.suite.sealed_len(body.inner.len()) > FRAGMENT_SIZE {
+            fragments = split(&body.inner, Header::LEN, sealing);
+        }
         if let Some(tamper) = &mut self.tamper {
             tamper.fragments(cx, &mut fragments);
         }
@@ -98,9 +110,20 @@ impl Core {
             body.inner = fragments.swap_remove(0).inner;
             return vec![self.seal_piece(cx, message, first, None, &body, sealing)];
         }
+        self.seal_fragments(cx, message, first, fragments, sealing)
+    }
+
+    /// Each fragment is a message of its own: an IV of its own, padding of its own.
+    fn seal_fragments(
+        &mut self,
+        cx: &MsgCx,
+        message: &Message,
+        first: PayloadType,
+        fragments: Vec<Fragment>,
+        sealing: &Sealing<'_>,
+    ) -> Vec<Vec<u8>> {
         let pieces = fragments.into_iter().enumerate().map(|(at, fragment)| {
-            // Each fragment is a message of its own: an IV of its own, padding of its own.
-            let sealing = Sealing { iv: (sealing.iv << 16) | (at as u64 + 1), ..*sealing };
+            let sealing = Sealing { iv: sealing.iv | (at as u64 & 0xffff), ..*sealing };
             let mut iv = Vec::new();
             self.push_iv(&mut iv, &sealing);
             let padding = sealing.suite.pad_len(fragment.inner.len());
@@ -249,6 +272,7 @@ impl Core {
                         initiator: sa.initiator,
                         scope: sa.scope,
                         iv,
+                        fragments: sa.fragments,
                     });
                     let path = sa.path;
                     // Not through the other seams: an injected message is already what its author wants.
@@ -283,26 +307,47 @@ fn seal(out: &mut [u8], body: usize, sealing: &Sealing<'_>) {
     sealing.suite.seal(encr, integ, out, body).expect("the buffer was laid out for this suite");
 }
 
-/// Verifies, decrypts and parses an SK payload. `from_initiator` is the sender's original role.
+/// Splits the inner payloads so that each fragment's message fits; `before` is where SKF's generic header stands.
+fn split(chain: &[u8], before: usize, sealing: &Sealing<'_>) -> Vec<Fragment> {
+    let suite = sealing.suite;
+    let overhead = before + GENERIC + FRAGMENT + suite.iv_len() + suite.icv_len();
+    // Whole blocks: what a plaintext of nothing is padded to, with its pad length octet.
+    let block = suite.pad_len(0) + 1;
+    let pieces = chain.chunks(room(FRAGMENT_SIZE, overhead, block));
+    let total = pieces.len() as u16;
+    pieces.zip(1..).map(|(inner, number)| Fragment { number, total, inner: inner.to_vec() }).collect()
+}
+
+/// The inner payloads of a protected message, and the first fault in them.
+pub(super) type Inner = (Vec<Payload>, Option<WireError>);
+
+/// Verifies, decrypts and parses an SK payload, or adds an SKF payload to `reassembly`: `None` while others are missing.
+/// `from_initiator` is the sender's original role.
 pub(super) fn unprotect(
-    keys: &IkeKeys,
-    suite: SkSuite,
+    (keys, suite): (&IkeKeys, SkSuite),
     from_initiator: bool,
     decoded: &Decoded,
     bytes: &mut [u8],
-) -> Result<(Vec<Payload>, Option<WireError>), IgnoredWhy> {
+    reassembly: &mut Option<Box<Reassembly>>,
+) -> Result<Option<Inner>, IgnoredWhy> {
     let sk = decoded.sk.as_ref().ok_or(IgnoredWhy::Unprotected)?;
-    if sk.fragment.is_some() {
-        return Err(IgnoredWhy::StrayFragment);
-    }
     // What follows the SK payload is not covered by its ICV, so it must be the last one (RFC 7296 3.14).
     if sk.body.end != bytes.len() {
         return Err(IgnoredWhy::BadIcv);
     }
     let (encr, integ) = keys.seal_keys(from_initiator);
-    match suite.open(encr, integ, bytes, sk.body.start) {
-        Ok(plain) => Ok(decode_chain(sk.first_inner, &bytes[plain])),
-        // The ICV was good and the padding is not: the peer's fault, but nothing to act upon.
-        Err(_) => Err(IgnoredWhy::BadIcv),
+    // Where the ICV was good and the padding is not, the peer is at fault, but there is nothing to act upon.
+    let plain = suite.open(encr, integ, bytes, sk.body.start).map_err(|_| IgnoredWhy::BadIcv)?;
+    let Some(info) = sk.fragment else {
+        *reassembly = None;
+        return Ok(Some(decode_chain(sk.first_inner, &bytes[plain])));
+    };
+    let header = &decoded.header;
+    let (message_id, response) = (header.message_id, header.flags.is_response());
+    let key = MessageKey { exchange: header.exchange, message_id, response };
+    match join(reassembly, key, info, sk.first_inner, &bytes[plain]) {
+        Joined::Waiting => Ok(None),
+        Joined::Whole(first, whole) => Ok(Some(decode_chain(first, &whole))),
+        Joined::Stray => Err(IgnoredWhy::StrayFragment),
     }
 }

@@ -20,7 +20,7 @@ use super::window::{Arrival, Due, wait};
 use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::seed::{Purpose, Scope, Seeds};
 use crate::time::{Instant, UnixTime};
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::{Header, IkeSpi, decode};
 
 /// A sans-IO IKEv2 endpoint: any number of IKE SAs, both roles. One per thread.
@@ -407,6 +407,12 @@ fn our_spi(header: &Header) -> IkeSpi {
     if header.flags.is_initiator() { header.spi_r } else { header.spi_i }
 }
 
+/// Not a fragment, or fragment number 1.
+fn first_fragment(header: &Header, bytes: &[u8]) -> bool {
+    let number = bytes.get(Header::LEN + 4..Header::LEN + 6);
+    header.next != PayloadType::SKF || number == Some(&[0, 1][..])
+}
+
 impl IkeSa {
     pub(super) fn who(&self) -> (TunnelId, SaId) {
         (self.tunnel, self.id)
@@ -441,7 +447,10 @@ impl Core {
             match sa.window.arrival(header.message_id) {
                 Arrival::New => {}
                 Arrival::Repeat => {
-                    self.answer_repeat(now, sa, path, &header);
+                    // Of a fragmented request, only fragment 1 calls for the answer again (RFC 7383 2.6.1).
+                    if first_fragment(&header, bytes) {
+                        self.answer_repeat(now, sa, path, &header);
+                    }
                     return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "");
                 }
                 Arrival::Outside => {

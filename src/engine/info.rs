@@ -86,7 +86,8 @@ impl Core {
         let iv = sa.next_iv();
         let Phase::Established(up) = &sa.phase else { return Vec::new() };
         let suite = up.suite.sk();
-        let sealing = Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv };
+        let sealing =
+            Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv, fragments: sa.fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
         datagrams
@@ -229,8 +230,10 @@ impl Core {
     ) -> Option<(Message, Option<crate::wire::WireError>)> {
         let Phase::Established(up) = &sa.phase else { return None };
         let header = decoded.header;
-        let (inner, error) = match unprotect(&up.keys, up.suite.sk(), !sa.initiator, &decoded, bytes) {
-            Ok(opened) => opened,
+        let keys = (&up.keys, up.suite.sk());
+        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return None,
             Err(why) => {
                 self.ignore(Some(sa.who()), path, Some(header), why, "");
                 return None;

@@ -124,6 +124,8 @@ impl Core {
             scope,
             draws,
             sealed: 0,
+            fragments: false,
+            reassembly: None,
             window: Default::default(),
             queue: None,
             phase: Phase::Moving,
@@ -551,6 +553,8 @@ impl Core {
             scope,
             draws,
             sealed: 0,
+            fragments: false,
+            reassembly: None,
             window: Default::default(),
             queue: None,
             phase: Phase::Moving,
@@ -592,7 +596,8 @@ impl Core {
         if nat.peer_detects {
             natt::notifies(sa.spec.nat.traversal, sa.spis, &path, &mut outer);
         }
-        if sa.spec.fragmentation && parts.fragmentation {
+        sa.fragments = sa.spec.fragmentation && parts.fragmentation;
+        if sa.fragments {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
         outer.extend(vendor_ids(&sa.spec));

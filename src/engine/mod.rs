@@ -16,6 +16,7 @@ mod counters;
 mod endpoint;
 mod event;
 mod failure;
+mod fragment;
 mod info;
 mod init;
 mod natt;

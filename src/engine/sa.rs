@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::auth::{AwaitAuthRequest, AwaitAuthResponse};
 use super::event::NatFinding;
+use super::fragment::Reassembly;
 use super::info::{Pending, Request};
 use super::init::AwaitInitResponse;
 use super::spec::{ConnectionSpec, SaId, TunnelId};
@@ -38,6 +39,10 @@ pub(super) struct IkeSa {
     pub queue: Option<Box<Queue>>,
     pub phase: Phase,
     pub alarms: Alarms,
+    /// Both ends support RFC 7383.
+    pub fragments: bool,
+    /// Fragments of a message of the peer's that is not whole yet.
+    pub reassembly: Option<Box<Reassembly>>,
     /// When a protected message of the peer's last arrived.
     pub last_heard: Instant,
     /// The responder's look-up key of IKE_SA_INIT.
@@ -143,9 +148,10 @@ impl IkeSa {
         u64::from(self.draws)
     }
 
+    /// The IV counter of the next message; its low 16 bits count the message's fragments.
     pub(super) fn next_iv(&mut self) -> u64 {
         self.sealed += 1;
-        self.sealed
+        self.sealed << 16
     }
 
     /// The earliest deadline and its reason.

@@ -1,10 +1,6 @@
-//! What a UDP payload is, by the role of the local socket it came in on (RFC 3948 2.1 to 2.3, RFC 7296 2.23), and
-//! what stands before one on the way out.
+//! What a UDP payload is, by the role of the local socket it came in on (RFC 3948 2.1 to 2.3, RFC 7296 2.23).
 
-use crate::net::{Class, SocketRole};
-
-/// Four octets of zero where an ESP packet would have its SPI (RFC 3948 2.2).
-pub const NON_ESP_MARKER: [u8; 4] = [0; 4];
+use crate::net::{Class, NON_ESP_MARKER, SocketRole};
 
 /// The shortest ESP packet that names an SA: SPI and sequence number.
 const ESP_MIN: usize = 8;
@@ -52,17 +48,9 @@ pub fn classify(role: SocketRole, payload: &[u8]) -> Classified {
     }
 }
 
-/// What stands before a payload of `class` on the wire: the non-ESP marker or nothing.
-pub fn marker(role: SocketRole, class: Class) -> &'static [u8] {
-    match (role, class) {
-        (SocketRole::NatT, Class::Ike) => &NON_ESP_MARKER,
-        _ => &[],
-    }
-}
-
 /// Octets of UDP payload on the wire.
 pub fn wire_len(role: SocketRole, class: Class, len: usize) -> usize {
-    marker(role, class).len() + len
+    class.marker(role).len() + len
 }
 
 #[cfg(test)]
@@ -96,14 +84,14 @@ mod tests {
 
     #[test]
     fn only_ike_on_a_natt_socket_carries_the_marker() {
-        assert_eq!(marker(SocketRole::NatT, Class::Ike), &[0, 0, 0, 0]);
+        assert_eq!(Class::Ike.marker(SocketRole::NatT), &[0, 0, 0, 0]);
         for (role, class) in [
             (SocketRole::Ike, Class::Ike),
             (SocketRole::NatT, Class::Esp),
             (SocketRole::NatT, Class::Keepalive),
             (SocketRole::NatT, Class::Verbatim),
         ] {
-            assert!(marker(role, class).is_empty());
+            assert!(class.marker(role).is_empty());
         }
         assert_eq!(wire_len(SocketRole::NatT, Class::Ike, 28), 32);
     }

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Datagram, Direction};
-use crate::link::demux;
 
 const UDP_HEADER: usize = 8;
 const PROTOCOL_UDP: u8 = 17;
@@ -18,7 +17,7 @@ pub fn append_packet(out: &mut Vec<u8>, datagram: &Datagram<'_>) -> usize {
         Direction::In => (datagram.path.remote, datagram.path.local),
         Direction::Out => (datagram.path.local, datagram.path.remote),
     };
-    let marker = demux::marker(datagram.path.role, datagram.class);
+    let marker = datagram.class.marker(datagram.path.role);
     let udp_len = UDP_HEADER + marker.len() + datagram.bytes.len();
     let start = out.len();
     let header_len = append_ip_header(out, source.ip(), destination.ip(), udp_len, datagram.number);

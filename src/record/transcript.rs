@@ -260,9 +260,9 @@ fn write_message(o: &mut Object<'_>, trace: &MessageTrace) {
         line = format!("{line}{space}SK{{ {} }}", summary(inner, response));
     }
     o.text("summary", line);
-    o.objects("payloads", &trace.message.outer, |o, payload| write_payload(o, payload));
+    o.objects("payloads", &trace.message.outer, write_payload);
     if let Some(inner) = &trace.message.sk {
-        o.objects("protected", inner, |o, payload| write_payload(o, payload));
+        o.objects("protected", inner, write_payload);
     }
 }
 
@@ -270,7 +270,7 @@ fn write_payload(o: &mut Object<'_>, payload: &Payload) {
     o.text("type", payload.kind());
     match payload {
         Payload::Sa(sa) => {
-            o.objects("proposals", &sa.proposals, |o, proposal| write_proposal(o, proposal));
+            o.objects("proposals", &sa.proposals, write_proposal);
         }
         Payload::Ke(ke) => {
             o.text("group", ke.group).hex("data", &ke.data);
@@ -357,8 +357,8 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
     };
     match &failed.why {
         Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) => {
-            o.objects("offered", offered, |o, proposal| write_proposal(o, proposal));
-            o.objects("wanted", wanted, |o, proposal| write_proposal(o, proposal));
+            o.objects("offered", offered, write_proposal);
+            o.objects("wanted", wanted, write_proposal);
         }
         Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, wanted_i, wanted_r }) => {
             selectors(o, "offered_tsi", offered_i);

@@ -1,3 +1,14 @@
-//! Failure scenarios: schema, steps, verdict.
+//! Failure scenarios: the file, the working baseline and changes to it, what was observed, the verdict.
 
+pub mod change;
 pub mod control;
+pub mod expect;
+pub mod file;
+pub mod load;
+pub mod matcher;
+pub mod observe;
+pub mod peer;
+pub mod result;
+pub mod runner;
+pub mod suite;
+pub mod verdict;

@@ -443,3 +443,66 @@ fn limits_of_half_open_ike_sas_drop_silently() {
     assert!(pair.flight.is_empty());
     assert_eq!(pair.right.counters().ignored(IgnoredWhy::Limit), 1);
 }
+
+/// Selectors enough to need several fragments.
+fn many_selectors(mut spec: ConnectionSpec) -> ConnectionSpec {
+    let many = |c: u8| (0..150).map(|n| net(&format!("10.{c}.{n}.0/24"))).collect::<Vec<_>>();
+    let child = &mut spec.children[0];
+    (child.local_ts, child.remote_ts) = (many(1), many(2));
+    spec.fragmentation = true;
+    spec
+}
+
+#[test]
+fn a_large_ike_auth_is_fragmented_and_put_together_in_any_order() {
+    let mut right = many_selectors(right_spec());
+    let lan = &mut right.children[0];
+    std::mem::swap(&mut lan.local_ts, &mut lan.remote_ts);
+    let mut pair = Pair::to(right);
+    pair.connect(many_selectors(left_spec()));
+    let init = pair.flight.remove(0);
+    pair.deliver(init);
+    let answer = pair.flight.remove(0);
+    pair.deliver(answer);
+    let mut fragments = pair.take();
+    assert!(fragments.len() > 3, "{}", fragments.len());
+    assert!(fragments.iter().all(|f| f.transmit.bytes.len() <= 1228));
+    fragments.reverse();
+    let again = fragments.clone();
+    for fragment in fragments {
+        pair.deliver(fragment);
+    }
+    let response = pair.take();
+    assert!(response.len() > 3);
+    assert!(pair.said(End::Right).any(|e| matches!(e, Event::IkeUp(_))));
+    // A repeat is answered once, for its first fragment (RFC 7383 2.6.1), from the cache.
+    for fragment in again {
+        pair.deliver(fragment);
+    }
+    let repeated = pair.take();
+    let octets = |f: &[InFlight]| f.iter().map(|f| f.transmit.bytes.clone()).collect::<Vec<_>>();
+    assert_eq!(octets(&repeated), octets(&response));
+    for fragment in response.into_iter().rev() {
+        pair.deliver(fragment);
+    }
+    assert!(pair.is_up(End::Left) && pair.is_up(End::Right));
+    assert_eq!(child(&pair, End::Left).local_ts.len(), 150);
+}
+
+#[test]
+fn without_both_ends_support_nothing_is_fragmented() {
+    let mut right = many_selectors(right_spec());
+    let lan = &mut right.children[0];
+    std::mem::swap(&mut lan.local_ts, &mut lan.remote_ts);
+    right.fragmentation = false;
+    let mut pair = Pair::to(right);
+    pair.connect(many_selectors(left_spec()));
+    for _ in 0..2 {
+        let datagram = pair.flight.remove(0);
+        pair.deliver(datagram);
+    }
+    assert_eq!(pair.flight.len(), 1);
+    assert!(pair.flight[0].transmit.bytes.len() > 4000);
+    pair.settle();
+    assert!(pair.is_up(End::Left) && pair.is_up(End::Right));
+}

@@ -1,8 +1,10 @@
 //! Integration tests, one binary.
 
+mod capture;
 mod cli_errors;
 mod corpus;
 mod crypto_oracle;
+mod drive;
 mod engine_basic;
 mod layers;
 mod pair;

@@ -93,7 +93,7 @@ impl Chance {
     }
 
     fn hits(self, draw: u64) -> bool {
-        (draw >> 32) * 1_000_000 >> 32 < u64::from(self.0)
+        ((draw >> 32) * 1_000_000) >> 32 < u64::from(self.0)
     }
 }
 
@@ -232,7 +232,7 @@ impl SimNet {
     pub fn send(&mut self, now: Instant, from: HostId, transmit: Transmit) {
         self.sent += 1;
         let Transmit { path, class, bytes } = transmit;
-        let mut payload = demux::marker(path.role, class).to_vec();
+        let mut payload = class.marker(path.role).to_vec();
         payload.extend_from_slice(&bytes);
         let len = payload.len();
         let record = |copy, fate| FateRecord { number: 0, copy, sent: now, from, path, len, fate };
@@ -376,7 +376,7 @@ fn stream_label(from: HostId, to: HostId) -> String {
 /// An even share of `whole`, chosen by `draw`.
 fn part_of(whole: Duration, draw: u64) -> Duration {
     let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(u64::try_from(u128::from(nanos) * u128::from(draw) >> 64).unwrap_or(nanos))
+    Duration::from_nanos(u64::try_from((u128::from(nanos) * u128::from(draw)) >> 64).unwrap_or(nanos))
 }
 
 #[cfg(test)]

@@ -242,8 +242,10 @@ impl UdpLink {
             let info = socket.info;
             let remote = self.arena.name(0);
             let queued = self.arena.control(0).find_map(|m| QueuedError::read(&m));
+            // What this host itself reports there is reported by the failing call too.
+            let queued = queued.filter(|queued| queued.from_icmp);
             if let (Some(remote), Some(queued)) = (remote, queued) {
-                self.counters.icmp_errors += u64::from(queued.from_icmp);
+                self.counters.icmp_errors += 1;
                 let path = Path { local: info.local, remote, role: info.role };
                 self.note(queued.note(path));
             }
@@ -263,7 +265,7 @@ impl UdpLink {
                 let transmit = &items[order[n].1].transmit;
                 let from = transmit.path.local.ip();
                 sys::Piece {
-                    head: demux::marker(transmit.path.role, transmit.class),
+                    head: transmit.class.marker(transmit.path.role),
                     bytes: &transmit.bytes,
                     to: transmit.path.remote,
                     from: (wildcard && !from.is_unspecified()).then_some(from),
@@ -304,8 +306,9 @@ impl UdpLink {
 
     fn give_up(&mut self, item: &mut TxItem, error: io::Error) {
         self.counters.not_sent += 1;
-        self.note(LinkNote::NotSent { path: item.transmit.path, why: plain(&error) });
-        item.outcome = TxOutcome::Failed(error);
+        let why = plain(&error);
+        item.outcome = TxOutcome::Failed(io::Error::new(error.kind(), why.clone()));
+        self.note(LinkNote::NotSent { path: item.transmit.path, why });
     }
 }
 

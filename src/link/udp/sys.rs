@@ -170,6 +170,7 @@ impl Arena {
     }
 
     /// The control messages of received datagram `index`.
+    #[allow(clippy::unnecessary_cast)] // the length is a socklen_t on musl
     pub fn control(&self, index: usize) -> impl Iterator<Item = ControlMessage<'_>> {
         let len = (self.headers[index].msg_hdr.msg_controllen as usize).min(CONTROL_LEN);
         ControlIter(&self.controls[index].0[..len])

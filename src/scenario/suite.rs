@@ -1,0 +1,107 @@
+//! A run: sanity first, each scenario with an honest tunnel after it, sanity last.
+
+use std::io;
+
+use super::file::Role;
+use super::load::LoadedScenario;
+use super::result::{CaseResult, RunResult, Summary};
+use super::runner::Bench;
+use super::verdict::Verdict;
+use crate::link::Link;
+
+/// Whoever wants to see results as they come.
+pub trait Progress {
+    /// A result.
+    fn case(&mut self, result: &CaseResult);
+}
+
+/// What to run.
+pub struct Plan<'a> {
+    /// The scenarios, in order.
+    pub scenarios: &'a [LoadedScenario],
+    /// The roles to play.
+    pub roles: &'a [Role],
+    /// How to run a case again: the command line up to the selector.
+    pub again: &'a dyn Fn(&str, Role) -> String,
+}
+
+impl Plan<'_> {
+    /// How many cases that makes.
+    pub fn cases(&self) -> usize {
+        let count = |one: &LoadedScenario| self.roles.iter().filter(|role| one.scenario.roles.get(**role).is_some()).count();
+        self.scenarios.iter().map(count).sum()
+    }
+}
+
+/// Runs the plan; `head` comes with everything that is known before and is filled.
+///
+/// # Errors
+/// If sockets or files fail.
+pub fn run<L: Link>(
+    bench: &mut Bench<L>,
+    plan: &Plan<'_>,
+    mut head: RunResult,
+    progress: &mut dyn Progress,
+) -> io::Result<RunResult> {
+    let began = bench.now();
+    let mut cases: Vec<CaseResult> = Vec::new();
+    let mut keep = |result: CaseResult| {
+        progress.case(&result);
+        cases.push(result);
+    };
+    let first = bench.sanity(Role::Initiator)?;
+    let mut healthy = first.verdict == Verdict::Pass;
+    keep(first);
+    let responds = plan.roles.contains(&Role::Responder)
+        && plan.scenarios.iter().any(|one| one.scenario.roles.responder.is_some());
+    if responds && healthy {
+        let mut result = bench.sanity(Role::Responder)?;
+        if result.verdict != Verdict::Pass {
+            // The peer is well, as the tunnel before has shown; it only cannot be made to initiate.
+            result.detail = format!("as responder: {}", result.detail);
+        } else {
+            result.detail = format!("{}, begun by the peer", result.detail);
+        }
+        let failed = result.verdict != Verdict::Pass;
+        keep(result);
+        if failed {
+            healthy = bench.sanity(Role::Initiator)?.verdict == Verdict::Pass;
+        }
+    }
+    for one in plan.scenarios {
+        for role in plan.roles {
+            let Some(case) = one.scenario.roles.get(*role) else { continue };
+            let mut result = bench.case(&one.scenario, *role, case)?;
+            if matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive) {
+                result.again = Some((plan.again)(&one.scenario.id, *role));
+            }
+            let hostile = result.capture.is_some();
+            keep(result);
+            if hostile && one.scenario.after.sanity {
+                bench.settle(&one.scenario)?;
+                let sanity = bench.sanity(Role::Initiator)?;
+                let passed = sanity.verdict == Verdict::Pass;
+                // A peer that stays well needs no line; one that falls ill or recovers does.
+                if passed != healthy {
+                    keep(sanity);
+                }
+                healthy = passed;
+            } else if !healthy {
+                let sanity = bench.sanity(Role::Initiator)?;
+                healthy = sanity.verdict == Verdict::Pass;
+                if healthy {
+                    keep(sanity);
+                }
+            }
+        }
+    }
+    let mut last = bench.sanity(Role::Initiator)?;
+    if last.verdict == Verdict::Pass {
+        last.detail = "peer alive after the suite".to_owned();
+    }
+    keep(last);
+    head.summary = Summary::of(&cases, plan.cases());
+    head.cases = cases;
+    head.seconds = bench.now().since(began).as_secs_f64();
+    Ok(head)
+}
