@@ -1,1 +1,4 @@
 //! The command line, one file per command.
+
+pub mod failures;
+pub mod run;

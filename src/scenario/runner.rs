@@ -141,8 +141,12 @@ impl<L: Link> Bench<L> {
         let mut evidence = Evidence { no_sanity: self.healthy.clone().err(), ..Evidence::default() };
         let mut setup = self.baseline.clone();
         evidence.unsupported = prepare(scenario, case, &mut setup).err();
+        if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
+            evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
+        }
         let mut faults = Vec::new();
-        if evidence.unsupported.is_none() && evidence.no_sanity.is_none() {
+        let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
+        if played {
             let rules = rules(case);
             let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
             self.clear()?;
@@ -181,7 +185,7 @@ impl<L: Link> Bench<L> {
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
         result.you_will_see = you_will_see(scenario, role.other());
-        if matches!(result.verdict, Verdict::Unsupported) || evidence.no_sanity.is_some() {
+        if !played {
             (result.capture, result.transcript) = (None, None);
         }
         Ok(result)
