@@ -14,8 +14,8 @@ use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::link::guard;
 use crate::link::udp::{UdpConfig, UdpLink, source_address_for};
-use crate::report::run_text::{self, RunText};
 use crate::report::run_junit;
+use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
 use crate::scenario::file::Role;
 use crate::scenario::load::{self, LoadedScenario};
@@ -154,8 +154,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         export_keys: args.keys,
         tell: Box::new(|text| eprintln!("{text}")),
     });
-    let result =
-        suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
+    let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
     printer.print(&printer.text.summary(&result));
     let json = run_junit::json(&result);
     if args.json {
