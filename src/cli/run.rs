@@ -17,9 +17,10 @@ use crate::link::udp::{UdpConfig, UdpLink, source_address_for};
 use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
+use crate::scenario::control::Controller;
 use crate::scenario::file::Role;
 use crate::scenario::load::{self, LoadedScenario};
-use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver, Undriven};
+use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec, make_directory};
 use crate::scenario::suite::{self, Plan, Progress};
@@ -114,13 +115,13 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let clock = RealClock::start();
-    let target = Target::open(args, clock)?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}", stamp(clock.epoch().0))));
+    let target = Target::open(args, &out, clock)?;
     let plan_seed = match &args.seed {
         Some(text) => text.clone(),
         None => made_up_seed().map_err(environment)?,
     };
     let seeds = Seeds::new(PlanSeed::from_text(&plan_seed), key_seed().map_err(environment)?);
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}", stamp(clock.epoch().0))));
     make_directory(&out).map_err(|error| environment(error.to_string()))?;
 
     let head = RunResult {
@@ -189,10 +190,10 @@ struct Target {
 }
 
 impl Target {
-    fn open(args: &RunArgs, clock: RealClock) -> Result<Target, Failure> {
+    fn open(args: &RunArgs, out: &Path, clock: RealClock) -> Result<Target, Failure> {
         match &args.peer {
             None => Target::embedded(args, clock),
-            Some(peer) => Target::real(args, peer, clock),
+            Some(peer) => Target::real(args, peer, out, clock),
         }
     }
 
@@ -232,7 +233,7 @@ impl Target {
         Ok(Target { link: pair.ours, baseline, baseline_name: name, driver: Box::new(peer), info })
     }
 
-    fn real(args: &RunArgs, peer: &str, clock: RealClock) -> Result<Target, Failure> {
+    fn real(args: &RunArgs, peer: &str, out: &Path, clock: RealClock) -> Result<Target, Failure> {
         let usage = |message: String| (USAGE, message);
         let environment = |message: String| (ENVIRONMENT, message);
         let file = args.config.as_ref().ok_or_else(|| {
@@ -271,9 +272,12 @@ impl Target {
             notes: Vec::new(),
             controlled: loaded.control.initiate.is_some(),
         };
+        for warning in &loaded.warnings {
+            eprintln!("{}: {warning}", file.display());
+        }
+        let driver: Box<dyn PeerDriver> = Box::new(Controller::new(&loaded, Some(&out.join("control")), clock));
         let baseline = Setup { spec: loaded.spec, limits: loaded.limits.unwrap_or_else(limits) };
         let name = file.display().to_string();
-        let driver: Box<dyn PeerDriver> = Box::new(Undriven);
         Ok(Target { link, baseline, baseline_name: name, driver, info })
     }
 }

@@ -1,6 +1,7 @@
 //! Failure scenarios: the file, the working baseline and changes to it, what was observed, the verdict.
 
 pub mod change;
+pub mod control;
 pub mod expect;
 pub mod file;
 pub mod load;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::control::Controller;
 use crate::drive::{Driver, Queue};
 use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, IdMatch, Limits, Ports, TunnelId};
 use crate::link::Link;
@@ -35,16 +36,17 @@ pub trait PeerDriver {
     }
 }
 
-/// A peer that nobody drives.
-pub struct Undriven;
-
-impl PeerDriver for Undriven {
+impl PeerDriver for Controller {
     fn initiate(&mut self) -> Result<Option<String>, String> {
-        Ok(Some("make the peer initiate now: no control.initiate is configured".to_owned()))
+        Controller::initiate(self)
     }
 
     fn clear(&mut self) -> Result<bool, String> {
-        Ok(false)
+        Controller::clear(self)
+    }
+
+    fn show(&mut self) -> Option<String> {
+        Controller::show(self)
     }
 }
 

@@ -151,6 +151,7 @@ impl<L: Link> Bench<L> {
             let rules = rules(case, &setup);
             let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
             self.clear()?;
+            let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
             for step in &case.steps {
                 match self.step(&mut stage, step)? {
@@ -170,6 +171,9 @@ impl<L: Link> Bench<L> {
                 }
             }
             let firings = stage.firings.clone();
+            // Before our DELETE: what the box makes of the failure.
+            let after = self.peer.show();
+            self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
             faults =
@@ -280,6 +284,16 @@ impl<L: Link> Bench<L> {
     /// The name of a case's files: number, id and role.
     fn file_name(&self, id: &str, role: Role) -> String {
         format!("{:03}-{}-{role}", self.cases, id.replace('/', "-"))
+    }
+
+    /// Keeps what the box showed before and after a case.
+    fn keep_shown(&self, id: &str, role: Role, before: Option<String>, after: Option<String>) -> io::Result<()> {
+        for (when, text) in [("before", before), ("after", after)] {
+            if let Some(text) = text {
+                std::fs::write(self.out.join(format!("{}-show-{when}.txt", self.file_name(id, role))), text)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
