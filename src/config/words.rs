@@ -184,7 +184,7 @@ pub fn prf_of(integ: Integ) -> Prf {
 }
 
 /// Why each weak algorithm of a proposal is weak: "modp1024: ...".
-pub(crate) fn weaknesses(proposal: &ProposalSpec) -> Vec<String> {
+pub fn weaknesses(proposal: &ProposalSpec) -> Vec<String> {
     use crate::wire::registry::{IntegId, PrfId, TransformType};
     let of = |t: &Transform| match t.kind {
         TransformType::ENCR => Encr::from_transform(t).and_then(|e| Some((encr_word(e), e.weak()?))),

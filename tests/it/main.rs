@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod capture;
+mod cli_errors;
 mod corpus;
 mod crypto_oracle;
 mod drive;
