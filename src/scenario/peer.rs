@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::control::Controller;
 use crate::drive::{Driver, Queue};
 use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, IdMatch, Limits, Ports, TunnelId};
 use crate::link::Link;
@@ -33,20 +32,6 @@ pub trait PeerDriver {
     /// What it shows of its state, as text to be kept.
     fn show(&mut self) -> Option<String> {
         None
-    }
-}
-
-impl PeerDriver for Controller {
-    fn initiate(&mut self) -> Result<Option<String>, String> {
-        Controller::initiate(self)
-    }
-
-    fn clear(&mut self) -> Result<bool, String> {
-        Controller::clear(self)
-    }
-
-    fn show(&mut self) -> Option<String> {
-        Controller::show(self)
     }
 }
 
