@@ -11,9 +11,13 @@ mod netns;
 mod openiked;
 mod peer;
 mod process;
+mod rundir;
 mod proposal;
 mod strongswan;
 mod suites;
+mod sweep;
 mod tshark;
+mod tunnel;
+mod tunnels;
 
 mod selftest;
