@@ -31,9 +31,9 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Bring one tunnel up as initiator, show what happens, hold it until Ctrl-C
-    Connect(connect::Args),
+    Connect(Box<connect::Args>),
     /// Serve as responder, for any number of peers, until Ctrl-C
-    Listen(listen::Args),
+    Listen(Box<listen::Args>),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
     /// Print the JSON Schema of connection files
@@ -51,8 +51,8 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Connect(args) => connect::run(args),
-        Command::Listen(args) => listen::run(args),
+        Command::Connect(args) => connect::run(*args),
+        Command::Listen(args) => listen::run(*args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema => {
             term::print(&crate::config::connection_schema());
