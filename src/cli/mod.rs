@@ -6,10 +6,12 @@
 mod common;
 mod connect;
 pub mod exit;
+pub mod failures;
 mod listen;
 mod live;
 mod peer_config;
 mod quick;
+pub mod run;
 mod rundir;
 mod signals;
 mod term;
@@ -34,6 +36,10 @@ enum Command {
     Connect(Box<connect::Args>),
     /// Serve as responder, for any number of peers, until Ctrl-C
     Listen(Box<listen::Args>),
+    /// Run failure scenarios against a peer, or against the embedded one
+    Run(run::RunArgs),
+    /// Read the catalogue of failures, or find the one behind a log line
+    Failures(failures::FailuresArgs),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
     /// Print the JSON Schema of connection files
@@ -53,6 +59,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
+        Command::Run(args) => return run::run(&args).into(),
+        Command::Failures(args) => return failures::run(&args).into(),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema => {
             term::print(&crate::config::connection_schema());

@@ -63,7 +63,8 @@ impl FaultRow {
                 false => format!("fault {} has no argument {unknown:?}; it takes {}", self.name, known.join(", ")),
             });
         }
-        let action = (self.action)(&Args { row: self, given: args }).map_err(|e| format!("fault {}: {e}", self.name))?;
+        let action =
+            (self.action)(&Args { row: self, given: args }).map_err(|e| format!("fault {}: {e}", self.name))?;
         Ok(Rule { name: self.name.to_owned(), when: (self.when)(), action, times })
     }
 }
@@ -84,7 +85,9 @@ impl Args<'_> {
             Some(hex) => i64::from_str_radix(hex, 16).ok(),
             None => text.parse().ok(),
         };
-        value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| format!("{name}: {text:?} is not a number that fits"))
+        value
+            .and_then(|value| T::try_from(value).ok())
+            .ok_or_else(|| format!("{name}: {text:?} is not a number that fits"))
     }
 
     fn millis(&self, name: &str) -> Result<Duration, String> {
@@ -220,7 +223,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let text = text.strip_prefix("0x").unwrap_or(text);
-    if text.is_empty() || !text.is_ascii() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()

@@ -12,3 +12,6 @@ pub mod result;
 pub mod runner;
 pub mod suite;
 pub mod verdict;
+
+#[cfg(test)]
+mod e2e_tests;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::control::Controller;
 use crate::drive::{Driver, Queue};
 use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, IdMatch, Limits, Ports, TunnelId};
 use crate::link::Link;
@@ -35,16 +36,17 @@ pub trait PeerDriver {
     }
 }
 
-/// A peer that nobody drives.
-pub struct Undriven;
-
-impl PeerDriver for Undriven {
+impl PeerDriver for Controller {
     fn initiate(&mut self) -> Result<Option<String>, String> {
-        Ok(Some("make the peer initiate now: no control.initiate is configured".to_owned()))
+        Controller::initiate(self)
     }
 
     fn clear(&mut self) -> Result<bool, String> {
-        Ok(false)
+        Controller::clear(self)
+    }
+
+    fn show(&mut self) -> Option<String> {
+        Controller::show(self)
     }
 }
 
@@ -66,7 +68,7 @@ pub struct EmbeddedPeer {
 
 enum Order {
     Initiate,
-    Clear,
+    Clear(Sender<()>),
     Stop,
 }
 
@@ -150,7 +152,11 @@ impl PeerDriver for EmbeddedPeer {
     }
 
     fn clear(&mut self) -> Result<bool, String> {
-        self.order(Order::Clear).map(|()| true)
+        // Only when it has forgotten may the next packet be sent: it might otherwise begin with the old state.
+        let (done, wait) = channel();
+        self.order(Order::Clear(done))?;
+        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())?;
+        Ok(true)
     }
 }
 
@@ -194,9 +200,11 @@ fn live(link: UdpLink, spec: Arc<ConnectionSpec>, seeds: Seeds, inbox: &Receiver
                     tunnel += 1;
                     driver.endpoint.connect(now, Arc::clone(&spec), TunnelId(tunnel), EMBEDDED_PEER);
                 }
-                Ok(Order::Clear) => {
+                Ok(Order::Clear(done)) => {
                     generation += 1;
                     driver.endpoint = endpoint(generation);
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
                 }
                 Ok(Order::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,

@@ -113,10 +113,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 }
 
 fn seen(matches: &[Match]) -> String {
-    let Some(first) = matches.first() else { return "nothing forbidden was seen".to_owned() };
-    match first.packet {
-        Some(packet) => format!("{} (packet {packet})", first.words),
-        None => first.words.clone(),
+    let one = |found: &Match| match found.packet {
+        Some(packet) => format!("{} (packet {packet})", found.words),
+        None => found.words.clone(),
+    };
+    match matches {
+        [] => "nothing forbidden was seen".to_owned(),
+        matches => matches.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -205,8 +208,7 @@ mod tests {
 
     #[test]
     fn a_fault_alone_is_a_cause() {
-        let evidence =
-            Evidence { faults: vec![("drop-sent".into(), 3)], expectation: unmet(), ..Evidence::default() };
+        let evidence = Evidence { faults: vec![("drop-sent".into(), 3)], expectation: unmet(), ..Evidence::default() };
         let judgement = judge(&evidence);
         assert_eq!((judgement.verdict, judgement.detail.as_str()), (Verdict::NotSeen, "fault drop-sent fired 3 times"));
     }
