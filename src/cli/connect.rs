@@ -281,12 +281,10 @@ impl Observer for View {
                 self.child_settled.get_or_insert(now);
                 self.failures.push(*failed);
             }
-            Event::Failed(failed) => {
-                // Our own goodbye that nobody answered is no failure of the tunnel.
-                if failed.scope == FailScope::IkeSa {
-                    self.lost = true;
-                    self.failures.push(*failed);
-                }
+            // Our own goodbye that nobody answered is no failure of the tunnel.
+            Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
+                self.lost = true;
+                self.failures.push(*failed);
             }
             Event::Deleted { by } => {
                 self.deleted = Some(by);

@@ -33,9 +33,9 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Bring one tunnel up as initiator, show what happens, hold it until Ctrl-C
-    Connect(connect::Args),
+    Connect(Box<connect::Args>),
     /// Serve as responder, for any number of peers, until Ctrl-C
-    Listen(listen::Args),
+    Listen(Box<listen::Args>),
     /// Run failure scenarios against a peer, or against the embedded one
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
@@ -57,8 +57,8 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Connect(args) => connect::run(args),
-        Command::Listen(args) => listen::run(args),
+        Command::Connect(args) => connect::run(*args),
+        Command::Listen(args) => listen::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::PeerConfig(args) => peer_config::run(&args),
