@@ -170,6 +170,8 @@ impl Core {
 
     fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {
         sa.window.restart();
+        // Asking anew is progress: what was wrong before is not the reason if this one stays without answer.
+        wait.complaint = None;
         let header = sa.request_header(ExchangeType::IKE_SA_INIT);
         let mut outer = Vec::with_capacity(8);
         if let Some(cookie) = &wait.cookie {
