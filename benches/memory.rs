@@ -37,6 +37,7 @@ fn main() {
 
 /// Makes the IKE SAs of one role in one endpoint, while the other role is played by endpoints that do not stay.
 fn measure(initiator: bool, with_child: bool) {
+    support::alloc::count(true);
     let specs: Vec<_> = (0..SAS).map(|tunnel| Arc::new(left_spec(&FAST, tunnel))).collect();
     let mut world = World::new(&FAST, "warm up");
     world.handshake(&specs[0], 0);

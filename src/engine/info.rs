@@ -244,7 +244,9 @@ impl Core {
             return None;
         }
         sa.last_heard = now;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         Some((message, error))
     }
 

@@ -11,6 +11,7 @@
 //! Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
 //! protected response; see [`super::auth::AwaitAuthResponse`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -90,7 +91,11 @@ impl<'a> Parts<'a> {
 /// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and its source.
 pub(super) fn init_key(bytes: &[u8], path: &Path) -> InitKey {
     let mut hash = Sha256::new_with_prefix(bytes);
-    hash.update(path.remote.to_string());
+    match path.remote.ip().to_canonical() {
+        IpAddr::V4(ip) => hash.update(ip.octets()),
+        IpAddr::V6(ip) => hash.update(ip.octets()),
+    }
+    hash.update(path.remote.port().to_be_bytes());
     let digest = hash.finalize();
     let mut key = [0; 16];
     key.copy_from_slice(&digest[..16]);
@@ -378,8 +383,10 @@ impl Core {
                 return self.doubt_init(now, sa, path, header, Failure::Misbehaved(why));
             }
         };
-        let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(sa, path, message, bytes.len());
+        if self.cfg.trace {
+            let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(sa, path, message, bytes.len());
+        }
         self.send_auth(now, sa, candidate);
     }
 
@@ -604,8 +611,10 @@ impl Core {
         }
         outer.extend(vendor_ids(&sa.spec));
         let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
-        let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(&sa, path, received, bytes.len());
+        if self.cfg.trace {
+            let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(&sa, path, received, bytes.len());
+        }
         let response_header = sa.response_header(header);
         let mut message = Message { header: response_header, outer, sk: None };
         let cx = sa.msg_cx(now, &response_header, 0);

@@ -1,13 +1,12 @@
 //! Two endpoints over a network that loses, repeats, delays and reorders, in virtual time, for thousands of seeds.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ikelab::crypto::ChildKeys;
 use ikelab::engine::{
-    ConnectionSpec, Endpoint, EndpointConfig, Event, FailScope, Failure, Limits, NatTraversal, ProposalSpec, TunnelId,
+    ConnectionSpec, Endpoint, EndpointConfig, Event, FailScope, Limits, NatTraversal, ProposalSpec, TunnelId,
 };
 use ikelab::link::sim::{Chance, Conditions, HostId, SimConfig, SimNet};
 use ikelab::net::Class;
