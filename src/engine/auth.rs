@@ -9,6 +9,7 @@
 //!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
 //! ```
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -19,6 +20,7 @@ use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeUp, NatFinding};
 use super::failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerMisbehaved};
+use super::fragment::Reassembly;
 use super::info::Request;
 use super::init::{AwaitInitResponse, floated};
 use super::sa::{Established, IkeSa, Phase};
@@ -41,6 +43,8 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 pub(super) struct AwaitAuthResponse {
     pub init: Box<AwaitInitResponse>,
     pub candidates: Vec<Box<Candidate>>,
+    /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
+    pub complaint: Option<Failure>,
     spi_in: u32,
 }
 
@@ -58,6 +62,10 @@ pub(super) struct Candidate {
     pub path: Path,
     /// Our IKE_AUTH for it.
     pub datagrams: Vec<Vec<u8>>,
+    /// Fragments of its answer: never joined with those that another candidate's keys opened.
+    pub reassembly: Option<Box<Reassembly>>,
+    /// Both ends support RFC 7383.
+    pub fragments: bool,
 }
 
 /// Responder: IKE_SA_INIT is answered.
@@ -156,7 +164,7 @@ impl Core {
                 sa.window.answered();
                 sa.alarms.half_open = Instant::MAX;
                 let spi_in = self.fresh_esp_spi(now, sa);
-                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), spi_in })
+                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), complaint: None, spi_in })
             }
             Phase::AuthSent(wait) => wait,
             other => {
@@ -165,7 +173,8 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
-        sa.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        sa.fragments = candidate.fragments;
         let mut float = candidate.nat.us || candidate.nat.peer;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
@@ -207,7 +216,7 @@ impl Core {
             initiator: true,
             scope: sa.scope,
             iv,
-            fragments: sa.fragments,
+            fragments: candidate.fragments,
         };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
@@ -231,14 +240,15 @@ impl Core {
         decoded: Decoded,
         bytes: &mut [u8],
     ) {
-        let Phase::AuthSent(wait) = &sa.phase else { return };
+        let Phase::AuthSent(wait) = &mut sa.phase else { return };
         // Screen: nothing is consumed until some candidate's keys open it.
         let mut opened = None;
         let mut why = IgnoredWhy::BadIcv;
-        let matching = || wait.candidates.iter().enumerate().filter(|(_, c)| c.spi_r == decoded.header.spi_r);
+        let matches = |c: &Candidate| c.spi_r == decoded.header.spi_r;
         // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
-        let mut copy = if matching().count() > 1 { bytes.to_vec() } else { Vec::new() };
-        for (at, candidate) in matching() {
+        let several = wait.candidates.iter().filter(|c| matches(c)).count() > 1;
+        let mut copy = if several { bytes.to_vec() } else { Vec::new() };
+        for (at, candidate) in wait.candidates.iter_mut().enumerate().filter(|(_, c)| matches(c)) {
             let bytes = if copy.is_empty() {
                 &mut *bytes
             } else {
@@ -246,7 +256,7 @@ impl Core {
                 &mut copy[..]
             };
             let keys = (&candidate.keys, candidate.suite.sk());
-            match unprotect(keys, false, &decoded, bytes, &mut sa.reassembly) {
+            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly) {
                 Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
@@ -263,8 +273,23 @@ impl Core {
             return;
         }
         let Phase::AuthSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let doubt = match wait.candidates.len() {
+            1 => None,
+            _ => unconvincing(&sa.spec, &wait.init.ni, &wait.candidates[at], inner),
+        };
+        if let Some(why) = doubt {
+            // Whoever answered IKE_SA_INIT has these keys, and there are several answers: this one has not proved to be
+            // the peer's, and the next one may.
+            wait.candidates.swap_remove(at);
+            wait.complaint = Some(why);
+            sa.phase = Phase::AuthSent(wait);
+            let detail = "one of several answers to IKE_SA_INIT, and not the peer's";
+            return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
+        }
         let candidate = wait.candidates.swap_remove(at);
         sa.window.answered();
+        sa.fragments = candidate.fragments;
         sa.spis.1 = candidate.spi_r;
         sa.path = candidate.path;
         sa.last_heard = now;
@@ -376,6 +401,22 @@ impl Core {
     }
 }
 
+/// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
+fn unconvincing(spec: &ConnectionSpec, ni: &[u8], candidate: &Candidate, inner: &[Payload]) -> Option<Failure> {
+    let parts = Parts::of(inner);
+    let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
+        return Some(match parts.error {
+            Some(n) => Failure::Rejected { notify: n.kind, data: n.data.clone(), protected: true },
+            None => Failure::Misbehaved(PeerMisbehaved::MissingPayload(PayloadType::AUTH)),
+        });
+    };
+    if !spec.remote_id.accepts(id) {
+        return Some(Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
+    }
+    let signed = Signed { message: &candidate.response, nonce: ni, sk_p: candidate.keys.pr(), id };
+    signed.verify(&candidate.suite, &spec.remote_auth, auth).err().map(Failure::AuthFailed)
+}
+
 /// What the initiator needs to judge the responder's AUTH.
 struct Evidence<'a> {
     wait: &'a AwaitAuthResponse,
@@ -430,18 +471,15 @@ impl Core {
         sa.phase = Phase::Established(Box::new(up));
         let inner = message.sk.as_deref().unwrap_or_default();
         let exchanged = Exchanged { specs, ni, nr, request, response };
-        let verdict = match error {
-            Some(error) => Err(Refusal::syntax(Failure::Malformed(error))),
-            None => self.judge_auth_request(now, sa, inner, &exchanged),
-        };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
-        let verdict = match refuse {
-            Some(kind) => Err(Refusal {
+        let verdict = match (refuse, error) {
+            (Some(kind), _) => Err(Refusal {
                 notify: NotifyPayload::new(kind),
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
-            None => verdict,
+            (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) => self.judge_auth_request(now, sa, inner, &exchanged),
         };
         match verdict {
             Ok(inner) => {
@@ -476,6 +514,16 @@ impl Core {
             // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
             return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
         };
+        // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
+        for (there, kind) in [
+            (parts.sa.is_some(), PayloadType::SA),
+            (parts.ts_i.is_some(), PayloadType::TSI),
+            (parts.ts_r.is_some(), PayloadType::TSR),
+        ] {
+            if !there {
+                return Err(missing(kind));
+            }
+        }
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::AUTH)) };
         let suite = up.suite;
         let spec = find_connection(&exchanged.specs, &suite, id, parts.id_r)
@@ -616,7 +664,7 @@ impl Core {
         let AgreedChild { child, announced } = *agreed;
         let spi_in = child.spi_in;
         self.counters.child_up += 1;
-        sa.reserved_spi = 0;
+        sa.reserved_spi = None;
         if let Phase::Established(up) = &mut sa.phase {
             up.children.push(child);
             up.children.shrink_to_fit();
@@ -648,18 +696,22 @@ impl Core {
 
     /// Closes it without a word: the peer has said that it knows of no other.
     pub(super) fn replaced(&mut self, now: Instant, sa: &mut IkeSa) {
+        if matches!(sa.phase, Phase::Closed) {
+            return;
+        }
         let why = Failure::Local(LocalFault::ReplacedByInitialContact);
         self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
     }
 }
 
 /// The identity index' key: connection and peer identity.
-fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> u64 {
+fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> NonZeroU64 {
     let mut hash = Sha256::new_with_prefix(spec.name.as_bytes());
     hash.update([0, id.kind.0]);
     hash.update(&id.data);
     let digest = hash.finalize();
-    u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"))
+    let key = u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"));
+    NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN)
 }
 
 impl SaId {

@@ -3,9 +3,11 @@
 //! Handling an IKE SA takes it out of its slot, so that the handlers of an exchange can hold it and the rest of the
 //! endpoint ([`Core`]) at once; [`Endpoint::with_sa`] puts it back and re-registers its timer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cookie::CookieJar;
 use super::counters::Counters;
@@ -47,7 +49,7 @@ pub(super) struct Core {
     pub by_spi: HashMap<IkeSpi, SaId>,
     pub by_esp: HashMap<u32, SaId>,
     pub by_init: HashMap<InitKey, SaId>,
-    pub by_peer: BTreeSet<(u64, SaId)>,
+    pub by_peer: BTreeSet<(NonZeroU64, SaId)>,
     pub half_open_by_address: HashMap<IpAddr, u32>,
     pub timers: BTreeSet<(Instant, SaId)>,
     pub held: BTreeMap<(Instant, u64), Held>,
@@ -62,6 +64,8 @@ pub(super) struct Core {
     pub jitter: u64,
     /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
     pub replaced: Vec<SaId>,
+    /// Scopes given to IKE SAs as responder at this instant.
+    pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
 }
@@ -110,6 +114,7 @@ impl Endpoint {
             next_tunnel: 1 << 32,
             jitter: 0,
             replaced: Vec::new(),
+            scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
         };
         Endpoint { core, slots: Vec::new(), free: Vec::new() }
@@ -221,7 +226,7 @@ impl Endpoint {
             }
             self.core.timers.remove(&(at, id));
             self.with_sa(id, |core, sa| {
-                sa.scheduled = None;
+                sa.scheduled = Instant::MAX;
                 core.expire(now, sa);
             });
         }
@@ -268,7 +273,13 @@ impl Endpoint {
         assert!(all_live(Box::new(self.core.by_esp.values())), "an ESP SPI points to no IKE SA");
         assert!(all_live(Box::new(self.core.by_peer.iter().map(|(_, id)| id))), "an identity points to no IKE SA");
         assert!(all_live(Box::new(self.core.timers.iter().map(|(_, id)| id))), "a timer without an IKE SA");
-        assert_eq!(self.core.by_spi.len(), live.len(), "each IKE SA has one SPI of ours");
+        for id in &live {
+            let Some(sa) = self.get(*id) else { continue };
+            let found = self.core.by_spi.get(&sa.our_spi());
+            assert!(found == Some(id) || sa.tampered, "each IKE SA is found by its SPI");
+        }
+        assert!(self.core.by_spi.len() <= live.len(), "an SPI points to no IKE SA");
+        assert!(self.core.by_init.len() <= live.len() && self.core.timers.len() <= live.len(), "one each at most");
         let half_open = live.iter().filter(|id| self.get(**id).is_some_and(IkeSa::is_half_open)).count();
         assert_eq!(self.core.counters.half_open as usize, half_open, "half-open accounting");
         let by_address: u32 = self.core.half_open_by_address.values().sum();
@@ -302,6 +313,13 @@ impl Endpoint {
         }
     }
 
+    /// Frees a slot; handles of its IKE SA are stale from now on.
+    fn release(&mut self, slot: u32) {
+        let generation = &mut self.slots[slot as usize].generation;
+        *generation = generation.wrapping_add(1);
+        self.free.push(slot);
+    }
+
     /// Takes an IKE SA out of its slot for the time of `handle`; a stale handle does nothing.
     fn with_sa(&mut self, id: SaId, handle: impl FnOnce(&mut Core, &mut IkeSa)) {
         let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else { return };
@@ -313,22 +331,18 @@ impl Endpoint {
     /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
     fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
         let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
-        let wanted = sa.deadline().map(|(at, _)| at).filter(|_| !over);
+        let wanted = sa.deadline().filter(|_| !over).map_or(Instant::MAX, |(at, _)| at);
         if wanted != sa.scheduled {
-            if let Some(at) = sa.scheduled {
-                self.core.timers.remove(&(at, id));
-            }
-            if let Some(at) = wanted {
-                self.core.timers.insert((at, id));
+            self.core.timers.remove(&(sa.scheduled, id));
+            if wanted < Instant::MAX {
+                self.core.timers.insert((wanted, id));
             }
             sa.scheduled = wanted;
         }
         if over {
             self.core.forget(&sa);
             self.core.events.push_back((sa.tunnel, id, Event::Closed));
-            let slot = &mut self.slots[id.slot as usize];
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(id.slot);
+            self.release(id.slot);
         } else {
             self.slots[id.slot as usize].sa = Some(sa);
         }
@@ -337,11 +351,20 @@ impl Endpoint {
     fn tampered_inbound(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
         let header = Header::read(bytes);
         let sa = header.as_ref().and_then(|h| self.core.by_spi.get(&our_spi(h))).and_then(|id| self.get(*id));
-        if sa.is_some_and(|sa| !sa.tampered) {
-            return Deliver::Yes;
+        let sa = sa.map(|sa| (sa.tampered, sa.cx(now)));
+        let concerned = match &sa {
+            Some((tampered, _)) => *tampered,
+            None => {
+                let spis = header.map(|h| (h.spi_i, h.spi_r)).unwrap_or_default();
+                let cx = Core::no_sa(now, spis);
+                self.core.tamper.as_mut().is_some_and(|tamper| tamper.concerns(&cx))
+            }
+        };
+        let cx = RecvCx { sa: sa.map(|(_, cx)| cx), header, path, now };
+        match self.core.tamper.as_mut().filter(|_| concerned) {
+            Some(tamper) => tamper.inbound(&cx, bytes),
+            None => Deliver::Yes,
         }
-        let cx = RecvCx { sa: sa.map(|sa| sa.cx(now)), header, path, now };
-        self.core.tamper.as_mut().map_or(Deliver::Yes, |tamper| tamper.inbound(&cx, bytes))
     }
 
     fn deliver(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
@@ -390,7 +413,10 @@ impl Endpoint {
         let id = self.allocate();
         match self.core.answer_init(now, id, key, path, header, bytes) {
             Some(sa) => self.put_back(id, sa),
-            None => self.free.push(id.slot),
+            None => {
+                // Events named this handle: it must not come to name the next IKE SA in the slot.
+                self.release(id.slot);
+            }
         }
     }
 
@@ -518,7 +544,8 @@ impl Core {
         }
         if sa.alarms.keepalive <= now {
             self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });
-            sa.alarms.keepalive = now + sa.spec.nat.keepalive;
+            let interval = sa.spec.nat.keepalive;
+            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, interval).unwrap_or(Instant::MAX);
         }
     }
 
@@ -563,19 +590,13 @@ impl Core {
         sa.window.arm(wanted);
     }
 
-    /// When a timer goes off, after its seam.
-    pub(super) fn timer(
-        &mut self,
-        now: Instant,
-        sa: &IkeSa,
-        timer: Timer,
-        honest: std::time::Duration,
-    ) -> Option<Instant> {
+    /// When a timer goes off, after its seam. Never at once, or a timer that sets itself would never let go.
+    pub(super) fn timer(&mut self, now: Instant, sa: &IkeSa, timer: Timer, honest: Duration) -> Option<Instant> {
         let wanted = match &mut self.tamper {
             Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
             _ => honest,
         };
-        Some(now + wanted)
+        Some(now + wanted.max(Duration::from_millis(1)))
     }
 
     pub(super) fn hold(&mut self, at: Instant, held: Held) {
@@ -613,24 +634,35 @@ impl Core {
         self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
             for child in up.children {
-                self.by_esp.remove(&child.spi_in);
+                self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
+        if let Some(key) = sa.peer_key.take() {
+            self.by_peer.remove(&(key, sa.id));
+        }
         sa.window.restart();
         sa.queue = None;
+        sa.reassembly = None;
         sa.alarms = Default::default();
         sa.alarms.linger = if linger { now + self.cfg.limits.linger } else { Instant::ZERO };
     }
 
     /// Removes an IKE SA from every index.
     fn forget(&mut self, sa: &IkeSa) {
-        self.by_spi.remove(&sa.our_spi());
+        // Only what is its own: a rule may have given two IKE SAs the same SPI.
+        if self.by_spi.get(&sa.our_spi()) == Some(&sa.id) {
+            self.by_spi.remove(&sa.our_spi());
+        }
         if let Some(key) = &sa.init_key {
             self.by_init.remove(key);
         }
-        if let Some(key) = sa.peer_key {
-            self.by_peer.remove(&(key, sa.id));
+    }
+
+    /// Removes an inbound ESP SPI from the index, if it is this IKE SA's.
+    pub(super) fn forget_esp(&mut self, id: SaId, spi: u32) {
+        if self.by_esp.get(&spi) == Some(&id) {
+            self.by_esp.remove(&spi);
         }
     }
 
@@ -650,11 +682,11 @@ impl Core {
     }
 
     /// A fresh SPI of ours: never zero, never in use, its first octet the shard's if there is one.
-    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u32) -> IkeSpi {
+    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u64) -> IkeSpi {
         loop {
             *draws += 1;
             let mut octets = [0; 8];
-            self.seeds.fill(scope, Purpose::IkeSpi, u64::from(*draws), &mut octets);
+            self.seeds.fill(scope, Purpose::IkeSpi, *draws, &mut octets);
             if let Some(shard) = self.cfg.shard {
                 octets[0] = shard;
             }

@@ -13,6 +13,10 @@ use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{Decoded, DeletePayload, Header, Message, NotifyPayload, Payload};
 
+/// Notifies that end an IKE SA without a DELETE when they come in a request after IKE_AUTH (RFC 7296 2.21.2).
+const FATAL: [NotifyType; 3] =
+    [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD];
+
 /// A request of ours inside an established IKE SA.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
@@ -31,6 +35,12 @@ pub(super) enum Request {
 /// The request that waits for its answer.
 #[derive(Debug)]
 pub(super) struct Pending(pub Request);
+
+/// The peer is behind a NAT and we are not: we follow wherever its latest authentic message came from. Who is behind a NAT
+/// itself does not (RFC 7296 2.23).
+fn follows_peer(sa: &IkeSa) -> bool {
+    matches!(&sa.phase, Phase::Established(up) if up.nat.peer && !up.nat.us)
+}
 
 impl Core {
     /// Sends the next waiting request if the window is open.
@@ -117,15 +127,22 @@ impl Core {
             };
             self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         }
-        match pending.map(|p| p.0) {
-            Some(Request::Delete) => return self.deleted(now, sa, Side::Us, false),
-            Some(Request::Refuse(_)) => return self.close(now, sa, false),
-            Some(Request::Liveness) => {
+        let broken =
+            inner.iter().filter_map(Payload::as_notify).find(|n| n.kind == NotifyType::INVALID_SYNTAX).cloned();
+        match (pending.map(|p| p.0), broken) {
+            (Some(Request::Delete), _) => return self.deleted(now, sa, Side::Us, false),
+            (Some(Request::Refuse(_)), _) => return self.close(now, sa, false),
+            (_, Some(notify)) => {
+                // Fatal at both ends (RFC 7296 2.21.3).
+                let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
+                return self.fail(now, sa, header.exchange, Side::Peer, why, false);
+            }
+            (Some(Request::Liveness), None) => {
                 let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
                 self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
             }
-            Some(Request::DeleteChild(spi)) => self.drop_child(sa, spi, Side::Us),
-            Some(Request::Notify(_)) | None => {}
+            (Some(Request::DeleteChild(spi)), None) => self.drop_child(sa, spi, Side::Us),
+            (Some(Request::Notify(_)) | None, None) => {}
         }
         self.report_notifies(sa, inner);
         let cx = sa.msg_cx(now, &header, 0);
@@ -189,9 +206,13 @@ impl Core {
                 Payload::Delete(delete) if delete.protocol == ProtocolId::ESP => {
                     // The peer names its inbound SPIs, which are our outbound ones.
                     let named: Vec<u32> = delete.esp_spis().collect();
-                    ours_gone.extend(up.children.iter().filter(|c| named.contains(&c.spi_out)).map(|c| c.spi_in));
+                    for child in up.children.iter().filter(|c| named.contains(&c.spi_out)) {
+                        if !ours_gone.contains(&child.spi_in) {
+                            ours_gone.push(child.spi_in);
+                        }
+                    }
                 }
-                Payload::Notify(n) if n.kind == NotifyType::AUTHENTICATION_FAILED => refused = Some(n.clone()),
+                Payload::Notify(n) if FATAL.contains(&n.kind) => refused = Some(n.clone()),
                 _ => {}
             }
         }
@@ -209,7 +230,7 @@ impl Core {
             self.drop_child(sa, spi, Side::Peer);
         }
         if let Some(notify) = refused {
-            // The initiator refuses our AUTH after the fact (RFC 7296 2.21.2).
+            // The initiator refuses our IKE_AUTH after the fact (RFC 7296 2.21.2).
             let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
             return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
         }
@@ -244,6 +265,9 @@ impl Core {
             return None;
         }
         sa.last_heard = now;
+        if follows_peer(sa) {
+            sa.path = path;
+        }
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());
         }
@@ -259,14 +283,14 @@ impl Core {
         malformed: Option<Failure>,
         critical: Option<PayloadType>,
     ) {
-        let (notify, why) = match (malformed, critical) {
-            (Some(why), _) => (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why),
-            (None, kind) => {
-                let kind = kind.unwrap_or(PayloadType::NONE);
-                let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
-                (notify, Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)))
-            }
-        };
+        if let Some(why) = malformed {
+            // Fatal at both ends, without a DELETE (RFC 7296 2.21.3).
+            self.respond(now, sa, path, header, vec![Payload::Notify(NotifyPayload::new(NotifyType::INVALID_SYNTAX))]);
+            return self.fail(now, sa, header.exchange, Side::Us, why, true);
+        }
+        let kind = critical.unwrap_or(PayloadType::NONE);
+        let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+        let why = Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind));
         self.respond(now, sa, path, header, vec![Payload::Notify(notify)]);
         let failed = Failed { scope: FailScope::Exchange, exchange: header.exchange, found_by: Side::Us, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
@@ -281,7 +305,7 @@ impl Core {
     }
 
     fn drop_child(&mut self, sa: &mut IkeSa, spi_in: u32, by: Side) {
-        self.by_esp.remove(&spi_in);
+        self.forget_esp(sa.id, spi_in);
         let Phase::Established(up) = &mut sa.phase else { return };
         let before = up.children.len();
         up.children.retain(|c| c.spi_in != spi_in);
@@ -299,12 +323,15 @@ impl Core {
             return;
         }
         let due = sa.last_heard + interval;
-        let next = if due <= now && sa.window.idle() {
-            sa.enqueue(Request::Liveness);
-            self.pump(now, sa);
-            interval
+        let next = if due > now {
+            due.since(now)
         } else {
-            due.since(now).max(std::time::Duration::from_millis(1))
+            // Another request that waits for its answer is a liveness check as good as any.
+            if sa.window.idle() {
+                sa.enqueue(Request::Liveness);
+                self.pump(now, sa);
+            }
+            interval
         };
         sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
     }

@@ -35,12 +35,12 @@ pub(super) struct Outstanding {
     pub deadline: Option<Instant>,
 }
 
-/// Our last response. All but a fragmented one is a single datagram, which then takes one allocation.
+/// Our last response. All but a fragmented one is a single datagram, and is then kept in one allocation.
 #[derive(Debug)]
 struct Cached {
     id: u32,
     first: Box<[u8]>,
-    others: Vec<Box<[u8]>>,
+    others: Box<[Box<[u8]>]>,
 }
 
 /// What a request's message id says.
@@ -153,7 +153,7 @@ impl Window {
 
     /// The cached response.
     pub(super) fn cached(&self) -> impl Iterator<Item = &[u8]> {
-        let datagrams = self.cached.iter().flat_map(|c| std::iter::once(&c.first).chain(&c.others));
+        let datagrams = self.cached.iter().flat_map(|c| std::iter::once(&c.first).chain(&*c.others));
         datagrams.map(|d| &**d).filter(|d| !d.is_empty())
     }
 }
