@@ -8,3 +8,4 @@ mod drive;
 mod engine_basic;
 mod layers;
 mod pair;
+mod simulation;
