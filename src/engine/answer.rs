@@ -193,6 +193,8 @@ impl Core {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
         outer.extend(vendor_ids(&sa.spec));
+        let mut suite = suite;
+        self.decide(now, &sa, Decision::Suite(&mut suite));
         let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
         if self.cfg.trace {
             let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
@@ -223,8 +225,8 @@ impl Core {
         if self.scopes.0 != now {
             self.scopes = (now, HashSet::new());
         }
-        let at = now.0.to_be_bytes();
-        let mut scope = Seeds::responder_scope(&[&key, &at]);
+        let (at, salt) = (now.0.to_be_bytes(), self.cfg.salt.to_be_bytes());
+        let mut scope = Seeds::responder_scope(&[&key, &salt, &at]);
         // Twice at the same instant: only if the first one is over already.
         while !self.scopes.1.insert(scope) {
             scope = Seeds::responder_scope(&[&scope.0, &at]);

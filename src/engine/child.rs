@@ -9,7 +9,7 @@ use super::propose::{select, verify_choice};
 use super::sa::{Child, IkeSa, Phase};
 use super::selectors;
 use super::spec::{ChildSpec, Mode};
-use super::tamper::SecretKind;
+use super::tamper::{Decision, SecretKind};
 use crate::crypto::{EspSuite, child_keymat};
 use crate::net::SocketRole;
 use crate::seed::Purpose;
@@ -202,17 +202,19 @@ impl Core {
 
     #[allow(clippy::too_many_arguments)] // each is a negotiated value
     fn agree(
-        &self,
+        &mut self,
         sa: &IkeSa,
         spec: &ChildSpec,
         cx: &ChildCx<'_>,
-        suite: EspSuite,
+        mut suite: EspSuite,
         mode: Mode,
         spi_out: u32,
         local_ts: Vec<TrafficSelector>,
         remote_ts: Vec<TrafficSelector>,
         narrowed: bool,
     ) -> Box<AgreedChild> {
+        // The message that agreed it has just been heard.
+        self.decide(sa.last_heard, sa, Decision::ChildSuite(&mut suite));
         let Phase::Established(up) = &sa.phase else { unreachable!("a Child is agreed inside an IKE SA with keys") };
         let keys = child_keymat(up.suite.prf, up.keys.d(), None, cx.ni, cx.nr, &suite);
         Box::new(AgreedChild {

@@ -381,7 +381,7 @@ impl Core {
                 return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Limit, "too many answers");
             }
         };
-        let candidate = match self.candidate(sa, wait, path, decoded, bytes) {
+        let candidate = match self.candidate(now, sa, wait, path, decoded, bytes) {
             Ok(candidate) => candidate,
             Err(why) => {
                 let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
@@ -398,7 +398,8 @@ impl Core {
 
     /// Screens an answer and derives its keys; consumes nothing.
     fn candidate(
-        &self,
+        &mut self,
+        now: Instant,
         sa: &IkeSa,
         wait: &AwaitInitResponse,
         path: Path,
@@ -423,6 +424,8 @@ impl Core {
         }
         check_nonce(nr, &suite)?;
         let shared = wait.keypair.agree(&ke.data).map_err(|e| PeerMisbehaved::BadKeyExchange(e.to_string()))?;
+        let mut suite = suite;
+        self.decide(now, sa, Decision::Suite(&mut suite));
         let spis = (sa.spis.0, decoded.header.spi_r);
         let keys = IkeKeys::derive(&suite, &wait.ni, nr, spis.0, spis.1, shared.as_ref());
         let nat = natt::inspect(sa.spec.nat.traversal, spis, &path, &decoded.payloads);

@@ -24,6 +24,7 @@ mod natt;
 mod propose;
 mod sa;
 mod selectors;
+mod selfcheck;
 mod spec;
 mod stateless;
 mod tamper;
@@ -34,6 +35,7 @@ pub use counters::Counters;
 pub use endpoint::Endpoint;
 pub use event::{ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding};
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, DpdMode, DpdSpec,
     EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RetransmitSpec, SaId,

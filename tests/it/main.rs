@@ -6,6 +6,7 @@ mod corpus;
 mod crypto_oracle;
 mod drive;
 mod engine_basic;
+mod engine_rules;
 mod layers;
 mod pair;
 mod simulation;

@@ -32,7 +32,7 @@ impl End {
 }
 
 /// A datagram that a test holds in its hands.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InFlight {
     pub to: End,
     pub transmit: Transmit,
