@@ -75,6 +75,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         all.iter().map(|loaded| Arc::new(ConnectionSpec { local_ports: bound, ..loaded.spec.clone() })).collect();
     let config =
         EndpointConfig { connections: specs, limits, export_keys: args.common.keys, ..EndpointConfig::default() };
+    let closing = EndpointConfig { respond: false, ..config.clone() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
     let mut driver = Driver::new(endpoint, link, recorder);
 
@@ -92,6 +93,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         let now = driver.link.now();
         match ending {
             None if stop.asked() || until.is_some_and(|at| at <= now) => {
+                // A peer that comes back at once would be left with an IKE SA that nobody holds.
+                driver.endpoint.set_config(Arc::new(closing.clone()));
                 driver.endpoint.delete_all(now);
                 ending = Some(now + GOODBYE);
                 // What has no keys yet is gone at once, without a datagram to wait for.

@@ -2,7 +2,9 @@
 //! configuration.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -35,16 +37,12 @@ impl<'n> Ikelab<'n> {
 
     /// The same in a directory of its own: a test that runs ikelab more than once keeps what each run left.
     #[track_caller]
-    pub fn named(
-        net: &'n Net,
-        side: Side,
-        name: &str,
-        config: &PeerConfig,
-        control: Option<&Control>,
-    ) -> Ikelab<'n> {
+    pub fn named(net: &'n Net, side: Side, name: &str, config: &PeerConfig, control: Option<&Control>) -> Ikelab<'n> {
         let dir = net.dir().join(name);
         std::fs::create_dir_all(&dir).expect("the run directory is writable");
         put(&dir.join("psk"), &config.psk);
+        // Anything looser is warned about.
+        fs::set_permissions(dir.join("psk"), fs::Permissions::from_mode(0o600)).expect("our own file");
         let file = dir.join("connection.yaml");
         put(&file, &connection_yaml(config, control));
         Ikelab { net, side, file, runs: dir.join("run") }

@@ -75,6 +75,8 @@ pub enum Knob {
     SwanChild,
     /// ipsec.conf, the connection: `fragmentation`, `ikelifetime`, ...
     Libreswan,
+    /// ipsec.conf, the section `config setup`: `ddos-mode`, ...
+    LibreswanSetup,
     /// A `whack --impair` word; the value is empty.
     LibreswanImpair,
     /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway.

@@ -82,7 +82,8 @@ impl RunDir {
             let text = text_of(file);
             // The last line may still be on its way.
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}\n{line}", file.display()));
+            let parse =
+                |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}\n{line}", file.display()));
             whole.lines().map(parse).collect()
         };
         files.iter().map(read).collect()

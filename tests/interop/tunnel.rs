@@ -101,12 +101,6 @@ impl Tunnel<'_> {
 }
 
 /// Up, compared, down.
-pub fn up_and_down(
-    net: &Net,
-    side: Side,
-    role: Role,
-    ours: &PeerConfig,
-    peer: &dyn Peer,
-) -> Result<Done, String> {
+pub fn up_and_down(net: &Net, side: Side, role: Role, ours: &PeerConfig, peer: &dyn Peer) -> Result<Done, String> {
     bring_up(net, side, role, ours, peer)?.take_down()
 }

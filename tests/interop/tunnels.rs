@@ -197,9 +197,11 @@ fn a_peer_that_dies_is_noticed() {
     for role in BOTH {
         let net = Net::new();
         let (a, b) = PeerConfig::pair(&net);
-        let a = a
-            .knob(Knob::Ikelab, "dpd", "{interval: 1s}")
-            .knob(Knob::Ikelab, "retransmit", "{initial: 200ms, attempts: 3}");
+        let a = a.knob(Knob::Ikelab, "dpd", "{interval: 1s}").knob(
+            Knob::Ikelab,
+            "retransmit",
+            "{initial: 200ms, attempts: 3}",
+        );
         let mut peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
         let (run, mut process) = {
             let tunnel = well(bring_up(&net, Side::A, role, &a, &peer));
