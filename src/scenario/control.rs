@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 
+use super::peer::PeerDriver;
 use crate::config::{ControlAction, ControlSpec, Loaded};
 use crate::time::{RealClock, utc_text};
 
@@ -152,6 +153,21 @@ impl Controller {
             None => None,
         };
         Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock })
+    }
+}
+
+/// The box, as a scenario drives it.
+impl PeerDriver for Controller {
+    fn initiate(&mut self) -> Result<Option<String>, String> {
+        Controller::initiate(self)
+    }
+
+    fn clear(&mut self) -> Result<bool, String> {
+        Controller::clear(self)
+    }
+
+    fn show(&mut self) -> Option<String> {
+        Controller::show(self)
     }
 }
 
