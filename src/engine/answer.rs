@@ -155,7 +155,7 @@ impl Core {
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,
-            scheduled: None,
+            scheduled: Instant::MAX,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
         let shared = match keypair.agree(&ke.data) {
@@ -196,8 +196,10 @@ impl Core {
         let mut suite = suite;
         self.decide(now, &sa, Decision::Suite(&mut suite));
         let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
-        let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(&sa, path, received, bytes.len());
+        if self.cfg.trace {
+            let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(&sa, path, received, bytes.len());
+        }
         let response_header = sa.response_header(header);
         let mut message = Message { header: response_header, outer, sk: None };
         let cx = sa.msg_cx(now, &response_header, 0);

@@ -9,6 +9,7 @@
 //!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
 //! ```
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -26,7 +27,7 @@ use super::sa::{Established, IkeSa, Phase};
 use super::spec::{AuthSpec, ChildFailure, ConnectionSpec, DpdMode, IdMatch, SaId, Side};
 use super::tamper::{Decision, Deliver, RecvCx, SecretKind, Trigger};
 use super::timer::Timer;
-use crate::crypto::{IkeKeys, IkeSuite, psk_auth};
+use crate::crypto::{IkeKeys, IkeSuite, PrfOutput, psk_auth};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
 use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
@@ -135,10 +136,9 @@ struct Signed<'a> {
 }
 
 impl Signed<'_> {
-    fn psk(&self, suite: &IkeSuite, spec: &AuthSpec) -> Vec<u8> {
+    fn psk(&self, suite: &IkeSuite, spec: &AuthSpec) -> PrfOutput {
         let AuthSpec::Psk(psk) = spec;
-        let auth = psk_auth(suite.prf, psk.as_ref().as_ref(), self.message, self.nonce, self.sk_p, &self.id.body());
-        auth.as_ref().to_vec()
+        psk_auth(suite.prf, psk.as_ref().as_ref(), self.message, self.nonce, self.sk_p, &self.id.body())
     }
 
     fn verify(&self, suite: &IkeSuite, spec: &AuthSpec, auth: &AuthPayload) -> Result<(), AuthFault> {
@@ -146,7 +146,7 @@ impl Signed<'_> {
             return Err(AuthFault::Method { got: auth.method });
         }
         let expected = self.psk(suite, spec);
-        if expected.as_slice().ct_eq(&auth.data).into() {
+        if expected.as_ref().ct_eq(&auth.data).into() {
             Ok(())
         } else {
             Err(AuthFault::Mismatch { id: self.id.clone() })
@@ -194,7 +194,7 @@ impl Core {
             id: &sa.spec.local_id,
         };
         let octets = signed.psk(&candidate.suite, &sa.spec.local_auth);
-        let data = self.secret(now, sa, SecretKind::Auth, octets);
+        let data = self.secret(now, sa, SecretKind::Auth, octets.as_ref().to_vec());
         let mut inner = Vec::with_capacity(8);
         inner.push(Payload::IdI(sa.spec.local_id.clone()));
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
@@ -298,7 +298,9 @@ impl Core {
         }
         sa.last_heard = now;
         let header = message.header;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         sa.phase = Phase::Established(Box::new(Established {
             suite: candidate.suite,
             keys: candidate.keys,
@@ -359,14 +361,15 @@ impl Core {
             return self.reject_peer(now, sa, Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED);
         }
         self.ike_up(now, sa, id.clone(), false);
-        let Some(child) = sa.spec.children.first().cloned() else { return };
+        let spec = Arc::clone(&sa.spec);
+        let Some(child) = spec.children.first() else { return };
         let cx = ChildCx { ni: &evidence.wait.init.ni, nr: evidence.nr, spi_in: evidence.wait.spi_in, initiator: true };
         let (failed, ours_to_delete) = match (parts.error, parts.sa) {
             (Some(notify), _) => {
                 let why = Failure::Rejected { notify: notify.kind, data: notify.data.clone(), protected: true };
                 (Some((Side::Peer, why)), false)
             }
-            _ => match self.accept_child(sa, &child, &parts.child(), &cx) {
+            _ => match self.accept_child(sa, child, &parts.child(), &cx) {
                 Ok(agreed) => {
                     self.child_up(sa, agreed);
                     (None, false)
@@ -464,7 +467,9 @@ impl Core {
         sa.last_heard = now;
         // After IKE_SA_INIT everything goes where the peer now is (RFC 7296 2.23).
         sa.path = path;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         let children = Vec::new();
         let up = Established { suite, keys, children, pending: None, closing: false, nat };
         sa.phase = Phase::Established(Box::new(up));
@@ -543,7 +548,7 @@ impl Core {
         let our_id = &sa.spec.local_id;
         let signed = Signed { message: &exchanged.response, nonce: &exchanged.ni, sk_p: up.keys.pr(), id: our_id };
         let octets = signed.psk(&suite, &sa.spec.local_auth);
-        let data = self.secret(now, sa, SecretKind::Auth, octets);
+        let data = self.secret(now, sa, SecretKind::Auth, octets.as_ref().to_vec());
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
         answer.push(Payload::Auth(AuthPayload { method: AuthMethod::SHARED_KEY_MIC, data }));
@@ -704,12 +709,13 @@ impl Core {
 }
 
 /// The identity index' key: connection and peer identity.
-fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> u64 {
+fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> NonZeroU64 {
     let mut hash = Sha256::new_with_prefix(spec.name.as_bytes());
     hash.update([0, id.kind.0]);
     hash.update(&id.data);
     let digest = hash.finalize();
-    u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"))
+    let key = u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"));
+    NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN)
 }
 
 impl SaId {

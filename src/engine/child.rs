@@ -1,5 +1,7 @@
 //! Child SAs as negotiated in IKE_AUTH (RFC 7296 1.2, 2.9, 2.17): offer, answer, acceptance.
 
+use std::borrow::Cow;
+
 use super::endpoint::Core;
 use super::event::ChildSa;
 use super::failure::{Failure, PeerIncompatible, PeerMisbehaved};
@@ -13,7 +15,7 @@ use crate::net::SocketRole;
 use crate::seed::Purpose;
 use crate::time::Instant;
 use crate::wire::registry::{NotifyType, PayloadType, ProtocolId, TransformType};
-use crate::wire::{NotifyPayload, Payload, Proposal, SaPayload, TrafficSelector, TsPayload};
+use crate::wire::{NotifyPayload, Payload, Proposal, SaPayload, TrafficSelector, Transform, TsPayload};
 
 /// The payloads of a Child negotiation.
 pub(super) struct Payloads<'a> {
@@ -93,15 +95,11 @@ impl Core {
         let ts_i = offer.ts_i.ok_or_else(|| missing(PayloadType::TSI))?;
         let ts_r = offer.ts_r.ok_or_else(|| missing(PayloadType::TSR))?;
         // In IKE_AUTH no key exchange can take place; an offer that names groups all the same is read without them.
-        let offered: Vec<Proposal> = offered_sa
-            .proposals
-            .iter()
-            .cloned()
-            .map(|mut proposal| {
-                proposal.transforms.retain(|t| t.kind != TransformType::KE);
-                proposal
-            })
-            .collect();
+        let mut offered = Cow::Borrowed(&offered_sa.proposals[..]);
+        let ke = |t: &Transform| t.kind == TransformType::KE;
+        if offered.iter().any(|p| p.transforms.iter().any(ke)) {
+            offered.to_mut().iter_mut().for_each(|p| p.transforms.retain(|t| !ke(t)));
+        }
         let usable = |p: &Proposal| EspSuite::from_proposal(p).is_ok();
         let mut no_proposal = None;
         let mut no_selectors = None;

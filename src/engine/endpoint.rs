@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub(super) struct Core {
     pub by_spi: HashMap<IkeSpi, SaId>,
     pub by_esp: HashMap<u32, SaId>,
     pub by_init: HashMap<InitKey, SaId>,
-    pub by_peer: BTreeSet<(u64, SaId)>,
+    pub by_peer: BTreeSet<(NonZeroU64, SaId)>,
     pub half_open_by_address: HashMap<IpAddr, u32>,
     pub timers: BTreeSet<(Instant, SaId)>,
     pub held: BTreeMap<(Instant, u64), Held>,
@@ -225,7 +226,7 @@ impl Endpoint {
             }
             self.core.timers.remove(&(at, id));
             self.with_sa(id, |core, sa| {
-                sa.scheduled = None;
+                sa.scheduled = Instant::MAX;
                 core.expire(now, sa);
             });
         }
@@ -330,13 +331,11 @@ impl Endpoint {
     /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
     fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
         let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
-        let wanted = sa.deadline().map(|(at, _)| at).filter(|_| !over);
+        let wanted = sa.deadline().filter(|_| !over).map_or(Instant::MAX, |(at, _)| at);
         if wanted != sa.scheduled {
-            if let Some(at) = sa.scheduled {
-                self.core.timers.remove(&(at, id));
-            }
-            if let Some(at) = wanted {
-                self.core.timers.insert((at, id));
+            self.core.timers.remove(&(sa.scheduled, id));
+            if wanted < Instant::MAX {
+                self.core.timers.insert((wanted, id));
             }
             sa.scheduled = wanted;
         }

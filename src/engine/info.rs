@@ -274,7 +274,9 @@ impl Core {
         if follows_peer(sa) {
             sa.path = path;
         }
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         Some((message, error))
     }
 

@@ -8,9 +8,10 @@
 //!                                    <--    HDR, SAr1, KEr, Nr
 //! ```
 //!
-//! The responder's side is in [`super::answer`]. Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
-//! protected response; see [`super::auth::AwaitAuthResponse`].
+//! The responder's side is in [`super::answer`]. Nothing here is authenticated yet. The initiator therefore goes on
+//! accepting answers until one has led to a valid protected response; see [`super::auth::AwaitAuthResponse`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -90,11 +91,17 @@ impl<'a> Parts<'a> {
 /// answer speaks of. The same packet sent to our other socket is another request.
 pub(super) fn init_key(bytes: &[u8], path: &Path) -> InitKey {
     let mut hash = Sha256::new_with_prefix(bytes);
-    hash.update(path.to_string());
+    for end in [path.local, path.remote] {
+        match end.ip().to_canonical() {
+            IpAddr::V4(ip) => hash.update(ip.octets()),
+            IpAddr::V6(ip) => hash.update(ip.octets()),
+        }
+        hash.update(end.port().to_be_bytes());
+    }
     hash.update([path.role as u8]);
     let digest = hash.finalize();
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
+    let mut key = [0; 8];
+    key.copy_from_slice(&digest[..8]);
     key
 }
 
@@ -134,7 +141,7 @@ impl Core {
             init_key: None,
             peer_key: None,
             reserved_spi: None,
-            scheduled: None,
+            scheduled: Instant::MAX,
         });
         sa.tampered = self.concerned(now, &sa);
         if sa.tampered {
@@ -172,6 +179,8 @@ impl Core {
 
     fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {
         sa.window.restart();
+        // Asking anew is progress: what was wrong before is not the reason if this one stays without answer.
+        wait.complaint = None;
         let header = sa.request_header(ExchangeType::IKE_SA_INIT);
         let mut outer = Vec::with_capacity(8);
         if let Some(cookie) = &wait.cookie {
@@ -380,8 +389,10 @@ impl Core {
                 return self.doubt_init(now, sa, path, header, Failure::Misbehaved(why));
             }
         };
-        let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(sa, path, message, bytes.len());
+        if self.cfg.trace {
+            let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(sa, path, message, bytes.len());
+        }
         self.send_auth(now, sa, candidate);
     }
 

@@ -369,7 +369,7 @@ fn resize(list: &mut [TrafficSelector], wider: bool) -> Result<(), String> {
 /// The block twice or half as large as the aligned block `start..=end` of `bits`-bit addresses.
 fn block(start: u128, end: u128, bits: u32, wider: bool) -> Option<(u128, u128)> {
     let size = end.checked_sub(start)?.checked_add(1)?;
-    if !size.is_power_of_two() || start % size != 0 {
+    if !size.is_power_of_two() || !start.is_multiple_of(size) {
         return None;
     }
     let whole = if bits == 128 { u128::MAX } else { (1 << bits) - 1 };

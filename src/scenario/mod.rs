@@ -1,6 +1,7 @@
 //! Failure scenarios: the file, the working baseline and changes to it, what was observed, the verdict.
 
 pub mod change;
+pub mod control;
 pub mod expect;
 pub mod file;
 pub mod load;
@@ -11,3 +12,6 @@ pub mod result;
 pub mod runner;
 pub mod suite;
 pub mod verdict;
+
+#[cfg(test)]
+mod e2e_tests;

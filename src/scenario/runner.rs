@@ -9,19 +9,19 @@ use std::time::Duration;
 use super::change::{self, ChangeError, Setup};
 use super::expect::{self, Progress};
 use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, Who};
-use super::observe::{HALF_OPEN_TUNNELS, Observation, What};
+use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What, is_honest};
 use super::peer::PeerDriver;
 use super::result::{CaseResult, FaultCount, VendorLine};
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::{Driver, Queue};
 use crate::engine::{AuthSpec, Command, Endpoint, EndpointConfig, SaId, Tamper, TunnelId};
-use crate::fault::{Action, FaultPlan, FiringLog, Rule, When};
+use crate::fault::{Action, Choice, FaultPlan, FiringLog, Rule, When};
 use crate::link::{Link, RxBatch};
 use crate::net::SocketRole;
 use crate::record::{Direction, Fate, KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
 use crate::time::Instant;
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// How long a peer that is driven may take to send its first packet.
 const INITIATE_WITHIN: Duration = Duration::from_secs(60);
@@ -71,6 +71,7 @@ struct Stage<L: Link> {
     seen: Observation,
     firings: FiringLog,
     firings_read: usize,
+    tap: Tap,
     mark: usize,
     sa: Option<SaId>,
     setup: Setup,
@@ -141,11 +142,16 @@ impl<L: Link> Bench<L> {
         let mut evidence = Evidence { no_sanity: self.healthy.clone().err(), ..Evidence::default() };
         let mut setup = self.baseline.clone();
         evidence.unsupported = prepare(scenario, case, &mut setup).err();
+        if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
+            evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
+        }
         let mut faults = Vec::new();
-        if evidence.unsupported.is_none() && evidence.no_sanity.is_none() {
-            let rules = rules(case);
+        let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
+        if played {
+            let rules = rules(case, &setup);
             let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
             self.clear()?;
+            let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
             for step in &case.steps {
                 match self.step(&mut stage, step)? {
@@ -165,6 +171,9 @@ impl<L: Link> Bench<L> {
                 }
             }
             let firings = stage.firings.clone();
+            // Before our DELETE: what the box makes of the failure.
+            let after = self.peer.show();
+            self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
             faults =
@@ -182,7 +191,7 @@ impl<L: Link> Bench<L> {
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
         result.you_will_see = you_will_see(scenario, role.other());
-        if matches!(result.verdict, Verdict::Unsupported) || evidence.no_sanity.is_some() {
+        if !played {
             (result.capture, result.transcript) = (None, None);
         }
         Ok(result)
@@ -249,6 +258,8 @@ impl<L: Link> Bench<L> {
         let firings = plan.log();
         endpoint.set_tamper(Box::new(plan));
         let mut recorder = Recorder::new();
+        let tap = Tap::default();
+        recorder.add(tap.clone());
         let name = self.file_name(id, role);
         recorder.add(PcapNg::create(&self.out.join(format!("{name}.pcapng")), epoch)?);
         recorder.add(TranscriptDir::create(self.out.join(&name))?);
@@ -263,6 +274,7 @@ impl<L: Link> Bench<L> {
             seen: Observation::default(),
             firings,
             firings_read: 0,
+            tap,
             mark: 0,
             sa: None,
             setup,
@@ -272,6 +284,16 @@ impl<L: Link> Bench<L> {
     /// The name of a case's files: number, id and role.
     fn file_name(&self, id: &str, role: Role) -> String {
         format!("{:03}-{}-{role}", self.cases, id.replace('/', "-"))
+    }
+
+    /// Keeps what the box showed before and after a case.
+    fn keep_shown(&self, id: &str, role: Role, before: Option<String>, after: Option<String>) -> io::Result<()> {
+        for (when, text) in [("before", before), ("after", after)] {
+            if let Some(text) = text {
+                std::fs::write(self.out.join(format!("{}-show-{when}.txt", self.file_name(id, role))), text)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
@@ -367,38 +389,25 @@ impl<L: Link> Stage<L> {
     fn turn(&mut self, until: Instant) -> io::Result<()> {
         self.driver.turn(Some(until), &mut self.queue)?;
         while let Some((at, tunnel, sa, event)) = self.queue.events.pop_front() {
-            if tunnel.0 < HALF_OPEN_TUNNELS && matches!(event, crate::engine::Event::IkeUp(_)) {
+            if is_honest(tunnel) && matches!(event, crate::engine::Event::IkeUp(_)) {
                 self.sa = Some(sa);
             }
-            let packet = match &event {
-                crate::engine::Event::Message(trace) => {
-                    let direction = match trace.from {
-                        crate::engine::Side::Us => Direction::Out,
-                        crate::engine::Side::Peer => Direction::In,
-                    };
-                    self.driver.recorder.packet(direction, &trace.message.header)
-                }
-                // An event belongs to the message before it.
-                _ => self.seen.entries.last().and_then(|entry| entry.packet),
-            };
-            self.seen.event(at, tunnel, packet, &event);
+            self.seen.event(at, tunnel, &event);
         }
         self.queue.notes.clear();
         let firings = self.firings.since(self.firings_read);
         self.firings_read += firings.len();
         for firing in &firings {
-            let mut packet = None;
-            if let Some(dropped) = &firing.dropped {
-                if dropped.inbound {
-                    packet = crate::wire::Header::read(&dropped.bytes)
-                        .and_then(|header| self.driver.recorder.packet(Direction::In, &header));
-                } else {
-                    let (path, class, fate) = (&dropped.path, dropped.class, Fate::DroppedByRule(&firing.name));
-                    self.driver.recorder.datagram(firing.at, Direction::Out, path, class, &dropped.bytes, fate);
-                }
+            // What was received has been recorded before a rule looked at it.
+            if let Some(dropped) = firing.dropped.as_ref().filter(|dropped| !dropped.inbound) {
+                let (path, class, fate) = (&dropped.path, dropped.class, Fate::DroppedByRule(&firing.name));
+                self.driver.recorder.datagram(firing.at, Direction::Out, path, class, &dropped.bytes, fate);
             }
-            self.seen.firing(packet, firing);
         }
+        for tapped in self.tap.take() {
+            self.seen.datagram(&tapped);
+        }
+        self.seen.number_events();
         self.driver.recorder.flush()
     }
 
@@ -427,11 +436,19 @@ impl<L: Link> Stage<L> {
     }
 
     fn expect(&mut self, expect: &Expect) -> io::Result<Next> {
-        let until = self.driver.link.now() + expect.within.0;
+        let end = self.driver.link.now() + expect.within.0;
+        let mut until = end;
+        let mut met = false;
         loop {
-            let done = self.driver.link.now() >= until;
-            match expect::progress(expect, &self.seen.entries[self.mark..]) {
-                Progress::Met(matches) if done || !expect::waits(expect) => return Ok(Next::Met(matches)),
+            let now = self.driver.link.now();
+            let progress = expect::progress(expect, &self.seen.entries[self.mark..]);
+            if let (Progress::Met(_), false, Some(lookout)) = (&progress, met, expect::lookout(expect)) {
+                met = true;
+                until = end.min(now + lookout);
+            }
+            let done = now >= until;
+            match progress {
+                Progress::Met(matches) if done => return Ok(Next::Met(matches)),
                 Progress::Forbidden(found) => {
                     let packet = found.packet.map(|n| format!(" (packet {n})")).unwrap_or_default();
                     let actual = format!("{}{packet}", found.words);
@@ -449,7 +466,7 @@ impl<L: Link> Stage<L> {
     fn half_open(&mut self, half_open: &HalfOpen) -> io::Result<Next> {
         let every = half_open.every.map_or(Duration::from_millis(50), |span| span.0);
         for n in 0..half_open.at_most {
-            self.connect(TunnelId(HALF_OPEN_TUNNELS + u64::from(n)));
+            self.connect(TunnelId(HALF_OPEN_TUNNELS.start + u64::from(n)));
             let until = self.driver.link.now() + every;
             while self.driver.link.now() < until {
                 self.turn(until)?;
@@ -516,14 +533,18 @@ fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
 }
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
-fn rules(case: &RoleCase) -> Vec<Rule> {
+fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
     let mut rules: Vec<Rule> = case.faults.iter().filter_map(|fault| fault.rule().ok()).collect();
+    let groups: Vec<KeMethod> = setup.spec.ike_proposals.iter().flat_map(|proposal| proposal.ke_methods()).collect();
+    for (fault, rule) in case.faults.iter().zip(&mut rules) {
+        // Without arguments the groups demanded are the baseline's own: others no initiator would follow.
+        if let (Action::Decide(Choice::DemandGroups(one, other)), true) = (&mut rule.action, fault.with.is_empty()) {
+            *one = groups.first().copied().unwrap_or(*one);
+            *other = groups.iter().copied().find(|group| group != one).unwrap_or(*other);
+        }
+    }
     if case.steps.iter().any(|step| matches!(step, Step::HalfOpen(_))) {
-        let when = When {
-            tunnels: Some(HALF_OPEN_TUNNELS..u64::MAX),
-            exchange: Some(ExchangeType::IKE_AUTH),
-            ..When::default()
-        };
+        let when = When { tunnels: Some(HALF_OPEN_TUNNELS), exchange: Some(ExchangeType::IKE_AUTH), ..When::default() };
         rules.push(Rule { name: "half-open".to_owned(), when, action: Action::DropSent, times: None });
     }
     rules

@@ -12,8 +12,13 @@ mod openiked;
 mod peer;
 mod process;
 mod proposal;
+mod rundir;
+mod scenarios;
 mod strongswan;
 mod suites;
+mod sweep;
 mod tshark;
+mod tunnel;
+mod tunnels;
 
 mod selftest;

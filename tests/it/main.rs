@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod capture;
+mod cli_errors;
 mod corpus;
 mod crypto_oracle;
 mod drive;
@@ -8,3 +9,4 @@ mod engine_basic;
 mod engine_rules;
 mod layers;
 mod pair;
+mod simulation;
