@@ -426,9 +426,13 @@ impl<L: Link> Stage<L> {
         match outcome {
             Ok(()) => Next::On,
             // An IKE SA that is gone cannot be asked; what was expected of it has been judged, or will be.
-            Err(_) if self.gone() => Next::On,
+            Err(_) if self.gone() || self.failed() => Next::On,
             Err(why) => Next::Unmet { expected: format!("an IKE SA for {what}"), actual: why },
         }
+    }
+
+    fn failed(&self) -> bool {
+        self.seen.events().any(|(_, happened)| happened.name == EventName::Failed)
     }
 
     fn gone(&self) -> bool {

@@ -23,13 +23,12 @@ enum Expect {
     /// `NOT SEEN`, since this peer does not have what the scenario is about.
     PeerLacksFeature,
     /// `NOT SEEN`, since this peer takes what others refuse.
-    #[allow(dead_code, reason = "the list of reasons is closed, and no peer here gives this one today")]
     PeerTolerates,
     /// The scenario has no such role.
     RoleAbsent,
 }
 
-use Expect::{PeerLacksFeature, Reproduced, RoleAbsent};
+use Expect::{PeerLacksFeature, PeerTolerates, Reproduced, RoleAbsent};
 use Role::{Initiator, Responder};
 
 /// The peers, in the order of the table's columns.
@@ -54,9 +53,10 @@ const TABLE: &[(&str, Role, [Expect; 3])] = &[
     ("auth/psk-mismatch", Responder, [Reproduced; 3]),
     ("child/no-proposal", Initiator, [Reproduced; 3]),
     ("child/no-proposal", Responder, [Reproduced; 3]),
-    ("child/ts-not-mirrored", Initiator, [Reproduced; 3]),
+    // OpenIKED answers with the selectors that it has, whatever was asked for; the engine refuses those.
+    ("child/ts-not-mirrored", Initiator, [Reproduced, Reproduced, PeerTolerates]),
     ("child/ts-not-mirrored", Responder, [Reproduced; 3]),
-    ("child/ts-mask-narrower", Initiator, [Reproduced; 3]),
+    ("child/ts-mask-narrower", Initiator, [Reproduced, Reproduced, PeerTolerates]),
     ("child/ts-mask-narrower", Responder, [Reproduced; 3]),
     ("child/ts-mask-wider", Initiator, [Reproduced; 3]),
     ("child/ts-mask-wider", Responder, [Reproduced; 3]),
@@ -84,7 +84,8 @@ fn play(net: &Net, role: Role, ours: &PeerConfig, peer: &dyn Peer) -> Result<(),
         return Err(format!("{differences}\n{done}\n{}", tail(&peer.log())));
     }
     // The exit code must tell the same as the result.
-    let missed = TABLE.iter().any(|(_, r, columns)| *r == role && expected(columns, peer.name()) == PeerLacksFeature);
+    let unseen = |e| matches!(e, PeerLacksFeature | PeerTolerates);
+    let missed = TABLE.iter().any(|(_, r, columns)| *r == role && unseen(expected(columns, peer.name())));
     if done.code() != Some(i32::from(missed)) {
         return Err(format!("exit code {:?}\n{done}", done.code()));
     }
@@ -109,9 +110,9 @@ fn compare(result: &Value, role: Role, peer: &str) -> String {
         let verdict = case.and_then(|c| c["verdict"].as_str());
         let wanted = expected(columns, peer);
         let right = match wanted {
-            Expect::Reproduced => verdict == Some("reproduced"),
-            Expect::PeerLacksFeature | Expect::PeerTolerates => verdict == Some("not-seen"),
-            Expect::RoleAbsent => case.is_none(),
+            Reproduced => verdict == Some("reproduced"),
+            PeerLacksFeature | PeerTolerates => verdict == Some("not-seen"),
+            RoleAbsent => case.is_none(),
         };
         if !right {
             let why = case.map(|c| format!("{}; {}", c["detail"], c["actual"])).unwrap_or_default();
