@@ -19,7 +19,7 @@ use crate::time::RealClock;
 /// Flags of every command that speaks IKE.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Common {
-    /// Write the run to this directory [default: runs/<UTC time>]
+    /// Write the run to this directory [default: runs/UTC-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print events as JSON lines, and nothing else, on standard output

@@ -55,7 +55,7 @@ pub struct RunArgs {
     /// Only list the scenarios.
     #[arg(long)]
     pub list: bool,
-    /// The run directory; runs/<time> by default.
+    /// The run directory; runs/UTC-TIME by default.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print the result as JSON instead of text.

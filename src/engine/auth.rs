@@ -42,6 +42,7 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 /// protected response decides.
 pub(super) struct AwaitAuthResponse {
     pub init: Box<AwaitInitResponse>,
+    #[allow(clippy::vec_box)] // one as a rule, made in a box and handed on in it
     pub candidates: Vec<Box<Candidate>>,
     /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
     pub complaint: Option<Failure>,

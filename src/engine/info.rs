@@ -390,6 +390,13 @@ impl Core {
     /// The IKE SA was deleted in good order.
     fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
         let over = refusing(sa);
+        let children: Vec<u32> = match &sa.phase {
+            Phase::Established(up) => up.children.iter().map(|c| c.spi_in).collect(),
+            _ => Vec::new(),
+        };
+        for spi in children {
+            self.drop_child(sa, spi, by);
+        }
         self.close(now, sa, linger);
         if !over {
             self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));

@@ -4,7 +4,7 @@
 //!
 //! Rules that hold everywhere, each with a test in `tests/it/engine_rules.rs`:
 //! - nothing unauthenticated ends an IKE SA once keys exist; a failed Child is not a dead IKE SA;
-//! - message ids come only from [`window`]; repeats are recognised before decryption and answered from the cache;
+//! - message ids come only from `window`; repeats are recognised before decryption and answered from the cache;
 //! - a request is answered to the address it came from; events are drained before transmits;
 //! - with no [`Tamper`] rule for an IKE SA, no seam is called for it and nothing is copied.
 
