@@ -134,6 +134,7 @@ fn report(what: &str, ours: Duration, other: &str, theirs: Duration) {
 }
 
 /// Mean time of a call in the fastest of several batches.
+#[allow(clippy::disallowed_methods)] // a benchmark reads the clock
 fn fastest(mut call: impl FnMut()) -> Duration {
     const CALLS: u32 = 200;
     let batches = (0..20).map(|_| {
