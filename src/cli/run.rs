@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::signals::Stop;
 use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::link::guard;
@@ -19,6 +20,7 @@ use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
 use crate::scenario::file::Role;
+use crate::scenario::halt::Halt;
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
@@ -117,6 +119,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     let clock = RealClock::start();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}", stamp(clock.epoch().0))));
     let target = Target::open(args, &out, clock)?;
+    let stop = Stop::watch(target.link.waker()).map_err(|error| (error.exit as u8, error.message))?;
     let plan_seed = match &args.seed {
         Some(text) => text.clone(),
         None => made_up_seed().map_err(environment)?,
@@ -134,6 +137,8 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         seconds: 0.0,
         security: Security { keys_exported: args.keys, key_seed_from_os: true },
         cases: Vec::new(),
+        stopped: None,
+        interrupted: false,
         summary: Summary::default(),
     };
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -153,6 +158,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         peer: target.driver,
         out: out.clone(),
         export_keys: args.keys,
+        halt: Halt::new(stop.flag(), None),
         tell: Box::new(|text| eprintln!("{text}")),
     });
     let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
@@ -165,7 +171,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(file) = &args.junit {
         write(file, &run_junit::junit(&result)).map_err(environment)?;
     }
-    Ok(result.summary.exit_code())
+    Ok(result.exit_code())
 }
 
 fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {

@@ -4,6 +4,7 @@ pub mod change;
 pub mod control;
 pub mod expect;
 pub mod file;
+pub mod halt;
 pub mod load;
 pub mod matcher;
 pub mod observe;
