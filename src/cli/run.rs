@@ -19,8 +19,9 @@ use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
+use crate::scenario::estimate;
 use crate::scenario::file::Role;
-use crate::scenario::halt::Halt;
+use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
@@ -60,6 +61,9 @@ pub struct RunArgs {
     /// The run directory; runs/<time> by default.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
+    #[arg(long, value_name = "DURATION")]
+    pub max_time: Option<String>,
     /// Print the result as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -116,6 +120,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         print!("{}", run_text::list(&scenarios));
         return Ok(0);
     }
+    let max_time = args.max_time.as_deref().map(max_time).transpose().map_err(usage)?;
     let clock = RealClock::start();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}", stamp(clock.epoch().0))));
     let target = Target::open(args, &out, clock)?;
@@ -151,6 +156,11 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let again = |id: &str, role: Role| again(args, &plan_seed, id, role);
     let plan = Plan { scenarios: &scenarios, roles: &roles, again: &again };
+    if args.peer.is_some() {
+        let about = estimate::plan(&plan, &target.baseline.spec.retransmit, target.clears);
+        printer.print(&format!("     {} scenarios, about {}\n", scenarios.len(), estimate::words(about)));
+    }
+    let deadline = max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE));
     let mut bench = Bench::new(BenchSpec {
         link: target.link,
         baseline: target.baseline,
@@ -158,7 +168,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         peer: target.driver,
         out: out.clone(),
         export_keys: args.keys,
-        halt: Halt::new(stop.flag(), None),
+        halt: Halt::new(stop.flag(), deadline),
         tell: Box::new(|text| eprintln!("{text}")),
     });
     let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
@@ -193,6 +203,8 @@ struct Target {
     baseline_name: String,
     driver: Box<dyn PeerDriver>,
     info: PeerInfo,
+    /// It can be made to forget.
+    clears: bool,
 }
 
 impl Target {
@@ -236,7 +248,7 @@ impl Target {
             controlled: true,
         };
         let baseline = Setup { spec, limits: limits() };
-        Ok(Target { link: pair.ours, baseline, baseline_name: name, driver: Box::new(peer), info })
+        Ok(Target { link: pair.ours, baseline, baseline_name: name, driver: Box::new(peer), info, clears: true })
     }
 
     fn real(args: &RunArgs, peer: &str, out: &Path, clock: RealClock) -> Result<Target, Failure> {
@@ -281,11 +293,18 @@ impl Target {
         for warning in &loaded.warnings {
             eprintln!("{}: {warning}", file.display());
         }
+        let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
         let driver: Box<dyn PeerDriver> = Box::new(Controller::new(&loaded, Some(&out.join("control")), clock));
         let baseline = Setup { spec: loaded.spec, limits: loaded.limits.unwrap_or_else(limits) };
         let name = file.display().to_string();
-        Ok(Target { link, baseline, baseline_name: name, driver, info })
+        Ok(Target { link, baseline, baseline_name: name, driver, info, clears })
     }
+}
+
+/// What `--max-time` says; the last of it is kept for an orderly end.
+fn max_time(text: &str) -> Result<Duration, String> {
+    let span = config::duration(text).map_err(|error| format!("--max-time: {error}"))?;
+    if span < 2 * GOODBYE { Err(format!("--max-time: {text} is too short; from 4s on")) } else { Ok(span) }
 }
 
 /// Our own limits: no cookies unless a scenario asks for them.
@@ -416,6 +435,8 @@ mod tests {
 
     #[test]
     fn usage_errors_have_their_own_exit_code() {
+        assert_eq!(max_time("1m"), Ok(Duration::from_secs(60)));
+        assert!(max_time("3s").is_err() && max_time("soon").is_err());
         let code = |args: RunArgs| try_run(&args).map_err(|(code, _)| code);
         let args = RunArgs { list: true, ..RunArgs::default() };
         assert_eq!(code(RunArgs { selectors: vec!["no-such".into()], ..args.clone() }), Err(USAGE));

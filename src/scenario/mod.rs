@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod control;
+pub mod estimate;
 pub mod expect;
 pub mod file;
 pub mod halt;
