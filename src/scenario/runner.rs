@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -629,13 +629,4 @@ pub fn you_will_see(scenario: &Scenario, box_role: Role) -> Vec<VendorLine> {
         }
     }
     out
-}
-
-/// Makes a run directory.
-///
-/// # Errors
-/// If it cannot be made; the message names it.
-pub fn make_directory(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))
 }

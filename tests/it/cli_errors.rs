@@ -194,6 +194,21 @@ fn nobody_answers() {
     assert!(!result.to_string().contains("sesame"), "the key must not be in the result");
     assert!(lab.path().join("run/run.pcapng").exists());
     assert!(!lab.path().join("run/keys").exists(), "no keys unless they are asked for");
+    // What is there is evidence: neither command writes over it.
+    fails(
+        &lab.run(&["connect", "-c", "lab.yaml", "--natt-port", "0", "--out", "run"]),
+        2,
+        "--out: run holds a run already",
+    );
+    let again = lab.run(&["run", "auth/psk-mismatch", "--out", "run"]);
+    assert_eq!((again.status.code(), again.stdout.is_empty()), (Some(2), true));
+    assert_eq!(
+        result,
+        serde_json::from_str::<serde_json::Value>(
+            &std::fs::read_to_string(lab.path().join("run/result.json")).unwrap()
+        )
+        .unwrap()
+    );
 }
 
 #[test]
