@@ -10,21 +10,27 @@ use clap::{Args, ValueEnum};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::common::Common;
+use super::exit::CliError;
+use super::rundir::RunDir;
+use super::signals::Stop;
 use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::link::guard;
-use crate::link::udp::{UdpConfig, UdpLink, source_address_for};
+use crate::link::udp::{UdpLink, source_address_for};
 use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
+use crate::scenario::estimate;
 use crate::scenario::file::Role;
+use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
-use crate::scenario::runner::{Bench, BenchSpec, make_directory};
+use crate::scenario::runner::{Bench, BenchSpec};
 use crate::scenario::suite::{self, Plan, Progress};
-use crate::seed::{KeySeed, PlanSeed, Seeds};
+use crate::seed::KeySeed;
 use crate::time::RealClock;
 
 /// The baseline of the embedded peer, when no connection file is given.
@@ -58,6 +64,9 @@ pub struct RunArgs {
     /// The run directory; runs/UTC-TIME by default.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
+    #[arg(long, value_name = "DURATION")]
+    pub max_time: Option<String>,
     /// Print the result as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -73,15 +82,35 @@ pub struct RunArgs {
     /// Write the keys beside the captures, so that Wireshark can decrypt them.
     #[arg(long)]
     pub keys: bool,
-    /// Our own IKE port; the NAT-T port is then chosen by the system.
+    /// Local UDP port for IKE, instead of the file's or 500; 0 lets the system choose.
     #[arg(long, value_name = "PORT")]
     pub source_port: Option<u16>,
+    /// Local UDP port for NAT traversal, instead of the file's or 4500; 0 lets the system choose.
+    #[arg(long, value_name = "PORT")]
+    pub natt_port: Option<u16>,
     /// The network interface to use.
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
     /// The peer's address is public, and it is mine to test.
     #[arg(long)]
     pub i_own_this_target: bool,
+}
+
+impl RunArgs {
+    /// The flags that every command has.
+    fn common(&self) -> Common {
+        Common {
+            out: self.out.clone(),
+            json: self.json,
+            seed: self.seed.clone(),
+            verbose: self.verbose.into(),
+            keys: self.keys,
+            source_port: self.source_port,
+            natt_port: self.natt_port,
+            interface: self.interface.clone(),
+            i_own_this_target: self.i_own_this_target,
+        }
+    }
 }
 
 /// The end that we play.
@@ -106,6 +135,10 @@ pub fn run(args: &RunArgs) -> u8 {
 
 type Failure = (u8, String);
 
+fn failure(error: CliError) -> Failure {
+    (error.exit as u8, error.message)
+}
+
 fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     let usage = |message: String| (USAGE, message);
     let environment = |message: String| (ENVIRONMENT, message);
@@ -114,15 +147,14 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         print!("{}", run_text::list(&scenarios));
         return Ok(0);
     }
+    let max_time = args.max_time.as_deref().map(max_time).transpose().map_err(usage)?;
     let clock = RealClock::start();
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}", stamp(clock.epoch().0))));
-    let target = Target::open(args, &out, clock)?;
-    let plan_seed = match &args.seed {
-        Some(text) => text.clone(),
-        None => made_up_seed().map_err(environment)?,
-    };
-    let seeds = Seeds::new(PlanSeed::from_text(&plan_seed), key_seed().map_err(environment)?);
-    make_directory(&out).map_err(|error| environment(error.to_string()))?;
+    let target = Target::open(args, clock)?;
+    let stop = Stop::watch(target.link.waker()).map_err(failure)?;
+    let seeds = args.common().seeds().map_err(failure)?;
+    let plan_seed = seeds.plan.text().to_owned();
+    let dir = RunDir::create(args.out.as_deref(), clock.epoch()).map_err(failure)?;
+    let out = dir.path().to_owned();
 
     let head = RunResult {
         version: RESULT_VERSION,
@@ -134,6 +166,8 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         seconds: 0.0,
         security: Security { keys_exported: args.keys, key_seed_from_os: true },
         cases: Vec::new(),
+        stopped: None,
+        interrupted: false,
         summary: Summary::default(),
     };
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -146,13 +180,19 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let again = |id: &str, role: Role| again(args, &plan_seed, id, role);
     let plan = Plan { scenarios: &scenarios, roles: &roles, again: &again };
+    if args.peer.is_some() {
+        let about = estimate::plan(&plan, &target.baseline.spec.retransmit, target.clears);
+        printer.print(&format!("     {} scenarios, about {}\n", scenarios.len(), estimate::words(about)));
+    }
+    let deadline = max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE));
     let mut bench = Bench::new(BenchSpec {
         link: target.link,
         baseline: target.baseline,
         seeds,
-        peer: target.driver,
+        peer: (target.driver)(&out),
         out: out.clone(),
         export_keys: args.keys,
+        halt: Halt::new(stop.flag(), deadline),
         tell: Box::new(|text| eprintln!("{text}")),
     });
     let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
@@ -165,7 +205,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(file) = &args.junit {
         write(file, &run_junit::junit(&result)).map_err(environment)?;
     }
-    Ok(result.summary.exit_code())
+    Ok(result.exit_code())
 }
 
 fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
@@ -185,15 +225,18 @@ struct Target {
     link: UdpLink,
     baseline: Setup,
     baseline_name: String,
-    driver: Box<dyn PeerDriver>,
+    /// Makes the driver of the other end, which keeps what the box says in the run directory.
+    driver: Box<dyn FnOnce(&Path) -> Box<dyn PeerDriver>>,
     info: PeerInfo,
+    /// It can be made to forget.
+    clears: bool,
 }
 
 impl Target {
-    fn open(args: &RunArgs, out: &Path, clock: RealClock) -> Result<Target, Failure> {
+    fn open(args: &RunArgs, clock: RealClock) -> Result<Target, Failure> {
         match &args.peer {
             None => Target::embedded(args, clock),
-            Some(peer) => Target::real(args, peer, out, clock),
+            Some(peer) => Target::real(args, peer, clock),
         }
     }
 
@@ -230,10 +273,17 @@ impl Target {
             controlled: true,
         };
         let baseline = Setup { spec, limits: limits() };
-        Ok(Target { link: pair.ours, baseline, baseline_name: name, driver: Box::new(peer), info })
+        Ok(Target {
+            link: pair.ours,
+            baseline,
+            baseline_name: name,
+            driver: Box::new(|_| Box::new(peer)),
+            info,
+            clears: true,
+        })
     }
 
-    fn real(args: &RunArgs, peer: &str, out: &Path, clock: RealClock) -> Result<Target, Failure> {
+    fn real(args: &RunArgs, peer: &str, clock: RealClock) -> Result<Target, Failure> {
         let usage = |message: String| (USAGE, message);
         let environment = |message: String| (ENVIRONMENT, message);
         let file = args.config.as_ref().ok_or_else(|| {
@@ -246,24 +296,16 @@ impl Target {
         if let Some(port) = port {
             loaded.spec.remote_ports.ike = port;
         }
-        if let Some(port) = args.source_port {
-            loaded.spec.local_ports.ike = port;
-            loaded.spec.local_ports.natt = 0;
-        }
+        let common = args.common();
+        common.apply_ports(&mut loaded);
         let local = match loaded.spec.local_addr {
             Some(local) => local,
             None => source_address_for(address)
                 .map_err(|error| environment(format!("there is no way to {address}: {error}")))?,
         };
         loaded.set_local_address(local);
-        let udp = UdpConfig {
-            addresses: vec![local],
-            ike_port: loaded.spec.local_ports.ike,
-            natt_port: loaded.spec.local_ports.natt,
-            interface: args.interface.clone(),
-            ..UdpConfig::default()
-        };
-        let link = UdpLink::bind(&udp, clock).map_err(|error| environment(error.to_string()))?;
+        let ports = loaded.spec.local_ports;
+        let link = common.bind(vec![local], ports.ike, ports.natt, clock).map_err(failure)?;
         loaded.spec.local_ports.natt = link.port(crate::net::SocketRole::NatT);
         loaded.spec.local_ports.ike = link.port(crate::net::SocketRole::Ike);
         let info = PeerInfo {
@@ -275,11 +317,21 @@ impl Target {
         for warning in &loaded.warnings {
             eprintln!("{}: {warning}", file.display());
         }
-        let driver: Box<dyn PeerDriver> = Box::new(Controller::new(&loaded, Some(&out.join("control")), clock));
-        let baseline = Setup { spec: loaded.spec, limits: loaded.limits.unwrap_or_else(limits) };
+        let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
+        let limits = loaded.limits.clone().unwrap_or_else(limits);
+        let baseline = Setup { spec: loaded.spec.clone(), limits };
         let name = file.display().to_string();
-        Ok(Target { link, baseline, baseline_name: name, driver, info })
+        let driver = move |out: &Path| -> Box<dyn PeerDriver> {
+            Box::new(Controller::new(&loaded, Some(&out.join("control")), clock))
+        };
+        Ok(Target { link, baseline, baseline_name: name, driver: Box::new(driver), info, clears })
     }
+}
+
+/// What `--max-time` says; the last of it is kept for an orderly end.
+fn max_time(text: &str) -> Result<Duration, String> {
+    let span = config::duration(text).map_err(|error| format!("--max-time: {error}"))?;
+    if span < 2 * GOODBYE { Err(format!("--max-time: {text} is too short; from 4s on")) } else { Ok(span) }
 }
 
 /// Our own limits: no cookies unless a scenario asks for them.
@@ -362,40 +414,9 @@ fn key_seed() -> Result<KeySeed, String> {
     Ok(KeySeed::new(octets))
 }
 
-/// A plan seed for somebody who gave none: short, to be typed again.
-fn made_up_seed() -> Result<String, String> {
-    let mut octets = [0; 4];
-    SysRng.try_fill_bytes(&mut octets).map_err(|error| format!("the system has no randomness: {error}"))?;
-    Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
-}
-
-/// A run directory's name from nanoseconds since 1970: month, day, hour, minute and second in UTC.
-fn stamp(nanos: u64) -> String {
-    let seconds = nanos / 1_000_000_000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to civil date: Howard Hinnant's algorithm, from years that begin in March.
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stamps() {
-        assert_eq!(stamp(0), "19700101-000000");
-        assert_eq!(stamp(951_827_696_000_000_000), "20000229-123456");
-        assert_eq!(stamp(1_767_225_599_000_000_000), "20251231-235959");
-    }
 
     #[test]
     fn peers() {
@@ -410,6 +431,8 @@ mod tests {
 
     #[test]
     fn usage_errors_have_their_own_exit_code() {
+        assert_eq!(max_time("1m"), Ok(Duration::from_secs(60)));
+        assert!(max_time("3s").is_err() && max_time("soon").is_err());
         let code = |args: RunArgs| try_run(&args).map_err(|(code, _)| code);
         let args = RunArgs { list: true, ..RunArgs::default() };
         assert_eq!(code(RunArgs { selectors: vec!["no-such".into()], ..args.clone() }), Err(USAGE));

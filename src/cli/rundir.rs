@@ -16,13 +16,17 @@ pub struct RunDir(PathBuf);
 
 impl RunDir {
     /// Creates `wanted`, or `runs/<UTC time>` below the current directory. An existing default directory is never
-    /// written to; a wanted one may exist, and files in it are overwritten.
+    /// written to; a wanted one may exist, but not hold a run.
     pub fn create(wanted: Option<&Path>, epoch: UnixTime) -> Result<RunDir, CliError> {
         let failed = |path: &Path, e: std::io::Error| {
             CliError::environment(format!("cannot create {}: {}", path.display(), words(&e)))
         };
         if let Some(path) = wanted {
             std::fs::create_dir_all(path).map_err(|e| failed(path, e))?;
+            let entries = std::fs::read_dir(path).map_err(|e| failed(path, e))?;
+            if entries.flatten().any(|entry| is_of_a_run(Path::new(&entry.file_name()))) {
+                return Err(CliError::usage(format!("--out: {} holds a run already", path.display())));
+            }
             return Ok(RunDir(path.to_owned()));
         }
         let runs = Path::new("runs");
@@ -72,6 +76,11 @@ pub fn head(command: &str, plan_seed: &str, epoch: UnixTime, keys_exported: bool
             "key_seed_from_os": true,
         },
     })
+}
+
+/// Whether a file is one that every run leaves, even one that was cut short.
+fn is_of_a_run(name: &Path) -> bool {
+    name == Path::new("result.json") || name.extension().is_some_and(|ext| ext == "pcapng")
 }
 
 /// An I/O error without its number.

@@ -40,6 +40,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// The flag that the first signal sets, before it uses the waker.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// True once the first signal has come.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)

@@ -124,6 +124,11 @@ impl RunText {
         if s.sanity_failed > 0 {
             parts.push(format!("{} honest tunnels failed", s.sanity_failed));
         }
+        if let Some(why) = &run.stopped
+            && s.run < s.chosen
+        {
+            parts.push(format!("{} not run ({why})", s.chosen - s.run));
+        }
         let label = format!("{:>VERDICT$}", "Summary");
         format!("{label} [{:>7.3}s] {}/{} run: {}\n", run.seconds, s.run, s.chosen, parts.join(", "))
     }

@@ -22,6 +22,7 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         you_will_see: Vec::new(),
         at: 0.0,
         seconds: 0.118,
+        stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),
     }
@@ -89,6 +90,8 @@ fn sample() -> RunResult {
         security: Security::default(),
         summary: Summary::of(&cases, 4),
         cases,
+        stopped: None,
+        interrupted: false,
     }
 }
 

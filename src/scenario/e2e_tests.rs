@@ -36,6 +36,7 @@ fn bench(out: &Path, spec_text: &str) -> Bench<UdpLink> {
         peer: Box::new(peer),
         out: out.to_owned(),
         export_keys: false,
+        halt: super::halt::Halt::default(),
         tell: Box::new(|text| panic!("nobody is there to be told: {text}")),
     })
 }

@@ -2,8 +2,10 @@
 
 pub mod change;
 pub mod control;
+pub mod estimate;
 pub mod expect;
 pub mod file;
+pub mod halt;
 pub mod load;
 pub mod matcher;
 pub mod observe;

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
 use super::expect::{self, Progress};
 use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, Who};
+use super::halt::{GOODBYE, Halt};
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What, is_honest};
 use super::peer::PeerDriver;
 use super::result::{CaseResult, FaultCount, VendorLine};
@@ -43,6 +44,7 @@ pub struct Bench<L> {
     cases: u64,
     observed: [Option<Observation>; 2],
     healthy: Result<(), String>,
+    halt: Halt,
     tell: Box<dyn FnMut(&str)>,
 }
 
@@ -60,6 +62,8 @@ pub struct BenchSpec<L> {
     pub out: PathBuf,
     /// Write key tables beside the captures.
     pub export_keys: bool,
+    /// When to stop before the end.
+    pub halt: Halt,
     /// Tells a person what to do.
     pub tell: Box<dyn FnMut(&str)>,
 }
@@ -75,6 +79,7 @@ struct Stage<L: Link> {
     mark: usize,
     sa: Option<SaId>,
     setup: Setup,
+    halt: Halt,
 }
 
 impl<L: Link> Bench<L> {
@@ -90,6 +95,7 @@ impl<L: Link> Bench<L> {
             cases: 0,
             observed: [None, None],
             healthy: Err("no honest tunnel has come up yet".to_owned()),
+            halt: spec.halt,
             tell: spec.tell,
         }
     }
@@ -97,6 +103,16 @@ impl<L: Link> Bench<L> {
     /// The current instant of the run.
     pub fn now(&self) -> Instant {
         self.link.as_ref().map_or(Instant::ZERO, Link::now)
+    }
+
+    /// Why the run is to stop now, if it is.
+    pub fn stopped(&self) -> Option<&'static str> {
+        self.halt.why(self.now())
+    }
+
+    /// Whether it is to stop because a person or a supervisor wants it to.
+    pub fn interrupted(&self) -> bool {
+        self.halt.interrupted()
     }
 
     /// An honest tunnel in `role`. What it sends is what changes are compared with.
@@ -118,9 +134,11 @@ impl<L: Link> Bench<L> {
             Ok(()) => stage.come_up(SANITY_WITHIN)?,
             Err(why) => Err(why),
         };
+        let stopped = if outcome.is_err() { stage.halted() } else { None };
         let seen = self.finish(stage)?;
         let (verdict, detail) = match &outcome {
             Ok(words) => (Verdict::Pass, words.clone()),
+            Err(_) if let Some(why) = stopped => (Verdict::Inconclusive, why.to_owned()),
             Err(why) => (Verdict::Inconclusive, format!("the honest tunnel did not come up: {why}")),
         };
         self.healthy = outcome.map(|_| ()).map_err(|why| format!("no honest tunnel came up before: {why}"));
@@ -130,7 +148,19 @@ impl<L: Link> Bench<L> {
         let mut result = self.result("sanity", "an honest tunnel", role, began);
         result.verdict = verdict;
         result.detail = detail;
+        result.stopped = stopped.is_some();
         Ok(result)
+    }
+
+    /// The result of a scenario that is not played because the run stops.
+    pub fn not_run(&self, scenario: &Scenario, role: Role, case: &RoleCase, why: &str) -> CaseResult {
+        let mut result = self.result(&scenario.id, &scenario.title, role, self.now());
+        result.phase = Some(scenario.phase);
+        result.detects = Some(case.detects);
+        result.detail = format!("not run: {why}");
+        result.stopped = true;
+        (result.capture, result.transcript) = (None, None);
+        result
     }
 
     /// One scenario in one role.
@@ -146,6 +176,7 @@ impl<L: Link> Bench<L> {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
         let mut faults = Vec::new();
+        let mut stopped = None;
         let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
         if played {
             let rules = rules(case, &setup);
@@ -168,11 +199,16 @@ impl<L: Link> Bench<L> {
                         evidence.environment = Some(why);
                         break;
                     }
+                    Next::Stopped(why) => {
+                        evidence.environment = Some(why.to_owned());
+                        stopped = Some(why);
+                        break;
+                    }
                 }
             }
             let firings = stage.firings.clone();
             // Before our DELETE: what the box makes of the failure.
-            let after = self.peer.show();
+            let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
@@ -190,6 +226,7 @@ impl<L: Link> Bench<L> {
         result.actual = judgement.actual;
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
+        result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
         if !played {
             (result.capture, result.transcript) = (None, None);
@@ -209,8 +246,8 @@ impl<L: Link> Bench<L> {
         let until = self.now() + span.0;
         let Some(link) = self.link.as_mut() else { return Ok(()) };
         let mut rx = RxBatch::new(16);
-        while link.now() < until {
-            link.recv_until(Some(until), &mut rx)?;
+        while link.now() < until && self.halt.why(link.now()).is_none() {
+            link.recv_until(Some(self.halt.bound(until)), &mut rx)?;
         }
         Ok(())
     }
@@ -278,6 +315,7 @@ impl<L: Link> Bench<L> {
             mark: 0,
             sa: None,
             setup,
+            halt: self.halt.clone(),
         })
     }
 
@@ -322,12 +360,16 @@ impl<L: Link> Bench<L> {
             you_will_see: Vec::new(),
             at: began.as_secs_f64(),
             seconds: self.now().since(began).as_secs_f64(),
+            stopped: false,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
         }
     }
 
     fn step(&mut self, stage: &mut Stage<L>, step: &Step) -> io::Result<Next> {
+        if let Some(why) = stage.halted() {
+            return Ok(Next::Stopped(why));
+        }
         match step {
             Step::Establish(_) => {
                 stage.mark = stage.seen.entries.len();
@@ -338,7 +380,7 @@ impl<L: Link> Bench<L> {
                 let within = wait.within.map_or(INITIATE_WITHIN, |span| span.0);
                 Ok(match self.wait_for_peer(stage, within)? {
                     Ok(()) => Next::On,
-                    Err(why) => Next::Environment(why),
+                    Err(why) => stage.halted().map_or(Next::Environment(why), Next::Stopped),
                 })
             }
             Step::Expect(expect) => stage.expect(expect),
@@ -347,10 +389,10 @@ impl<L: Link> Bench<L> {
             Step::HalfOpen(half_open) => stage.half_open(half_open),
             Step::Wait(wait) => {
                 let until = stage.driver.link.now() + wait.span.0;
-                while stage.driver.link.now() < until {
+                while stage.driver.link.now() < until && stage.halted().is_none() {
                     stage.turn(until)?;
                 }
-                Ok(Next::On)
+                Ok(stage.halted().map_or(Next::On, Next::Stopped))
             }
         }
     }
@@ -367,6 +409,9 @@ impl<L: Link> Bench<L> {
             What::Message(seen) => seen.from == Who::Peer && !seen.is_response(),
             What::Event(_) => false,
         }) {
+            if let Some(why) = stage.halted() {
+                return Ok(Err(why.to_owned()));
+            }
             if stage.driver.link.now() >= until {
                 return Ok(Err("the peer never initiated".to_owned()));
             }
@@ -382,12 +427,18 @@ enum Next {
     Met(Vec<expect::Match>),
     Unmet { expected: String, actual: String },
     Environment(String),
+    Stopped(&'static str),
 }
 
 impl<L: Link> Stage<L> {
+    /// Why this case is to stop now, if it is.
+    fn halted(&self) -> Option<&'static str> {
+        self.halt.why(self.driver.link.now())
+    }
+
     /// One turn of the loop, and everything it brought up taken in.
     fn turn(&mut self, until: Instant) -> io::Result<()> {
-        self.driver.turn(Some(until), &mut self.queue)?;
+        self.driver.turn(Some(self.halt.bound(until)), &mut self.queue)?;
         while let Some((at, tunnel, sa, event)) = self.queue.events.pop_front() {
             if is_honest(tunnel) && matches!(event, crate::engine::Event::IkeUp(_)) {
                 self.sa = Some(sa);
@@ -462,6 +513,7 @@ impl<L: Link> Stage<L> {
                     let actual = self.seen.outcome();
                     return Ok(Next::Unmet { expected: expect::sentence(expect), actual });
                 }
+                _ if let Some(why) = self.halted() => return Ok(Next::Stopped(why)),
                 _ => self.turn(until)?,
             }
         }
@@ -473,6 +525,9 @@ impl<L: Link> Stage<L> {
             self.connect(TunnelId(HALF_OPEN_TUNNELS.start + u64::from(n)));
             let until = self.driver.link.now() + every;
             while self.driver.link.now() < until {
+                if let Some(why) = self.halted() {
+                    return Ok(Next::Stopped(why));
+                }
                 self.turn(until)?;
                 if let Some(found) = expect::find(&half_open.until, &self.seen.entries[self.mark..]) {
                     return Ok(Next::Met(vec![found]));
@@ -495,7 +550,7 @@ impl<L: Link> Stage<L> {
             if let (Some(up), true) = (find(EventName::Up), child.is_some() || self.setup.spec.children.is_empty()) {
                 return Ok(Ok(up.words.clone()));
             }
-            if self.driver.link.now() >= until {
+            if self.driver.link.now() >= until || self.halted().is_some() {
                 return Ok(Err(self.seen.outcome()));
             }
             self.turn(until)?;
@@ -510,7 +565,9 @@ impl<L: Link> Stage<L> {
         let now = self.driver.link.now();
         let open = self.sa.is_some() && !self.gone();
         self.driver.endpoint.delete_all(now);
-        let until = now + CLOSE_WITHIN;
+        // Whatever ends the run, the peer is to be left without an IKE SA of ours.
+        let until = now + if self.halted().is_some() { GOODBYE } else { CLOSE_WITHIN };
+        self.halt = Halt::default();
         self.turn(now)?;
         while open && !self.gone() && self.driver.link.now() < until {
             self.turn(until)?;
@@ -572,13 +629,4 @@ pub fn you_will_see(scenario: &Scenario, box_role: Role) -> Vec<VendorLine> {
         }
     }
     out
-}
-
-/// Makes a run directory.
-///
-/// # Errors
-/// If it cannot be made; the message names it.
-pub fn make_directory(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))
 }

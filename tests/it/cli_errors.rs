@@ -36,6 +36,13 @@ impl Lab {
         self.command(args).output().unwrap()
     }
 
+    /// `i.yaml` and `r.yaml`, made for each other.
+    fn both_ends(&self) -> &Self {
+        let [a, b, c, d] = free_ports();
+        self.file("i.yaml", &end("i.test", "r.test", (a, b), (c, d), ("10.1.0.0/16", "10.2.0.0/16")))
+            .file("r.yaml", &end("r.test", "i.test", (c, d), (a, b), ("10.2.0.0/16", "10.1.0.0/16")))
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -187,6 +194,21 @@ fn nobody_answers() {
     assert!(!result.to_string().contains("sesame"), "the key must not be in the result");
     assert!(lab.path().join("run/run.pcapng").exists());
     assert!(!lab.path().join("run/keys").exists(), "no keys unless they are asked for");
+    // What is there is evidence: neither command writes over it.
+    fails(
+        &lab.run(&["connect", "-c", "lab.yaml", "--natt-port", "0", "--out", "run"]),
+        2,
+        "--out: run holds a run already",
+    );
+    let again = lab.run(&["run", "auth/psk-mismatch", "--out", "run"]);
+    assert_eq!((again.status.code(), again.stdout.is_empty()), (Some(2), true));
+    assert_eq!(
+        result,
+        serde_json::from_str::<serde_json::Value>(
+            &std::fs::read_to_string(lab.path().join("run/result.json")).unwrap()
+        )
+        .unwrap()
+    );
 }
 
 #[test]
@@ -204,21 +226,7 @@ fn json_is_all_that_stands_on_standard_output() {
 #[test]
 fn two_ends_and_an_interrupt() {
     let lab = Lab::new();
-    let [a, b, c, d] = free_ports();
-    let end = |local: &str, remote: &str, ports: (u16, u16), theirs: (u16, u16), ts: (&str, &str)| {
-        format!(
-            "version: 1
-local: {{address: 127.0.0.1, port: {}, natt_port: {}, id: \"fqdn:{local}\"}}
-remote: {{address: 127.0.0.1, port: {}, natt_port: {}, id: \"fqdn:{remote}\"}}
-auth: {{local: {{psk_env: IKELAB_TEST_PSK}}}}
-ike: {{proposals: [aes256gcm16-prfsha256-x25519]}}
-children: [{{name: lan, proposals: [aes256gcm16], local_ts: [{}], remote_ts: [{}]}}]
-",
-            ports.0, ports.1, theirs.0, theirs.1, ts.0, ts.1
-        )
-    };
-    lab.file("i.yaml", &end("i.test", "r.test", (a, b), (c, d), ("10.1.0.0/16", "10.2.0.0/16")));
-    lab.file("r.yaml", &end("r.test", "i.test", (c, d), (a, b), ("10.2.0.0/16", "10.1.0.0/16")));
+    lab.both_ends();
     let piped = |args: &[&str]| {
         let mut command = lab.command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -242,6 +250,130 @@ children: [{{name: lan, proposals: [aes256gcm16], local_ts: [{}], remote_ts: [{}
     for run in ["i", "r"] {
         assert!(lab.path().join(run).join("result.json").exists());
     }
+}
+
+/// What `run` leaves when it is interrupted while a scenario waits: an orderly end, and everything written.
+#[test]
+fn an_interrupted_run() {
+    let lab = Lab::new();
+    // It waits with a tunnel up, far longer than this test may take.
+    lab.file("long.yaml", LONG_SCENARIO);
+    lab.file("next.yaml", &LONG_SCENARIO.replace("child/long", "child/next"));
+    let args = ["run", "child/long", "child/next", "--scenarios", "long.yaml", "--scenarios", "next.yaml"];
+    let mut command = lab.command(&args);
+    command.args(["--out", "run", "--junit", "junit.xml"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    let mut shown = until_line(&mut run, "        PASS ");
+    until(|| has_transcript_event(&lab.path().join("run/002-child-long-initiator"), "ike_up"));
+    interrupt(&run);
+    shown.push_str(&rest(&mut run));
+    assert_eq!(run.wait().unwrap().code(), Some(4), "{shown}");
+    assert!(shown.contains("0/2 run: 0 reproduced, 2 not run (interrupted)"), "{shown}");
+
+    let result = std::fs::read_to_string(lab.path().join("run/result.json")).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&result).unwrap();
+    assert_eq!((&result["stopped"], &result["interrupted"]), (&"interrupted".into(), &true.into()));
+    let cases: Vec<_> = result["cases"].as_array().unwrap().iter().filter(|c| c["phase"].is_string()).collect();
+    let details = ["interrupted", "not run: interrupted"];
+    assert_eq!(cases.len(), 2, "{result}");
+    for case in cases {
+        assert_eq!((&case["verdict"], &case["stopped"]), (&"inconclusive".into(), &true.into()));
+        assert!(details.contains(&case["detail"].as_str().unwrap()), "{case}");
+        assert!(case["again"].as_str().unwrap().starts_with("ikelab run "), "{case}");
+        assert_eq!(case["capture"].is_null(), case["id"] != "child/long", "{case}");
+    }
+    let junit = std::fs::read_to_string(lab.path().join("junit.xml")).unwrap();
+    assert!(junit.contains("errors=\"2\"") && junit.contains("message=\"not run: interrupted\""), "{junit}");
+    // Our DELETE, answered by the peer.
+    let dir = lab.path().join("run/002-child-long-initiator");
+    assert!(has_transcript_event(&dir, "deleted"), "the peer was left with our IKE SA");
+    assert!(lab.path().join("run/002-child-long-initiator.pcapng").exists());
+}
+
+/// A peer that is gone has two seconds for the answer to DELETE; whoever presses Ctrl-C again does not wait for that.
+#[test]
+fn interrupted_with_a_silent_peer() {
+    use nix::sys::signal::{Signal, kill};
+    for twice in [false, true] {
+        let lab = Lab::new();
+        lab.file("long.yaml", LONG_SCENARIO).both_ends();
+        let mut listen = lab.command(&["listen", "-c", "r.yaml", "--out", "r"]);
+        let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        until_line(&mut listen, "listening on ");
+        let mut run = lab.command(&["run", "child/long", "--scenarios", "long.yaml", "-c", "i.yaml", "--out", "run"]);
+        run.args(["--peer", "127.0.0.1", "--role", "initiator"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut run = run.spawn().unwrap();
+        until_line(&mut run, "        PASS ");
+        until(|| has_transcript_event(&lab.path().join("run/002-child-long-initiator"), "ike_up"));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(listen.id()).unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let began = std::time::Instant::now();
+        interrupt(&run);
+        if twice {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            interrupt(&run);
+        }
+        assert_eq!(run.wait().unwrap().code(), Some(4));
+        listen.kill().unwrap();
+        listen.wait().unwrap();
+        // The second one leaves no time for a result.
+        assert_eq!(lab.path().join("run/result.json").exists(), !twice, "{:?}", began.elapsed());
+        assert!(began.elapsed().as_secs_f64() >= if twice { 0.3 } else { 2.0 }, "{:?}", began.elapsed());
+    }
+}
+
+/// Brings a tunnel up, in which one Child SA is narrowed, and then waits.
+const LONG_SCENARIO: &str = "id: child/long
+title: A tunnel that is held
+phase: child
+story: Nobody touches it.
+mechanics: The peer narrows.
+sources: [none]
+needs: [child]
+roles:
+  initiator:
+    plays: we ask for one subnet more than the peer has
+    change: {children.0.local_ts: {add: 192.0.2.0/24}}
+    detects: peer
+    steps:
+      - establish: {}
+      - expect: {any: [{event: up}], within: 20s}
+      - wait: {for: 300s}
+  only_one_because: one is enough
+symptoms:
+  cisco-ios-xe: {log: [none], evidence: inferred}
+fix:
+  cisco-ios-xe: [none]
+";
+
+fn until(mut condition: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "it never came");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Whether a transcript in `dir` has an event of this name.
+fn has_transcript_event(dir: &Path, name: &str) -> bool {
+    let Ok(files) = std::fs::read_dir(dir) else { return false };
+    files.flatten().filter_map(|file| std::fs::read_to_string(file.path()).ok()).any(|text| {
+        let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        events.into_iter().any(|event| event["event"] == name)
+    })
+}
+
+fn end(local: &str, remote: &str, ports: (u16, u16), theirs: (u16, u16), ts: (&str, &str)) -> String {
+    format!(
+        "version: 1
+local: {{address: 127.0.0.1, port: {}, natt_port: {}, id: \"fqdn:{local}\"}}
+remote: {{address: 127.0.0.1, port: {}, natt_port: {}, id: \"fqdn:{remote}\"}}
+auth: {{local: {{psk_env: IKELAB_TEST_PSK}}}}
+ike: {{proposals: [aes256gcm16-prfsha256-x25519]}}
+children: [{{name: lan, proposals: [aes256gcm16], local_ts: [{}], remote_ts: [{}]}}]
+",
+        ports.0, ports.1, theirs.0, theirs.1, ts.0, ts.1
+    )
 }
 
 fn free_ports() -> [u16; 4] {
