@@ -117,6 +117,9 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
     Ok(loaded)
 }
 
+/// How long an IKE SA that the peer has ended still answers the peer's repeats.
+const REPEATS: Duration = Duration::from_secs(2);
+
 /// Why the run ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ending {
@@ -156,7 +159,9 @@ fn live(
                     () if view.lost => Ending::Gone,
                     () => continue,
                 };
-                ending = Some((why, now + GOODBYE));
+                // The peer may not have had our last answer: stay a little to repeat it.
+                let patience = if why == Ending::Gone { REPEATS } else { GOODBYE };
+                ending = Some((why, now + patience));
                 if why != Ending::Gone {
                     driver.endpoint.delete_all(now);
                     // What has no keys yet is gone at once, without a datagram to wait for.
