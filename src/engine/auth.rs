@@ -42,7 +42,7 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 /// protected response decides.
 pub(super) struct AwaitAuthResponse {
     pub init: Box<AwaitInitResponse>,
-    #[allow(clippy::vec_box)] // one as a rule, made in a box and handed on in it
+    #[allow(clippy::vec_box)] // large, nearly always one, and handed on whole
     pub candidates: Vec<Box<Candidate>>,
     /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
     pub complaint: Option<Failure>,
@@ -501,6 +501,7 @@ impl Core {
     }
 
     /// Judges identity and AUTH, then the Child; returns the response's payloads.
+    #[allow(clippy::result_large_err)] // once for each refused peer
     fn judge_auth_request(
         &mut self,
         now: Instant,

@@ -81,6 +81,7 @@ impl Core {
     }
 
     /// The responder's answer to an offer, and its payloads.
+    #[allow(clippy::result_large_err)] // once for each refused Child
     pub(super) fn answer_child(
         &mut self,
         sa: &IkeSa,

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Endpoint`]. It is told datagrams, commands and the time; it says [`Event`]s and [`crate::net::Transmit`]s.
 //!
-//! Rules that hold everywhere, each with a test in `tests/it/engine_rules.rs`:
+//! Rules that hold everywhere, each with a test in `tests/it/engine_rules`:
 //! - nothing unauthenticated ends an IKE SA once keys exist; a failed Child is not a dead IKE SA;
 //! - message ids come only from `window`; repeats are recognised before decryption and answered from the cache;
 //! - a request is answered to the address it came from; events are drained before transmits;

@@ -150,11 +150,11 @@ pub fn list(scenarios: &[LoadedScenario]) -> String {
             .iter()
             .filter_map(|role| {
                 let case = scenario.roles.get(*role)?;
-                let who = if case.detects == Who::Us { "us" } else { "peer" };
-                Some(format!("{role} ({who} detects)"))
+                let who = if case.detects == Who::Us { "we detect" } else { "the peer detects" };
+                Some(format!("{role} ({who})"))
             })
             .collect();
-        writeln!(text, "{:<30} {:<54} {}", scenario.id, scenario.title, roles.join(", "))
+        writeln!(text, "{:<30} {:<60} {}", scenario.id, scenario.title, roles.join(", "))
             .expect("a String takes any text");
     }
     text
