@@ -71,6 +71,8 @@ impl<'n> Ikelab<'n> {
     /// A command line with the connection file and the run directory, not yet started. `args` come after the
     /// subcommand; what needs another order builds its own command with [`Net::command`].
     pub fn command(&self, subcommand: &str, args: &[&str]) -> Command {
+        // ikelab writes over no earlier run; a test that runs it twice has read the first one's.
+        let _ = fs::remove_dir_all(&self.runs);
         let mut c = self.net.command(self.side, IKELAB);
         // Colour would only be in the way; proxies and the like are nobody's business here.
         c.env("NO_COLOR", "1");
