@@ -220,13 +220,16 @@ fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
     load::select(all, &args.selectors)
 }
 
+/// Makes what drives the peer, once the run directory is there.
+type MakeDriver = Box<dyn FnOnce(&Path) -> Box<dyn PeerDriver>>;
+
 /// Whom to test, and with what.
 struct Target {
     link: UdpLink,
     baseline: Setup,
     baseline_name: String,
     /// Makes the driver of the other end, which keeps what the box says in the run directory.
-    driver: Box<dyn FnOnce(&Path) -> Box<dyn PeerDriver>>,
+    driver: MakeDriver,
     info: PeerInfo,
     /// It can be made to forget.
     clears: bool,

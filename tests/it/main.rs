@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod capture;
+#[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
 mod corpus;
 mod crypto_oracle;
