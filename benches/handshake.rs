@@ -34,7 +34,12 @@ fn suites() -> [(IkeSuite, u64, f64); 4] {
         IkeSuite { encr: Encr::AesGcm { bits: 256, icv: 16 }, prf: Prf::HmacSha384, integ: None, ke: Group::Ecp384 };
     // The aim for X25519 was given as 52 microseconds beside 37.
     let fast_aim = 52.0 / 37.0;
-    [(FAST, 200, fast_aim), (IkeSuite { ke: Group::Ecp256, ..FAST }, 100, fast_aim), (cbc, 20, 1.15), (strong, 20, 1.15)]
+    [
+        (FAST, 200, fast_aim),
+        (IkeSuite { ke: Group::Ecp256, ..FAST }, 100, fast_aim),
+        (cbc, 20, 1.15),
+        (strong, 20, 1.15),
+    ]
 }
 
 fn main() {
@@ -81,7 +86,9 @@ fn main() {
         }
         let (engine, bare, ratio) = (median(engine_times), median(bare_times), median(ratios));
         let beyond = engine - bare;
-        println!("{name:<40} {engine:>6.1} us {bare:>6.1} us    {ratio:>5.2}  {aim:>5.2}  {beyond:>4.1} us  {allocations:>11}");
+        println!(
+            "{name:<40} {engine:>6.1} us {bare:>6.1} us    {ratio:>5.2}  {aim:>5.2}  {beyond:>4.1} us  {allocations:>11}"
+        );
     }
 }
 

@@ -612,7 +612,7 @@ impl Core {
         let AgreedChild { child, announced } = *agreed;
         let spi_in = child.spi_in;
         self.counters.child_up += 1;
-        sa.reserved_spi = 0;
+        sa.reserved_spi = None;
         if let Phase::Established(up) = &mut sa.phase {
             up.children.push(child);
             up.children.shrink_to_fit();

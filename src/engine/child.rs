@@ -61,11 +61,11 @@ impl Core {
                 octets[0] = shard;
             }
             let adopted = self.secret(now, sa, SecretKind::ChildSpi, octets.to_vec());
-            let pinned = adopted != octets;
-            let spi = <[u8; 4]>::try_from(adopted).map(u32::from_be_bytes).unwrap_or_default();
+            let pinned = adopted != octets && adopted.len() == 4;
+            let spi = <[u8; 4]>::try_from(adopted).map_or(u32::from_be_bytes(octets), u32::from_be_bytes);
             if pinned || (spi > 255 && !self.by_esp.contains_key(&spi)) {
                 self.by_esp.insert(spi, sa.id);
-                sa.reserved_spi = spi;
+                sa.reserved_spi = Some(spi);
                 return spi;
             }
         }
@@ -73,8 +73,8 @@ impl Core {
 
     /// The Child under negotiation came to nothing.
     pub(super) fn release_esp_spi(&mut self, sa: &mut IkeSa) {
-        if sa.reserved_spi != 0 {
-            self.by_esp.remove(&std::mem::take(&mut sa.reserved_spi));
+        if let Some(spi) = sa.reserved_spi.take() {
+            self.forget_esp(sa.id, spi);
         }
     }
 

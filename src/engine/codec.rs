@@ -58,7 +58,7 @@ impl Core {
                 if sealing.fragments && body + sealed > FRAGMENT_SIZE {
                     let chain = out.split_off(plain);
                     let fragments = split(&chain, sk, sealing);
-                    return self.seal_fragments(cx, message, first, fragments, sealing);
+                    return self.seal_fragments(cx, false, message, first, fragments, sealing);
                 }
                 let padding = sealing.suite.pad_len(out.len() - plain);
                 out.resize(out.len() + padding, 0);
@@ -108,21 +108,22 @@ impl Core {
         let whole = matches!(fragments.as_slice(), [only] if only.number == 1 && only.total == 1);
         if whole {
             body.inner = fragments.swap_remove(0).inner;
-            return vec![self.seal_piece(cx, message, first, None, &body, sealing)];
+            return vec![self.seal_piece(cx, true, message, first, None, &body, sealing)];
         }
-        self.seal_fragments(cx, message, first, fragments, sealing)
+        self.seal_fragments(cx, true, message, first, fragments, sealing)
     }
 
     /// Each fragment is a message of its own: an IV of its own, padding of its own.
     fn seal_fragments(
         &mut self,
         cx: &MsgCx,
+        tampered: bool,
         message: &Message,
         first: PayloadType,
         fragments: Vec<Fragment>,
         sealing: &Sealing<'_>,
     ) -> Vec<Vec<u8>> {
-        let pieces = fragments.into_iter().enumerate().map(|(at, fragment)| {
+        let pieces = fragments.into_iter().take(0x1_0000).enumerate().map(|(at, fragment)| {
             let sealing = Sealing { iv: sealing.iv | (at as u64 & 0xffff), ..*sealing };
             let mut iv = Vec::new();
             self.push_iv(&mut iv, &sealing);
@@ -131,14 +132,16 @@ impl Core {
             let body = SkBody { iv, inner: fragment.inner, padding: vec![0; padding], pad_length: padding as u8 };
             // Next Payload of all fragments but the first is zero (RFC 7383 2.5).
             let first = if fragment.number == 1 { first } else { PayloadType::NONE };
-            self.seal_piece(cx, message, first, numbers, &body, &sealing)
+            self.seal_piece(cx, tampered, message, first, numbers, &body, &sealing)
         });
         pieces.collect()
     }
 
+    #[allow(clippy::too_many_arguments)] // all of it is the one message being sealed
     fn seal_piece(
         &mut self,
         cx: &MsgCx,
+        tampered: bool,
         message: &Message,
         first: PayloadType,
         fragment: Option<(u16, u16)>,
@@ -159,9 +162,17 @@ impl Core {
         out.extend_from_slice(&body.iv);
         out.extend_from_slice(&body.inner);
         out.extend_from_slice(&body.padding);
+        // A rule may have left something that no cipher takes: whole blocks are needed, and room for the IV.
+        let block = sealing.suite.pad_len(0) + 1;
+        let text = start + sealing.suite.iv_len();
+        while out.len() < text || !(out.len() + 1 - text).is_multiple_of(block) {
+            out.push(0);
+        }
         out.push(body.pad_length);
         finish(&mut out, sk, first, sealing.suite.icv_len());
-        self.edit(cx, LayoutPart::Outer, &map, &mut out);
+        if tampered {
+            self.edit(cx, LayoutPart::Outer, &map, &mut out);
+        }
         debug_assert!(start == sk + GENERIC + if fragment.is_some() { FRAGMENT } else { 0 });
         seal(&mut out, start, sealing);
         out

@@ -3,7 +3,7 @@
 //! Handling an IKE SA takes it out of its slot, so that the handlers of an exchange can hold it and the rest of the
 //! endpoint ([`Core`]) at once; [`Endpoint::with_sa`] puts it back and re-registers its timer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ pub(super) struct Core {
     pub jitter: u64,
     /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
     pub replaced: Vec<SaId>,
+    /// Scopes given to IKE SAs as responder at this instant.
+    pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
 }
@@ -110,6 +112,7 @@ impl Endpoint {
             next_tunnel: 1 << 32,
             jitter: 0,
             replaced: Vec::new(),
+            scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
         };
         Endpoint { core, slots: Vec::new(), free: Vec::new() }
@@ -268,7 +271,13 @@ impl Endpoint {
         assert!(all_live(Box::new(self.core.by_esp.values())), "an ESP SPI points to no IKE SA");
         assert!(all_live(Box::new(self.core.by_peer.iter().map(|(_, id)| id))), "an identity points to no IKE SA");
         assert!(all_live(Box::new(self.core.timers.iter().map(|(_, id)| id))), "a timer without an IKE SA");
-        assert_eq!(self.core.by_spi.len(), live.len(), "each IKE SA has one SPI of ours");
+        for id in &live {
+            let Some(sa) = self.get(*id) else { continue };
+            let found = self.core.by_spi.get(&sa.our_spi());
+            assert!(found == Some(id) || sa.tampered, "each IKE SA is found by its SPI");
+        }
+        assert!(self.core.by_spi.len() <= live.len(), "an SPI points to no IKE SA");
+        assert!(self.core.by_init.len() <= live.len() && self.core.timers.len() <= live.len(), "one each at most");
         let half_open = live.iter().filter(|id| self.get(**id).is_some_and(IkeSa::is_half_open)).count();
         assert_eq!(self.core.counters.half_open as usize, half_open, "half-open accounting");
         let by_address: u32 = self.core.half_open_by_address.values().sum();
@@ -302,6 +311,13 @@ impl Endpoint {
         }
     }
 
+    /// Frees a slot; handles of its IKE SA are stale from now on.
+    fn release(&mut self, slot: u32) {
+        let generation = &mut self.slots[slot as usize].generation;
+        *generation = generation.wrapping_add(1);
+        self.free.push(slot);
+    }
+
     /// Takes an IKE SA out of its slot for the time of `handle`; a stale handle does nothing.
     fn with_sa(&mut self, id: SaId, handle: impl FnOnce(&mut Core, &mut IkeSa)) {
         let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else { return };
@@ -326,9 +342,7 @@ impl Endpoint {
         if over {
             self.core.forget(&sa);
             self.core.events.push_back((sa.tunnel, id, Event::Closed));
-            let slot = &mut self.slots[id.slot as usize];
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(id.slot);
+            self.release(id.slot);
         } else {
             self.slots[id.slot as usize].sa = Some(sa);
         }
@@ -337,11 +351,20 @@ impl Endpoint {
     fn tampered_inbound(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
         let header = Header::read(bytes);
         let sa = header.as_ref().and_then(|h| self.core.by_spi.get(&our_spi(h))).and_then(|id| self.get(*id));
-        if sa.is_some_and(|sa| !sa.tampered) {
-            return Deliver::Yes;
+        let sa = sa.map(|sa| (sa.tampered, sa.cx(now)));
+        let concerned = match &sa {
+            Some((tampered, _)) => *tampered,
+            None => {
+                let spis = header.map(|h| (h.spi_i, h.spi_r)).unwrap_or_default();
+                let cx = Core::no_sa(now, spis);
+                self.core.tamper.as_mut().is_some_and(|tamper| tamper.concerns(&cx))
+            }
+        };
+        let cx = RecvCx { sa: sa.map(|(_, cx)| cx), header, path, now };
+        match self.core.tamper.as_mut().filter(|_| concerned) {
+            Some(tamper) => tamper.inbound(&cx, bytes),
+            None => Deliver::Yes,
         }
-        let cx = RecvCx { sa: sa.map(|sa| sa.cx(now)), header, path, now };
-        self.core.tamper.as_mut().map_or(Deliver::Yes, |tamper| tamper.inbound(&cx, bytes))
     }
 
     fn deliver(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
@@ -390,7 +413,10 @@ impl Endpoint {
         let id = self.allocate();
         match self.core.answer_init(now, id, key, path, header, bytes) {
             Some(sa) => self.put_back(id, sa),
-            None => self.free.push(id.slot),
+            None => {
+                // Events named this handle: it must not come to name the next IKE SA in the slot.
+                self.release(id.slot);
+            }
         }
     }
 
@@ -613,7 +639,7 @@ impl Core {
         self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
             for child in up.children {
-                self.by_esp.remove(&child.spi_in);
+                self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
@@ -625,12 +651,22 @@ impl Core {
 
     /// Removes an IKE SA from every index.
     fn forget(&mut self, sa: &IkeSa) {
-        self.by_spi.remove(&sa.our_spi());
+        // Only what is its own: a rule may have given two IKE SAs the same SPI.
+        if self.by_spi.get(&sa.our_spi()) == Some(&sa.id) {
+            self.by_spi.remove(&sa.our_spi());
+        }
         if let Some(key) = &sa.init_key {
             self.by_init.remove(key);
         }
         if let Some(key) = sa.peer_key {
             self.by_peer.remove(&(key, sa.id));
+        }
+    }
+
+    /// Removes an inbound ESP SPI from the index, if it is this IKE SA's.
+    pub(super) fn forget_esp(&mut self, id: SaId, spi: u32) {
+        if self.by_esp.get(&spi) == Some(&id) {
+            self.by_esp.remove(&spi);
         }
     }
 
@@ -650,11 +686,11 @@ impl Core {
     }
 
     /// A fresh SPI of ours: never zero, never in use, its first octet the shard's if there is one.
-    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u32) -> IkeSpi {
+    pub(super) fn fresh_spi(&mut self, scope: Scope, draws: &mut u64) -> IkeSpi {
         loop {
             *draws += 1;
             let mut octets = [0; 8];
-            self.seeds.fill(scope, Purpose::IkeSpi, u64::from(*draws), &mut octets);
+            self.seeds.fill(scope, Purpose::IkeSpi, *draws, &mut octets);
             if let Some(shard) = self.cfg.shard {
                 octets[0] = shard;
             }

@@ -279,7 +279,7 @@ impl Core {
     }
 
     fn drop_child(&mut self, sa: &mut IkeSa, spi_in: u32, by: Side) {
-        self.by_esp.remove(&spi_in);
+        self.forget_esp(sa.id, spi_in);
         let Phase::Established(up) = &mut sa.phase else { return };
         let before = up.children.len();
         up.children.retain(|c| c.spi_in != spi_in);

@@ -8,19 +8,19 @@
 //!                                    <--    HDR, SAr1, KEr, Nr
 //! ```
 //!
-//! Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
+//! The responder's side is in [`super::answer`]. Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
 //! protected response; see [`super::auth::AwaitAuthResponse`].
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::auth::{AwaitAuthRequest, Candidate};
+use super::auth::Candidate;
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeKeyExport, InitDone, NatFinding};
-use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+use super::failure::{Failure, LocalFault, PeerMisbehaved};
 use super::natt;
-use super::propose::{select, verify_choice};
+use super::propose::verify_choice;
 use super::sa::{Alarms, IkeSa, InitKey, Phase};
 use super::spec::{ConnectionSpec, ProposalSpec, SaId, Side, TunnelId, UnprotectedErrors};
 use super::tamper::{Decision, SecretKind, Trigger};
@@ -31,8 +31,7 @@ use crate::seed::{Purpose, Scope, Seeds};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{
-    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, Proposal, SaPayload, VendorIdPayload,
-    decode,
+    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, SaPayload, VendorIdPayload, decode,
 };
 
 /// Octets of the nonces we send (RFC 7296 2.10: at least 16 and half the PRF's key; 32 serves every PRF).
@@ -54,20 +53,20 @@ pub(super) struct AwaitInitResponse {
 
 /// The payloads of an IKE_SA_INIT message that matter, wherever they stand.
 #[derive(Default)]
-struct Parts<'a> {
-    sa: Option<&'a SaPayload>,
-    ke: Option<&'a KePayload>,
-    nonce: Option<&'a [u8]>,
-    cookie: Option<&'a [u8]>,
-    invalid_ke: Option<&'a NotifyPayload>,
-    error: Option<&'a NotifyPayload>,
-    fragmentation: bool,
-    critical: Option<PayloadType>,
-    vendor_ids: Vec<Vec<u8>>,
+pub(super) struct Parts<'a> {
+    pub sa: Option<&'a SaPayload>,
+    pub ke: Option<&'a KePayload>,
+    pub nonce: Option<&'a [u8]>,
+    pub cookie: Option<&'a [u8]>,
+    pub invalid_ke: Option<&'a NotifyPayload>,
+    pub error: Option<&'a NotifyPayload>,
+    pub fragmentation: bool,
+    pub critical: Option<PayloadType>,
+    pub vendor_ids: Vec<Vec<u8>>,
 }
 
 impl<'a> Parts<'a> {
-    fn of(payloads: &'a [Payload]) -> Self {
+    pub(super) fn of(payloads: &'a [Payload]) -> Self {
         let mut parts = Parts::default();
         for payload in payloads {
             match payload {
@@ -109,9 +108,8 @@ impl Core {
         tunnel: TunnelId,
         path: Path,
     ) -> Box<IkeSa> {
-        let scope = Seeds::tunnel_scope(self.cfg.salt, tunnel.0);
-        // A slot's later IKE SAs for the same tunnel must not draw the same values: the generation counts attempts.
-        let mut draws = self.attempts_of(tunnel) << 12;
+        let scope = self.initiator_scope(tunnel);
+        let mut draws = 0;
         let spi = self.fresh_spi(scope, &mut draws);
         let mut sa = Box::new(IkeSa {
             id,
@@ -133,7 +131,7 @@ impl Core {
             last_heard: now,
             init_key: None,
             peer_key: None,
-            reserved_spi: 0,
+            reserved_spi: None,
             scheduled: None,
         });
         sa.tampered = self.concerned(now, &sa);
@@ -161,11 +159,13 @@ impl Core {
         sa
     }
 
-    /// How many IKE SAs this tunnel has begun, so that a retry never repeats a nonce.
-    fn attempts_of(&mut self, tunnel: TunnelId) -> u32 {
+    /// The tunnel's scope. Each further IKE SA of the tunnel has one of its own, so that a retry never repeats a nonce, and
+    /// who saw the IVs of one IKE SA cannot foretell those of the next (RFC 7296 3.14).
+    fn initiator_scope(&mut self, tunnel: TunnelId) -> Scope {
+        let scope = Seeds::tunnel_scope(self.cfg.salt, tunnel.0);
         let attempts = self.attempts.entry(tunnel.0).or_insert(0);
         *attempts += 1;
-        *attempts
+        if *attempts == 1 { scope } else { Seeds::responder_scope(&[&scope.0, &attempts.to_be_bytes()]) }
     }
 
     fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {
@@ -434,284 +434,7 @@ impl Core {
     }
 }
 
-// The responder's side.
-
 impl Core {
-    /// Answers a new IKE_SA_INIT; makes an IKE SA if it is acceptable.
-    pub(super) fn answer_init(
-        &mut self,
-        now: Instant,
-        id: SaId,
-        key: InitKey,
-        path: Path,
-        header: &Header,
-        bytes: &[u8],
-    ) -> Option<Box<IkeSa>> {
-        if header.spi_i == IkeSpi::ZERO || header.spi_r != IkeSpi::ZERO || header.message_id != 0 {
-            self.ignore(None, path, Some(*header), IgnoredWhy::WrongFlags, "not a first IKE_SA_INIT");
-            return None;
-        }
-        if !header.flags.is_initiator() {
-            self.ignore(None, path, Some(*header), IgnoredWhy::WrongFlags, "IKE_SA_INIT without the initiator flag");
-            return None;
-        }
-        if let Some(limit) = self.over_limit(&path) {
-            self.ignore(None, path, Some(*header), IgnoredWhy::Limit, limit);
-            return None;
-        }
-        let decoded = match decode(bytes) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                self.ignore(None, path, Some(*header), IgnoredWhy::NotIke, &error.to_string());
-                return None;
-            }
-        };
-        let parts = Parts::of(&decoded.payloads);
-        if let Some(nonce) = parts.nonce.filter(|_| self.wants_cookie(now, header, &path)) {
-            let source = path.remote.ip();
-            let proven =
-                parts.cookie.is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
-            if !proven {
-                self.demand_cookie(now, path, header, nonce, parts.cookie.is_some());
-                return None;
-            }
-        }
-        let refuse = |core: &mut Core, notify: NotifyPayload, why: Failure| {
-            core.refuse_init(now, id, path, header, &decoded.payloads, bytes.len(), notify, why);
-        };
-        if let Some(error) = &decoded.error {
-            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), Failure::Malformed(error.clone()));
-            return None;
-        }
-        if let Some(kind) = parts.critical {
-            let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
-            refuse(self, notify, Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)));
-            return None;
-        }
-        let (Some(offer), Some(ke), Some(ni)) = (parts.sa, parts.ke, parts.nonce) else {
-            let kind = match (parts.sa, parts.ke) {
-                (None, _) => PayloadType::SA,
-                (_, None) => PayloadType::KE,
-                _ => PayloadType::NONCE,
-            };
-            let why = Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
-            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), why);
-            return None;
-        };
-        let specs = self.connections_for(&path);
-        if specs.is_empty() {
-            let detail = "no connection names these addresses";
-            self.ignore(None, path, Some(*header), IgnoredWhy::NoConnection, detail);
-            if self.stateless.take(now) {
-                self.stateless_reply(now, path, header, NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN));
-            }
-            return None;
-        }
-        let Some((spec, mut chosen, suite)) = choose(&specs, &offer.proposals, ke.group) else {
-            let wanted = specs.iter().flat_map(|s| &s.ike_proposals).zip(1..);
-            let wanted = wanted.map(|(p, n)| p.to_wire(n, ProtocolId::IKE, Vec::new())).collect();
-            let why = PeerIncompatible::NoProposal { offered: offer.proposals.clone(), wanted };
-            if specs.iter().any(|s| s.behaviour.answer_no_proposal) {
-                let notify = NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN);
-                refuse(self, notify, Failure::Incompatible(why));
-            } else {
-                let failure = Failure::Incompatible(why);
-                self.report_refusal(id, path, header, &decoded.payloads, bytes.len(), failure);
-            }
-            return None;
-        };
-        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
-        let mut refusal = None;
-        self.decide_for(&cx, Decision::RefuseInit(&mut refusal));
-        if let Some(kind) = refusal {
-            self.stateless_reply(now, path, header, NotifyPayload::new(kind));
-            return None;
-        }
-        let mut demanded = (ke.group != suite.ke.method()).then_some(suite.ke.method());
-        self.decide_for(&cx, Decision::DemandGroup(&mut demanded));
-        if let Some(group) = demanded {
-            let data = group.0.to_be_bytes();
-            let notify = NotifyPayload::with_data(NotifyType::INVALID_KE_PAYLOAD, data);
-            self.stateless_reply(now, path, header, notify);
-            return None;
-        }
-        if let Err(why) = check_nonce(ni, &suite) {
-            refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), Failure::Misbehaved(why));
-            return None;
-        }
-        let scope = Scope(key);
-        let mut draws = 0;
-        let spi_r = self.fresh_spi(scope, &mut draws);
-        let mut sa = Box::new(IkeSa {
-            id,
-            tunnel: TunnelId(self.next_tunnel),
-            initiator: false,
-            tampered: false,
-            spis: (header.spi_i, spi_r),
-            path,
-            spec,
-            scope,
-            draws,
-            sealed: 0,
-            fragments: false,
-            reassembly: None,
-            window: Default::default(),
-            queue: None,
-            phase: Phase::Moving,
-            alarms: Alarms::default(),
-            last_heard: now,
-            init_key: Some(key),
-            peer_key: None,
-            reserved_spi: 0,
-            scheduled: None,
-        });
-        let keypair = self.fresh_keypair(&mut sa, ke.group);
-        let shared = match keypair.agree(&ke.data) {
-            Ok(shared) => shared,
-            Err(error) => {
-                // RFC 6989 5: a public value that fails the checks is a syntax error.
-                let why = Failure::Misbehaved(PeerMisbehaved::BadKeyExchange(error.to_string()));
-                refuse(self, NotifyPayload::new(NotifyType::INVALID_SYNTAX), why);
-                return None;
-            }
-        };
-        self.next_tunnel += 1;
-        sa.tampered = self.concerned(now, &sa);
-        if sa.tampered {
-            let adopted = self.secret(now, &sa, SecretKind::IkeSpi, spi_r.0.to_be_bytes().to_vec());
-            if let Ok(octets) = <[u8; 8]>::try_from(adopted) {
-                sa.spis.1 = IkeSpi(u64::from_be_bytes(octets));
-            }
-        }
-        self.by_spi.insert(sa.spis.1, id);
-        self.by_init.insert(key, id);
-        let nr = self.fresh_nonce(now, &mut sa);
-        let nat = natt::inspect(sa.spec.nat.traversal, (sa.spis.0, IkeSpi::ZERO), &path, &decoded.payloads);
-        chosen.spi = Vec::new();
-        let mut outer = Vec::with_capacity(8);
-        outer.push(Payload::Sa(SaPayload { proposals: vec![chosen] }));
-        let data = self.secret(now, &sa, SecretKind::KeyExchange, keypair.public().to_vec());
-        outer.push(Payload::Ke(KePayload { group: ke.group, data }));
-        outer.push(Payload::Nonce(NoncePayload { data: nr.clone() }));
-        if nat.peer_detects {
-            natt::notifies(sa.spec.nat.traversal, sa.spis, &path, &mut outer);
-        }
-        sa.fragments = sa.spec.fragmentation && parts.fragmentation;
-        if sa.fragments {
-            outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
-        }
-        outer.extend(vendor_ids(&sa.spec));
-        let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
-        let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(&sa, path, received, bytes.len());
-        let response_header = sa.response_header(header);
-        let mut message = Message { header: response_header, outer, sk: None };
-        let cx = sa.msg_cx(now, &response_header, 0);
-        let datagrams = self.encode(&cx, sa.tampered, &mut message, None);
-        let response = datagrams.first().cloned().unwrap_or_default();
-        self.trace_sent(&sa, path, message, response.len());
-        self.transmit(&cx, sa.tampered, path, datagrams.iter().map(Vec::as_slice));
-        sa.window.respond(0, datagrams);
-        self.init_done(&sa, suite, &keys, nat, parts.vendor_ids, parts.fragmentation);
-        self.counters.half_open += 1;
-        *self.half_open_by_address.entry(path.remote.ip()).or_insert(0) += 1;
-        let wait = AwaitAuthRequest { specs, suite, keys, ni: ni.to_vec(), nr, request: bytes.to_vec(), response, nat };
-        sa.phase = Phase::InitAnswered(Box::new(wait));
-        let patience = self.cfg.limits.half_open_timeout;
-        sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);
-        self.inject(now, &mut sa, &Trigger::Sent(cx));
-        Some(sa)
-    }
-
-    /// Which limit forbids another half-open IKE SA from here.
-    fn over_limit(&self, path: &Path) -> Option<&'static str> {
-        let limits = &self.cfg.limits;
-        if self.counters.half_open >= limits.max_half_open {
-            return Some("too many half-open IKE SAs");
-        }
-        let of_address = self.half_open_by_address.get(&path.remote.ip()).copied().unwrap_or(0);
-        if limits.max_half_open_per_address.is_some_and(|max| of_address >= max) {
-            return Some("too many half-open IKE SAs of this address");
-        }
-        if limits.max_ike_sas.is_some_and(|max| self.by_spi.len() >= max as usize) {
-            return Some("too many IKE SAs");
-        }
-        None
-    }
-
-    fn wants_cookie(&mut self, now: Instant, header: &Header, _path: &Path) -> bool {
-        let mut wanted = self.cfg.limits.cookie_threshold.is_some_and(|t| self.counters.half_open >= t);
-        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
-        self.decide_for(&cx, Decision::DemandCookie(&mut wanted));
-        wanted
-    }
-
-    fn demand_cookie(&mut self, now: Instant, path: Path, header: &Header, nonce: &[u8], wrong: bool) {
-        if wrong {
-            self.ignore(None, path, Some(*header), IgnoredWhy::BadCookie, "");
-        }
-        self.counters.cookies_sent += 1;
-        let mut cookie = self.cookies.make(&self.seeds, now, header.spi_i, path.remote.ip(), nonce);
-        let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
-        if let Some(tamper) = &mut self.tamper
-            && tamper.concerns(&cx)
-        {
-            tamper.secret(&cx, SecretKind::Cookie, &mut cookie);
-        }
-        self.stateless_reply(now, path, header, NotifyPayload::with_data(NotifyType::COOKIE, cookie));
-    }
-
-    /// The connections whose addresses fit, in order of configuration.
-    fn connections_for(&self, path: &Path) -> Vec<Arc<ConnectionSpec>> {
-        let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
-        let fits = |spec: &&Arc<ConnectionSpec>| {
-            spec.local_addr.is_none_or(|a| a == local) && spec.remote_addr.is_none_or(|a| a == remote)
-        };
-        self.cfg.connections.iter().filter(fits).cloned().collect()
-    }
-
-    /// Refuses IKE_SA_INIT without keeping state, and says why.
-    #[allow(clippy::too_many_arguments)] // all of it is the one message being refused
-    fn refuse_init(
-        &mut self,
-        now: Instant,
-        id: SaId,
-        path: Path,
-        header: &Header,
-        payloads: &[Payload],
-        len: usize,
-        notify: NotifyPayload,
-        why: Failure,
-    ) {
-        self.report_refusal(id, path, header, payloads, len, why);
-        self.stateless_reply(now, path, header, notify);
-    }
-
-    /// The events of an IKE_SA_INIT that never became an IKE SA. Its handle is stale at once.
-    fn report_refusal(
-        &mut self,
-        id: SaId,
-        path: Path,
-        header: &Header,
-        payloads: &[Payload],
-        len: usize,
-        why: Failure,
-    ) {
-        self.counters.failed += 1;
-        if !self.cfg.trace {
-            return;
-        }
-        let tunnel = TunnelId(self.next_tunnel);
-        self.next_tunnel += 1;
-        let message = Message { header: *header, outer: payloads.to_vec(), sk: None };
-        let trace = super::event::MessageTrace { from: Side::Peer, path, message, len, attempt: 0 };
-        self.events.push_back((tunnel, id, Event::Message(Box::new(trace))));
-        let exchange = ExchangeType::IKE_SA_INIT;
-        let failed = Failed { scope: FailScope::IkeSa, exchange, found_by: Side::Us, why };
-        self.events.push_back((tunnel, id, Event::Failed(Box::new(failed))));
-        self.events.push_back((tunnel, id, Event::Closed));
-    }
-
     /// A half-open IKE SA has waited long enough, or an unprotected error has.
     pub(super) fn half_open_expired(&mut self, now: Instant, sa: &mut IkeSa) {
         if sa.initiator {
@@ -758,14 +481,14 @@ impl Core {
         }
     }
 
-    fn fresh_nonce(&mut self, now: Instant, sa: &mut IkeSa) -> Vec<u8> {
+    pub(super) fn fresh_nonce(&mut self, now: Instant, sa: &mut IkeSa) -> Vec<u8> {
         let mut nonce = vec![0; NONCE];
         self.seeds.fill(sa.scope, Purpose::Nonce, sa.next_draw(), &mut nonce);
         self.secret(now, sa, SecretKind::Nonce, nonce)
     }
 
     /// A fresh key pair; for a group that we cannot compute, one of X25519 stands in and the peer will not take it.
-    fn fresh_keypair(&mut self, sa: &mut IkeSa, group: KeMethod) -> KeyPair {
+    pub(super) fn fresh_keypair(&mut self, sa: &mut IkeSa, group: KeMethod) -> KeyPair {
         let group = Group::from_method(group).unwrap_or(Group::X25519);
         let mut stream = self.seeds.stream(sa.scope, Purpose::KeyExchange, sa.next_draw());
         KeyPair::generate(group, &mut stream)
@@ -785,37 +508,15 @@ impl Core {
             tamper.decide(&sa.cx(now), decision);
         }
     }
-
-    fn decide_for(&mut self, cx: &super::tamper::SaCx, decision: Decision<'_>) {
-        if let Some(tamper) = &mut self.tamper
-            && tamper.concerns(cx)
-        {
-            tamper.decide(cx, decision);
-        }
-    }
-}
-
-/// The best connection and proposal for what was offered.
-fn choose(
-    specs: &[Arc<ConnectionSpec>],
-    offered: &[Proposal],
-    group: KeMethod,
-) -> Option<(Arc<ConnectionSpec>, Proposal, IkeSuite)> {
-    let usable = |p: &Proposal| IkeSuite::from_proposal(p).is_ok();
-    specs.iter().find_map(|spec| {
-        let chosen = select(offered, &spec.ike_proposals, ProtocolId::IKE, Some(group), usable)?;
-        let suite = IkeSuite::from_proposal(&chosen).ok()?;
-        Some((Arc::clone(spec), chosen, suite))
-    })
 }
 
 /// RFC 7296 2.10: 16 to 256 octets, and at least half the key size of the PRF.
-fn check_nonce(nonce: &[u8], suite: &IkeSuite) -> Result<(), PeerMisbehaved> {
+pub(super) fn check_nonce(nonce: &[u8], suite: &IkeSuite) -> Result<(), PeerMisbehaved> {
     let least = (suite.prf.key_len() / 2).max(16);
     if (least..=256).contains(&nonce.len()) { Ok(()) } else { Err(PeerMisbehaved::BadNonce(nonce.len())) }
 }
 
-fn vendor_ids(spec: &ConnectionSpec) -> impl Iterator<Item = Payload> + '_ {
+pub(super) fn vendor_ids(spec: &ConnectionSpec) -> impl Iterator<Item = Payload> + '_ {
     spec.behaviour.vendor_ids.iter().map(|id| Payload::Vendor(VendorIdPayload { data: id.clone() }))
 }
 

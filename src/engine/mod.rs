@@ -8,6 +8,7 @@
 //! - a request is answered to the address it came from; events are drained before transmits;
 //! - with no [`Tamper`] rule for an IKE SA, no seam is called for it and nothing is copied.
 
+mod answer;
 mod auth;
 mod child;
 mod codec;

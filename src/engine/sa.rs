@@ -32,7 +32,7 @@ pub(super) struct IkeSa {
     pub spec: Arc<ConnectionSpec>,
     pub scope: Scope,
     /// Values drawn from the key seed so far.
-    pub draws: u32,
+    pub draws: u64,
     /// Messages sealed so far: the IV counter.
     pub sealed: u64,
     pub window: Window,
@@ -49,8 +49,8 @@ pub(super) struct IkeSa {
     pub init_key: Option<InitKey>,
     /// The key of the identity index, once authenticated.
     pub peer_key: Option<u64>,
-    /// Our inbound SPI of a Child under negotiation; 0 for none.
-    pub reserved_spi: u32,
+    /// Our inbound SPI of a Child under negotiation.
+    pub reserved_spi: Option<u32>,
     /// What the timer set holds for this SA.
     pub scheduled: Option<Instant>,
 }
@@ -145,7 +145,7 @@ impl IkeSa {
 
     pub(super) fn next_draw(&mut self) -> u64 {
         self.draws += 1;
-        u64::from(self.draws)
+        self.draws
     }
 
     /// The IV counter of the next message; its low 16 bits count the message's fragments.

@@ -102,7 +102,8 @@ pub enum SecretKind {
     Cookie,
 }
 
-/// The inside of an SK payload before sealing.
+/// The inside of an SK payload before sealing. What does not come to whole blocks of the cipher is filled up with zero
+/// octets before the pad length.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SkBody {
     /// Initialisation vector.
@@ -193,9 +194,10 @@ pub struct Layout {
 /// Which side of the encryption a layout describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LayoutPart {
-    /// The inner payloads, before encryption; or the whole of a message without SK.
+    /// The inner payloads, before encryption.
     Inner,
-    /// Header, payloads before SK, and SK's generic header: in clear, but under the ICV.
+    /// Header, payloads before SK, and SK's generic header: in clear, but under the ICV. The whole of a message without
+    /// SK.
     Outer,
 }
 
@@ -230,7 +232,8 @@ pub trait Tamper: Send {
     fn inbound(&mut self, cx: &RecvCx, bytes: &mut Vec<u8>) -> Deliver {
         Deliver::Yes
     }
-    /// Change or withhold an accepted message.
+    /// Change or withhold an accepted message. Anything but [`Deliver::Yes`] withholds it: it stays unanswered, and the
+    /// peer's next repeat is asked about again.
     fn parsed(&mut self, cx: &RecvCx, message: &mut Message) -> Deliver {
         Deliver::Yes
     }

@@ -7,12 +7,12 @@ use rand_chacha::rand_core::Rng;
 
 use super::record::{Dropped, Firing, FiringLog};
 use super::rule::{Action, Choice, PayloadSel, Rule, Seam, When, resolve};
-use crate::engine::{SaId, TunnelId};
+use crate::engine::Timer;
 use crate::engine::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
     Tamper, Trigger,
 };
-use crate::engine::Timer;
+use crate::engine::{SaId, TunnelId};
 use crate::net::{Class, SocketRole};
 use crate::seed::PlanSeed;
 use crate::time::Instant;
@@ -133,13 +133,7 @@ fn holds(when: &When, subject: &Subject<'_>) -> bool {
 
 impl<'a> Subject<'a> {
     fn sa(cx: &SaCx) -> Self {
-        Subject {
-            sa: cx.sa,
-            tunnel: cx.tunnel,
-            initiator: Some(cx.initiator),
-            at: cx.now,
-            ..Subject::default()
-        }
+        Subject { sa: cx.sa, tunnel: cx.tunnel, initiator: Some(cx.initiator), at: cx.now, ..Subject::default() }
     }
 
     fn msg(cx: &MsgCx) -> Self {

@@ -155,8 +155,7 @@ fn field_edits_reach_their_part_only() {
 
 #[test]
 fn padding_and_fragments() {
-    let mut padding =
-        plan(When::default(), Action::Padding { len: 3, value: 0xaa, pad_length: Some(200) }, None);
+    let mut padding = plan(When::default(), Action::Padding { len: 3, value: 0xaa, pad_length: Some(200) }, None);
     let mut body = SkBody { iv: vec![], inner: vec![1; 12], padding: vec![0; 3], pad_length: 3 };
     let auth = cx(ExchangeType::IKE_AUTH, false, 1, 0);
     padding.plaintext(&auth, &mut body);

@@ -63,7 +63,8 @@ impl FaultRow {
                 false => format!("fault {} has no argument {unknown:?}; it takes {}", self.name, known.join(", ")),
             });
         }
-        let action = (self.action)(&Args { row: self, given: args }).map_err(|e| format!("fault {}: {e}", self.name))?;
+        let action =
+            (self.action)(&Args { row: self, given: args }).map_err(|e| format!("fault {}: {e}", self.name))?;
         Ok(Rule { name: self.name.to_owned(), when: (self.when)(), action, times })
     }
 }
@@ -84,7 +85,9 @@ impl Args<'_> {
             Some(hex) => i64::from_str_radix(hex, 16).ok(),
             None => text.parse().ok(),
         };
-        value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| format!("{name}: {text:?} is not a number that fits"))
+        value
+            .and_then(|value| T::try_from(value).ok())
+            .ok_or_else(|| format!("{name}: {text:?} is not a number that fits"))
     }
 
     fn millis(&self, name: &str) -> Result<Duration, String> {

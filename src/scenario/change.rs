@@ -320,18 +320,28 @@ fn candidates(kind: TransformType, offered: &[Transform]) -> Vec<Transform> {
             }
         }
         TransformType::PRF => {
-            [PrfId::PRF_HMAC_SHA2_384, PrfId::PRF_HMAC_SHA2_256, PrfId::PRF_HMAC_SHA2_512, PrfId::PRF_HMAC_SHA1].map(Transform::prf).to_vec()
-        }
-        TransformType::INTEG => {
-            [IntegId::AUTH_HMAC_SHA2_384_192, IntegId::AUTH_HMAC_SHA2_256_128, IntegId::AUTH_HMAC_SHA2_512_256, IntegId::AUTH_HMAC_SHA1_96]
-                .map(Transform::integ)
+            [PrfId::PRF_HMAC_SHA2_384, PrfId::PRF_HMAC_SHA2_256, PrfId::PRF_HMAC_SHA2_512, PrfId::PRF_HMAC_SHA1]
+                .map(Transform::prf)
                 .to_vec()
         }
-        TransformType::KE => {
-            [KeMethod::ECP_384, KeMethod::ECP_521, KeMethod::CURVE25519, KeMethod::MODP_3072, KeMethod::ECP_256, KeMethod::MODP_4096]
-                .map(Transform::ke)
-                .to_vec()
-        }
+        TransformType::INTEG => [
+            IntegId::AUTH_HMAC_SHA2_384_192,
+            IntegId::AUTH_HMAC_SHA2_256_128,
+            IntegId::AUTH_HMAC_SHA2_512_256,
+            IntegId::AUTH_HMAC_SHA1_96,
+        ]
+        .map(Transform::integ)
+        .to_vec(),
+        TransformType::KE => [
+            KeMethod::ECP_384,
+            KeMethod::ECP_521,
+            KeMethod::CURVE25519,
+            KeMethod::MODP_3072,
+            KeMethod::ECP_256,
+            KeMethod::MODP_4096,
+        ]
+        .map(Transform::ke)
+        .to_vec(),
         _ => Vec::new(),
     }
 }
@@ -342,7 +352,8 @@ fn resize(list: &mut [TrafficSelector], wider: bool) -> Result<(), String> {
     let no = |ts: &TrafficSelector| format!("{ts} cannot be made {}", if wider { "wider" } else { "narrower" });
     match ts.range {
         TsRange::V4 { start, end } => {
-            let (start, end) = block(u32::from(start).into(), u32::from(end).into(), 32, wider).ok_or_else(|| no(ts))?;
+            let (start, end) =
+                block(u32::from(start).into(), u32::from(end).into(), 32, wider).ok_or_else(|| no(ts))?;
             // Both are within 32 bits by construction.
             ts.range = TsRange::V4 { start: Ipv4Addr::from(start as u32), end: Ipv4Addr::from(end as u32) };
         }

@@ -37,8 +37,16 @@ fn a_good_file() {
 fn mistakes() {
     let cases = [
         ("change: {auth", "chnge: {auth", "mine.yaml:10:5: unknown key \"chnge\"; did you mean \"change\"?"),
-        ("auth.psk: differ", "auth.pks: differ", "mine.yaml:10:14: \"auth.pks\" cannot be changed; did you mean \"auth.psk\"?"),
-        ("establish: {}", "estabilsh: {}", "mine.yaml:13:9: \"estabilsh\" is not known here; did you mean \"establish\"?"),
+        (
+            "auth.psk: differ",
+            "auth.pks: differ",
+            "mine.yaml:10:14: \"auth.pks\" cannot be changed; did you mean \"auth.psk\"?",
+        ),
+        (
+            "establish: {}",
+            "estabilsh: {}",
+            "mine.yaml:13:9: \"estabilsh\" is not known here; did you mean \"establish\"?",
+        ),
         (
             "AUTHENTICATION_FAILED",
             "AUTHENTICATION_FAILD",
@@ -55,7 +63,11 @@ fn mistakes() {
             "    faults: [{use: drop-snt}]\n",
             "mine.yaml:10:20: there is no fault \"drop-snt\"; did you mean \"drop-sent\"?",
         ),
-        ("      - expect: {any: [{notify: AUTHENTICATION_FAILED}], within: 5s}\n", "", "role initiator expects nothing"),
+        (
+            "      - expect: {any: [{notify: AUTHENTICATION_FAILED}], within: 5s}\n",
+            "",
+            "role initiator expects nothing",
+        ),
         ("{notify: AUTHENTICATION_FAILED}", "{}", "an empty sight would match everything"),
         ("title: Mine", "title: Mine\ntitle: Yours", "mine.yaml:3:1: the key \"title\" stands here twice"),
     ];
@@ -131,7 +143,10 @@ fn selectors() {
     assert_eq!(ids(&["psk-mismatch"]).unwrap(), ["auth/psk-mismatch"]);
     assert!(ids(&["child"]).unwrap().iter().all(|id| id.starts_with("child/")));
     assert_eq!(ids(&["*psk*"]).unwrap(), ["auth/psk-mismatch"]);
-    assert_eq!(ids(&["psk-mismach"]).unwrap_err(), "no scenario is called \"psk-mismach\"; did you mean \"psk-mismatch\"?");
+    assert_eq!(
+        ids(&["psk-mismach"]).unwrap_err(),
+        "no scenario is called \"psk-mismach\"; did you mean \"psk-mismatch\"?"
+    );
 }
 
 /// The schema that editors use is the one in the repository. To renew it: `UPDATE_SCHEMA=1 cargo test schema`.

@@ -134,7 +134,10 @@ mod tests {
                  ERROR: There was no IPSEC policy found for received TS",
                 "child/ts-",
             ),
-            ("%ASA-5-750004: Local:1.2.3.4:500 Remote:4.3.2.1:500 Username:Unknown Sending COOKIE challenge to throttle possible DoS", "sa-init/cookie-challenge"),
+            (
+                "%ASA-5-750004: Local:1.2.3.4:500 Remote:4.3.2.1:500 Username:Unknown Sending COOKIE challenge to throttle possible DoS",
+                "sa-init/cookie-challenge",
+            ),
             ("AWS tunnel detected a pre-shared key mismatch with cgw: cgw-0123456789", "auth/psk-mismatch"),
         ];
         for (line, wanted) in cases {
@@ -142,7 +145,9 @@ mod tests {
             let best = hits.first().unwrap_or_else(|| panic!("nothing for {line}"));
             assert!(best.id.starts_with(wanted), "{line}: {hits:#?}");
         }
-        assert!(find("%LINEPROTO-5-UPDOWN: Line protocol on Interface Tunnel0, changed state to down", &all).is_empty());
+        assert!(
+            find("%LINEPROTO-5-UPDOWN: Line protocol on Interface Tunnel0, changed state to down", &all).is_empty()
+        );
         assert!(find("", &all).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! What was seen: messages and events of one scenario, in order. Expectations and proofs read only this.
 
-use crate::engine::{Event, IgnoredWhy, IkeKeyExport, MessageTrace};
 use crate::engine::Failed;
+use crate::engine::{Event, IgnoredWhy, IkeKeyExport, MessageTrace};
 use crate::engine::{Side, TunnelId};
 use crate::fault::{Dropped, Firing};
 use crate::net::Path;
@@ -117,9 +117,8 @@ impl Observation {
             Event::IkeUp(up) => happened(EventName::Up, None, None, format!("IKE SA up, {}", up.suite)),
             Event::ChildInbound(child) => {
                 let name = if child.narrowed { EventName::ChildNarrowed } else { EventName::ChildUp };
-                let list = |list: &[wire::TrafficSelector]| {
-                    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-                };
+                let list =
+                    |list: &[wire::TrafficSelector]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
                 let words = format!("Child SA {} === {}", list(&child.local_ts), list(&child.remote_ts));
                 happened(name, None, None, words);
             }

@@ -167,7 +167,8 @@ impl<L: Link> Bench<L> {
             let firings = stage.firings.clone();
             let seen = self.finish(stage)?;
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
-            faults = evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
+            faults =
+                evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
             evidence.changes = self.prove(role, case, &seen);
         }
         let judgement = verdict::judge(&evidence);

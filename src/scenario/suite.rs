@@ -28,7 +28,8 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// How many cases that makes.
     pub fn cases(&self) -> usize {
-        let count = |one: &LoadedScenario| self.roles.iter().filter(|role| one.scenario.roles.get(**role).is_some()).count();
+        let count =
+            |one: &LoadedScenario| self.roles.iter().filter(|role| one.scenario.roles.get(**role).is_some()).count();
         self.scenarios.iter().map(count).sum()
     }
 }

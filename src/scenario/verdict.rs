@@ -205,8 +205,7 @@ mod tests {
 
     #[test]
     fn a_fault_alone_is_a_cause() {
-        let evidence =
-            Evidence { faults: vec![("drop-sent".into(), 3)], expectation: unmet(), ..Evidence::default() };
+        let evidence = Evidence { faults: vec![("drop-sent".into(), 3)], expectation: unmet(), ..Evidence::default() };
         let judgement = judge(&evidence);
         assert_eq!((judgement.verdict, judgement.detail.as_str()), (Verdict::NotSeen, "fault drop-sent fired 3 times"));
     }
