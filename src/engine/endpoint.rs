@@ -14,6 +14,7 @@ use super::info::Request;
 use super::sa::{IkeSa, InitKey, Phase};
 use super::spec::{Command, CommandError, ConnectionSpec, EndpointConfig, SaId, Side, TunnelId};
 use super::stateless::RateLimit;
+use super::table::Table;
 use super::tamper::{Deliver, RecvCx, Tamper, Trigger};
 use super::timer::Timer;
 use super::window::{Arrival, Due, wait};
@@ -29,17 +30,11 @@ use crate::wire::{Header, IkeSpi, decode};
 /// then sleeps until [`Endpoint::poll_timeout`].
 pub struct Endpoint {
     core: Core,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
 }
 
-struct Slot {
-    generation: u32,
-    sa: Option<Box<IkeSa>>,
-}
-
-/// Everything of an endpoint but its IKE SAs.
+/// Everything of an endpoint. The IKE SA being handled is out of its slot in the table.
 pub(super) struct Core {
+    pub table: Table,
     pub cfg: Arc<EndpointConfig>,
     pub seeds: Seeds,
     #[allow(dead_code)] // certificates need wall time
@@ -91,6 +86,7 @@ impl Endpoint {
         let cookies = CookieJar::new(cfg.salt);
         let stateless = RateLimit::new(cfg.limits.stateless_per_second);
         let core = Core {
+            table: Table::default(),
             cfg,
             seeds,
             epoch,
@@ -115,7 +111,7 @@ impl Endpoint {
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
         };
-        Endpoint { core, slots: Vec::new(), free: Vec::new() }
+        Endpoint { core }
     }
 
     /// Installs the bender of the engine. IKE SAs made from now on are asked about.
@@ -137,9 +133,9 @@ impl Endpoint {
             remote: (remote, spec.remote_ports.ike).into(),
             role: SocketRole::Ike,
         };
-        let id = self.allocate();
+        let id = self.core.table.allocate();
         let sa = self.core.start(now, id, spec, tunnel, path);
-        self.put_back(id, sa);
+        self.core.put_back(id, sa);
         id
     }
 
@@ -253,7 +249,7 @@ impl Endpoint {
 
     /// IKE SAs in the table, closing ones included.
     pub fn sa_count(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.core.table.count()
     }
 
     /// What was counted so far.
@@ -285,67 +281,15 @@ impl Endpoint {
     }
 
     fn ids(&self) -> Vec<SaId> {
-        self.slots
-            .iter()
-            .zip(0..)
-            .filter(|(slot, _)| slot.sa.is_some())
-            .map(|(slot, at)| SaId { slot: at, generation: slot.generation })
-            .collect()
+        self.core.table.ids()
     }
 
     fn get(&self, id: SaId) -> Option<&IkeSa> {
-        let slot = self.slots.get(id.slot as usize)?;
-        (slot.generation == id.generation).then_some(())?;
-        slot.sa.as_deref()
+        self.core.table.get(id)
     }
 
-    /// Reserves a slot.
-    fn allocate(&mut self) -> SaId {
-        match self.free.pop() {
-            Some(slot) => SaId { slot, generation: self.slots[slot as usize].generation },
-            None => {
-                let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 IKE SAs");
-                self.slots.push(Slot { generation: 0, sa: None });
-                SaId { slot, generation: 0 }
-            }
-        }
-    }
-
-    /// Frees a slot; handles of its IKE SA are stale from now on.
-    fn release(&mut self, slot: u32) {
-        let generation = &mut self.slots[slot as usize].generation;
-        *generation = generation.wrapping_add(1);
-        self.free.push(slot);
-    }
-
-    /// Takes an IKE SA out of its slot for the time of `handle`; a stale handle does nothing.
     fn with_sa(&mut self, id: SaId, handle: impl FnOnce(&mut Core, &mut IkeSa)) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else { return };
-        let Some(mut sa) = slot.sa.take() else { return };
-        handle(&mut self.core, &mut sa);
-        self.put_back(id, sa);
-    }
-
-    /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
-    fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
-        let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
-        let wanted = sa.deadline().map(|(at, _)| at).filter(|_| !over);
-        if wanted != sa.scheduled {
-            if let Some(at) = sa.scheduled {
-                self.core.timers.remove(&(at, id));
-            }
-            if let Some(at) = wanted {
-                self.core.timers.insert((at, id));
-            }
-            sa.scheduled = wanted;
-        }
-        if over {
-            self.core.forget(&sa);
-            self.core.events.push_back((sa.tunnel, id, Event::Closed));
-            self.release(id.slot);
-        } else {
-            self.slots[id.slot as usize].sa = Some(sa);
-        }
+        self.core.with_sa(id, handle);
     }
 
     fn tampered_inbound(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
@@ -410,12 +354,12 @@ impl Endpoint {
                 core.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Repeat, "");
             });
         }
-        let id = self.allocate();
+        let id = self.core.table.allocate();
         match self.core.answer_init(now, id, key, path, header, bytes) {
-            Some(sa) => self.put_back(id, sa),
+            Some(sa) => self.core.put_back(id, sa),
             None => {
                 // Events named this handle: it must not come to name the next IKE SA in the slot.
-                self.release(id.slot);
+                self.core.table.release(id);
             }
         }
     }
@@ -650,7 +594,7 @@ impl Core {
     }
 
     /// Removes an IKE SA from every index.
-    fn forget(&mut self, sa: &IkeSa) {
+    pub(super) fn forget(&mut self, sa: &IkeSa) {
         // Only what is its own: a rule may have given two IKE SAs the same SPI.
         if self.by_spi.get(&sa.our_spi()) == Some(&sa.id) {
             self.by_spi.remove(&sa.our_spi());

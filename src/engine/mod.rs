@@ -26,6 +26,7 @@ mod sa;
 mod selectors;
 mod spec;
 mod stateless;
+mod table;
 mod tamper;
 mod timer;
 mod window;
