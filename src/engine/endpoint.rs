@@ -11,7 +11,8 @@ use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
 use super::info::Request;
-use super::sa::{IkeSa, InitKey, Phase};
+use super::rekey::{EspNote, SaView, Try};
+use super::sa::{IkeSa, InitKey, Phase, Standing};
 use super::spec::{Command, CommandError, ConnectionSpec, EndpointConfig, SaId, Side, TunnelId};
 use super::stateless::RateLimit;
 use super::table::Table;
@@ -143,6 +144,9 @@ impl Endpoint {
     pub fn command(&mut self, now: Instant, id: SaId, command: Command) -> Result<(), CommandError> {
         let sa = self.get(id).ok_or(CommandError::NoSuchSa)?;
         let Phase::Established(up) = &sa.phase else { return Err(CommandError::NotEstablished) };
+        if let Standing::Superseded(successor) = up.standing {
+            return self.command(now, successor, command);
+        }
         if up.closing {
             return Err(CommandError::NotEstablished);
         }
@@ -151,14 +155,24 @@ impl Endpoint {
             Command::Liveness => Request::Liveness,
             Command::Notify(notify) => Request::Notify(notify),
             Command::DeleteChild(spi) => {
-                if !up.children.iter().any(|c| c.spi_in == spi) {
-                    return Err(CommandError::NoSuchChild);
-                }
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
                 Request::DeleteChild(spi)
+            }
+            Command::RekeyChild(spi) => {
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
+                Request::RekeyChild(spi, Try::default())
+            }
+            Command::RekeyIke => Request::RekeyIke(Try::default()),
+            Command::NewChild(name) => {
+                let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
+                Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
         };
         self.with_sa(id, |core, sa| {
-            sa.enqueue(request);
+            match request {
+                Request::DeleteChild(spi) => sa.delete_child(spi),
+                request => sa.enqueue(request),
+            }
             core.pump(now, sa);
         });
         Ok(())
@@ -167,13 +181,28 @@ impl Endpoint {
     /// Leaves in good order: DELETE for each established IKE SA; those without keys are dropped.
     pub fn delete_all(&mut self, now: Instant) {
         for id in self.ids() {
-            let established = self.get(id).is_some_and(|sa| matches!(sa.phase, Phase::Established(_)));
+            let established = self.get(id).is_some_and(|sa| match &sa.phase {
+                Phase::Established(up) => up.standing == Standing::Current,
+                _ => false,
+            });
             if established {
                 let _ = self.command(now, id, Command::Delete);
             } else {
                 self.abandon(now, id);
             }
         }
+    }
+
+    /// Traffic of a Child SA, named by our inbound SPI: for lifetimes by volume, and because a packet on a new SA tells
+    /// an answerer that the requester has it too (RFC 7296 2.8). Unknown SPIs are ignored.
+    pub fn esp_activity(&mut self, now: Instant, spi_in: u32, note: EspNote) {
+        let Some(&id) = self.core.by_esp.get(&spi_in) else { return };
+        self.with_sa(id, |core, sa| core.esp_activity(now, sa, spi_in, note));
+    }
+
+    /// The IKE SAs with their Child SAs, in the order of the table.
+    pub fn sas(&self) -> Vec<SaView> {
+        self.ids().into_iter().filter_map(|id| self.get(id)).map(IkeSa::view).collect()
     }
 
     /// Forgets an IKE SA without a word to the peer.
@@ -485,6 +514,9 @@ impl Core {
         }
         if sa.alarms.liveness <= now {
             self.liveness_due(now, sa);
+        }
+        if matches!(&sa.phase, Phase::Established(up) if up.lifetime() <= now) {
+            self.lifetime_due(now, sa);
         }
         if sa.alarms.keepalive <= now {
             self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });

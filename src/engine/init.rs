@@ -464,6 +464,11 @@ impl Core {
             let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
             self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
         }
+        self.export_keys(sa, suite, keys);
+    }
+
+    /// Says what the keys are, if asked.
+    pub(super) fn export_keys(&mut self, sa: &IkeSa, suite: IkeSuite, keys: &IkeKeys) {
         if self.cfg.export_keys {
             let secret = |octets: &[u8]| Secret::from(octets.to_vec());
             let export = IkeKeyExport {

@@ -7,3 +7,7 @@ mod drive;
 mod engine_basic;
 mod layers;
 mod pair;
+mod rekey;
+mod rekey_collisions;
+mod rekey_life;
+mod rekey_plane;
