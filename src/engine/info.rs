@@ -170,7 +170,7 @@ impl Core {
                 let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
                 self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
             }
-            Some(Request::DeleteChild(spi)) => self.drop_child(sa, spi, Side::Us),
+            Some(Request::DeleteChild(spi)) => self.drop_child(now, sa, spi, Side::Us),
             _ => {}
         }
         if header.exchange == ExchangeType::INFORMATIONAL {
@@ -252,7 +252,7 @@ impl Core {
         self.respond(now, sa, path, header, answer);
         // Both ends close it: the outgoing SA goes now, the incoming one when our own DELETE is answered (1.4.1).
         for spi in ours_gone.into_iter().filter(|spi| Some(*spi) != crossing) {
-            self.drop_child(sa, spi, Side::Peer);
+            self.drop_child(now, sa, spi, Side::Peer);
         }
         if let Some(notify) = refused {
             // The initiator refuses our AUTH after the fact (RFC 7296 2.21.2).
@@ -325,9 +325,9 @@ impl Core {
         }
     }
 
-    pub(super) fn drop_child(&mut self, sa: &mut IkeSa, spi_in: u32, by: Side) {
+    pub(super) fn drop_child(&mut self, now: Instant, sa: &mut IkeSa, spi_in: u32, by: Side) {
         self.forget_esp(sa.id, spi_in);
-        self.promote_successors(sa, spi_in);
+        self.promote_successors(now, sa, spi_in, by);
         let Phase::Established(up) = &mut sa.phase else { return };
         let before = up.children.len();
         up.children.retain(|c| c.spi_in != spi_in);

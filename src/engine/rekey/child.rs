@@ -244,17 +244,30 @@ impl Core {
         child.replaces = 0;
         if matches!(child.state, ChildState::Waiting | ChildState::Live) {
             child.state = ChildState::Live;
+            if up.closing {
+                return; // we have asked to delete the IKE SA: nothing goes out any more
+            }
             self.events.push_back((sa.tunnel, sa.id, Event::ChildOutbound { spi_in }));
         }
     }
 
-    /// `old` is about to go: what the peer has put in its place is used now (RFC 7296 2.8).
-    pub(in crate::engine) fn promote_successors(&mut self, sa: &mut IkeSa, old: u32) {
-        let Phase::Established(up) = &sa.phase else { return };
+    /// `old` is about to go. If the peer has asked for that, it has our answer to its rekey, and what that made is used
+    /// now (RFC 7296 2.8). If we have, the peer may not know its new Child SA yet: it is used as any other new one.
+    pub(in crate::engine) fn promote_successors(&mut self, now: Instant, sa: &mut IkeSa, old: u32, by: Side) {
+        let Phase::Established(up) = &mut sa.phase else { return };
         let waiting = |c: &&crate::engine::sa::Child| c.state == ChildState::Waiting && c.replaces == old;
         let successors: Vec<u32> = up.children.iter().filter(waiting).map(|c| c.spi_in).collect();
         for spi_in in successors {
-            self.send_on(sa, spi_in);
+            if by == Side::Peer {
+                self.send_on(sa, spi_in);
+                continue;
+            }
+            let Phase::Established(up) = &mut sa.phase else { return };
+            if let Some(child) = up.child_mut(spi_in) {
+                child.replaces = 0;
+            }
+            let later = Later { at: now + PATIENCE, what: Put::Send(spi_in) };
+            up.rekey.get_or_insert_default().later.push(later);
         }
     }
 

@@ -284,7 +284,7 @@ impl Core {
                 // Gone already, or going: the peer has deleted it, and so has that what it wanted.
                 let state = up.child(old).map(|c| c.state);
                 if matches!(state, Some(ChildState::Live | ChildState::Waiting)) {
-                    self.drop_child(sa, old, Side::Peer);
+                    self.drop_child(now, sa, old, Side::Peer);
                     sa.enqueue(Request::NewChild(spec, Try::default()));
                 }
                 return;
