@@ -225,6 +225,7 @@ impl Core {
     fn informational(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, inner: &[Payload]) {
         let mut answer = Vec::new();
         let mut ours_gone = Vec::new();
+        let mut unknown = Vec::new();
         let mut delete_ike = false;
         let mut refused = None;
         let Phase::Established(up) = &sa.phase else { return };
@@ -234,6 +235,8 @@ impl Core {
                 Payload::Delete(delete) if delete.protocol == ProtocolId::ESP => {
                     // The peer names its inbound SPIs, which are our outbound ones.
                     let named: Vec<u32> = delete.esp_spis().collect();
+                    let known = |spi: &u32| up.children.iter().any(|c| c.spi_out == *spi);
+                    unknown.extend(named.iter().copied().filter(|spi| !known(spi)));
                     ours_gone.extend(up.children.iter().filter(|c| named.contains(&c.spi_out)).map(|c| c.spi_in));
                 }
                 Payload::Notify(n) if n.kind == NotifyType::AUTHENTICATION_FAILED => refused = Some(n.clone()),
@@ -250,6 +253,7 @@ impl Core {
             answer.push(Payload::Delete(DeletePayload::esp(&reported)));
         }
         self.respond(now, sa, path, header, answer);
+        sa.deleted_unseen(unknown);
         // Both ends close it: the outgoing SA goes now, the incoming one when our own DELETE is answered (1.4.1).
         for spi in ours_gone.into_iter().filter(|spi| Some(*spi) != crossing) {
             self.drop_child(now, sa, spi, Side::Peer);

@@ -20,7 +20,10 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub fn up(left: ConnectionSpec, right: ConnectionSpec) -> Tunnel {
-        let mut pair = Pair::to(right);
+        Tunnel::over(Pair::to(right), left)
+    }
+
+    pub fn over(mut pair: Pair, left: ConnectionSpec) -> Tunnel {
         pair.connect(left);
         pair.settle();
         assert!(pair.is_up(End::Left) && pair.is_up(End::Right), "{:#?}", pair.events);

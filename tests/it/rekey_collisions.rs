@@ -63,7 +63,11 @@ struct Run {
 
 impl Run {
     fn new(plan: &Plan) -> Run {
-        let tunnel = Tunnel::up(quick(left_spec()), quick(right_spec()));
+        let (mut left, mut right) = (config(vec![], 1), config(vec![quick(right_spec())], 2));
+        // Long enough to answer a repeat after the next loss.
+        left.limits.linger = Duration::from_secs(10);
+        right.limits.linger = Duration::from_secs(10);
+        let tunnel = Tunnel::over(Pair::new(left, right), quick(left_spec()));
         Run { tunnel, plan: plan.clone(), told: [0; 2], sent: [0; 2], flight: Vec::new(), steps: Vec::new() }
     }
 

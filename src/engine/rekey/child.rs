@@ -51,7 +51,7 @@ impl Core {
         inner.extend(group.map(|group| Payload::Ke(KePayload { group, data })));
         inner.extend(selectors);
         let what = What::Child { spec, spi_in, old };
-        sa.rekey_mut()?.creating = Some(Box::new(Creating { what, ni, keypair, rival: None }));
+        sa.rekey_mut()?.creating = Some(Box::new(Creating { what, ni, keypair, rival: None, unseen: Vec::new() }));
         Some(inner)
     }
 
@@ -77,6 +77,14 @@ impl Core {
                 return self.create_failed(now, sa, creating.what, Side::Us, why);
             }
         };
+        if creating.unseen.contains(&agreed.child.spi_out) {
+            // The answerer has deleted it before its answer came.
+            self.release_esp_spi(sa);
+            return match creating.rival {
+                Some(rival) => self.rival_stands(now, sa, creating.what, rival),
+                None => {}
+            };
+        }
         sa.reserved_spi = None;
         self.add_child(now, sa, agreed);
         let Some(old) = old else {

@@ -49,7 +49,7 @@ impl Core {
             Payload::Nonce(NoncePayload { data: ni.clone() }),
             Payload::Ke(KePayload { group, data }),
         ];
-        let creating = Creating { what: What::Ike(spi), ni, keypair: Some(keypair), rival: None };
+        let creating = Creating { what: What::Ike(spi), ni, keypair: Some(keypair), rival: None, unseen: Vec::new() };
         sa.rekey_mut()?.creating = Some(Box::new(creating));
         Some(inner)
     }

@@ -110,6 +110,9 @@ pub(super) struct Creating {
     pub keypair: Option<KeyPair>,
     /// The peer's rekey of the same SA, which we have answered meanwhile.
     pub rival: Option<Rival>,
+    /// SPIs of the peer's that it has deleted meanwhile and that we do not know: its DELETE may have overtaken the answer
+    /// that names them.
+    pub unseen: Vec<u32>,
 }
 
 /// What it is to create.
@@ -442,6 +445,14 @@ impl IkeSa {
         match &self.phase {
             Phase::Established(up) => up.rekey.as_ref()?.creating.as_ref().map(|c| c.what),
             _ => None,
+        }
+    }
+
+    /// The peer has deleted Child SAs with these SPIs of its own, which we do not know (yet).
+    pub(super) fn deleted_unseen(&mut self, spis: Vec<u32>) {
+        let Phase::Established(up) = &mut self.phase else { return };
+        if let Some(creating) = up.rekey.as_mut().and_then(|r| r.creating.as_mut()) {
+            creating.unseen.extend(spis);
         }
     }
 
