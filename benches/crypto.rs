@@ -3,6 +3,8 @@
 //! Two ratios are printed first: MODP-2048 key generation against the plain modular exponentiation, and P-256 key
 //! generation against importing the scalar through the safe API.
 
+#![allow(clippy::disallowed_methods)] // a bench reads the clock
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -132,6 +134,7 @@ fn report(what: &str, ours: Duration, other: &str, theirs: Duration) {
 }
 
 /// Mean time of a call in the fastest of several batches.
+#[allow(clippy::disallowed_methods)] // a benchmark reads the clock
 fn fastest(mut call: impl FnMut()) -> Duration {
     const CALLS: u32 = 200;
     let batches = (0..20).map(|_| {

@@ -1,1 +1,77 @@
-fn main() {}
+//! What an idle IKE SA costs: 10,000 of them in one endpoint, both roles, with and without their Child SA.
+//!
+//! Each case runs in a process of its own, so that resident memory is that of one endpoint: its peers come and go in
+//! small groups, and what they used is given back to the system before and after. The connections, which are shared
+//! configuration, are made beforehand.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ikelab::engine::Endpoint;
+use support::{FAST, World, config, endpoint, left_spec, right_spec};
+
+#[global_allocator]
+static ALLOC: support::alloc::Counting = support::alloc::Counting;
+
+const SAS: u64 = 10_000;
+const GROUP: u64 = 100;
+
+fn main() {
+    if !support::wanted() {
+        return;
+    }
+    if let Some(case) = std::env::args().find_map(|arg| arg.strip_prefix("--case=").map(str::to_owned)) {
+        return measure(case.starts_with("initiator"), case.ends_with("child"));
+    }
+    println!("octets per idle IKE SA at {SAS}               allocated   resident   aim (resident)");
+    for case in ["initiator with child", "responder with child", "initiator alone", "responder alone"] {
+        let this = std::env::current_exe().expect("Linux tells");
+        let child = Command::new(this).args(["--bench", &format!("--case={case}")]).stdout(Stdio::piped()).output();
+        let output = child.expect("the benchmark starts itself");
+        assert!(output.status.success(), "{case} failed: {}", output.status);
+        println!("{case:<44} {} {:>8}", String::from_utf8_lossy(&output.stdout).trim_end(), 1024);
+    }
+}
+
+/// Makes the IKE SAs of one role in one endpoint, while the other role is played by endpoints that do not stay.
+fn measure(initiator: bool, with_child: bool) {
+    support::alloc::count(true);
+    let specs: Vec<_> = (0..SAS).map(|tunnel| Arc::new(left_spec(&FAST, tunnel))).collect();
+    let mut world = World::new(&FAST, "warm up");
+    world.handshake(&specs[0], 0);
+    let fresh = |initiator: bool, seed: u64| {
+        let connections = if initiator { Vec::new() } else { vec![right_spec(&FAST)] };
+        endpoint(config(connections, seed), &seed.to_string())
+    };
+    let stays = |world: &mut World, other: Endpoint| {
+        let place = if initiator { &mut world.right } else { &mut world.left };
+        *place = other;
+    };
+    world.left = fresh(true, 1);
+    world.right = fresh(false, 2);
+    let before = (support::alloc::live(), resident());
+    for (group, first) in (0..SAS).step_by(GROUP as usize).enumerate() {
+        for tunnel in first..first + GROUP {
+            let (said, _) = world.handshake(&specs[tunnel as usize], tunnel);
+            if !with_child {
+                let (sa, child) = said.sa.zip(said.child).expect("it is up");
+                world.delete_child(sa, child);
+            }
+        }
+        stays(&mut world, fresh(!initiator, 1000 + group as u64));
+    }
+    let after = (support::alloc::live(), resident());
+    let endpoint = if initiator { &world.left } else { &world.right };
+    assert_eq!(endpoint.sa_count() as u64, SAS);
+    let each = |before: isize, after: isize| (after - before) / SAS as isize;
+    println!("{:>10} {:>10}", each(before.0, after.0), each(before.1, after.1));
+}
+
+/// Octets of resident memory.
+fn resident() -> isize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc");
+    let pages: isize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    pages * 4096
+}

@@ -1,3 +1,5 @@
 //! Parses, dispatches, maps the outcome to an exit code; nothing else.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ikelab::cli::main()
+}

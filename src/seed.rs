@@ -47,7 +47,8 @@ pub enum Purpose {
     Signature = 10,
 }
 
-/// Whose value it is: the tunnel on the initiator's side, a hash of (SPIi, Ni, source) on the responder's.
+/// Whose value it is: the tunnel (and which of its attempts) on the initiator's side; on the responder's a hash of the whole
+/// IKE_SA_INIT, its path and the instant it came, so that a packet played back gets other values than the first time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Scope(pub [u8; 16]);
 

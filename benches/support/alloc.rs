@@ -2,27 +2,36 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+static ON: AtomicBool = AtomicBool::new(false);
 
 /// The system's allocator, counted.
 pub struct Counting;
+
+/// Starts or stops counting. It costs something, so what is timed is not counted.
+pub fn count(on: bool) {
+    ON.store(on, Relaxed);
+}
 
 /// Allocations and reallocations that this thread has made.
 pub fn calls() -> u64 {
     CALLS.get()
 }
 
-/// Octets that are allocated now, as asked for.
+/// Octets that were allocated, as asked for, less those that were freed, while counting.
 pub fn live() -> isize {
     LIVE.load(Relaxed)
 }
 
-fn count(size: isize) {
+fn note(size: isize) {
+    if !ON.load(Relaxed) {
+        return;
+    }
     // A thread that ends frees after its counters are gone.
     let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
     LIVE.fetch_add(size, Relaxed);
@@ -32,25 +41,27 @@ fn count(size: isize) {
 // counters neither allocate (a const thread-local of a type without destructor, an atomic) nor unwind.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        note(layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        note(layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
+        note(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Relaxed);
+        if ON.load(Relaxed) {
+            LIVE.fetch_sub(layout.size() as isize, Relaxed);
+        }
         // SAFETY: the caller's promise, passed on.
         unsafe { System.dealloc(at, layout) }
     }

@@ -120,6 +120,7 @@ pub fn endpoint(config: EndpointConfig, seed: &str) -> Endpoint {
 pub struct World {
     pub left: Endpoint,
     pub right: Endpoint,
+    now: Instant,
     /// Octets of each IKE message of the last exchange, in order.
     pub sizes: Vec<usize>,
 }
@@ -136,13 +137,14 @@ impl World {
     pub fn new(suite: &IkeSuite, seed: &str) -> Self {
         let left = endpoint(config(Vec::new(), 1), seed);
         let right = endpoint(config(vec![right_spec(suite)], 2), seed);
-        World { left, right, sizes: Vec::new() }
+        World { left, right, now: Instant::ZERO, sizes: Vec::new() }
     }
 
     /// Brings up one tunnel and checks that it is up at both ends.
     pub fn handshake(&mut self, spec: &Arc<ConnectionSpec>, tunnel: u64) -> (Said, Said) {
         let local = spec.local_addr.expect("a benchmark's initiator knows its address");
-        self.left.connect(Instant::ZERO, Arc::clone(spec), TunnelId(tunnel), local);
+        self.now += Duration::from_micros(100);
+        self.left.connect(self.now, Arc::clone(spec), TunnelId(tunnel), local);
         let said = self.settle();
         assert!(said.0.children == 1 && said.1.children == 1, "the handshake must succeed");
         said
@@ -150,7 +152,7 @@ impl World {
 
     /// Deletes a Child SA from the initiator's side.
     pub fn delete_child(&mut self, sa: SaId, spi_in: u32) {
-        self.left.command(Instant::ZERO, sa, Command::DeleteChild(spi_in)).expect("the Child SA is there");
+        self.left.command(self.now, sa, Command::DeleteChild(spi_in)).expect("the Child SA is there");
         self.settle();
     }
 
@@ -162,19 +164,19 @@ impl World {
             drain(&mut self.left, &mut left);
             let Some(request) = self.left.poll_transmit() else { return (left, right) };
             self.sizes.push(request.bytes.len());
-            deliver(&mut self.right, request);
+            deliver(self.now, &mut self.right, request);
             drain(&mut self.right, &mut right);
             while let Some(answer) = self.right.poll_transmit() {
                 self.sizes.push(answer.bytes.len());
-                deliver(&mut self.left, answer);
+                deliver(self.now, &mut self.left, answer);
             }
         }
     }
 }
 
-fn deliver(to: &mut Endpoint, mut datagram: Transmit) {
+fn deliver(now: Instant, to: &mut Endpoint, mut datagram: Transmit) {
     let Path { local, remote, role } = datagram.path;
-    to.handle_datagram(Instant::ZERO, Path { local: remote, remote: local, role }, &mut datagram.bytes);
+    to.handle_datagram(now, Path { local: remote, remote: local, role }, &mut datagram.bytes);
 }
 
 fn drain(endpoint: &mut Endpoint, said: &mut Said) {

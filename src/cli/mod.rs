@@ -1,1 +1,87 @@
 //! The command line, one file per command.
+//!
+//! A command is a `clap::Args` struct with a `run` function that gives an [`exit::Exit`] or an [`exit::CliError`].
+//! Standard output carries the result (with `--json` nothing but JSON lines), standard error the warnings and errors.
+
+mod common;
+mod connect;
+pub mod exit;
+pub mod failures;
+mod listen;
+mod live;
+mod peer_config;
+mod quick;
+pub mod run;
+mod rundir;
+mod signals;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use exit::{CliError, Exit};
+
+/// A userspace IKEv2 test peer and interop simulator.
+#[derive(Parser)]
+#[command(name = "ikelab", version, about, long_about = None, propagate_version = true, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Bring one tunnel up as initiator, show what happens, hold it until Ctrl-C
+    Connect(Box<connect::Args>),
+    /// Serve as responder, for any number of peers, until Ctrl-C
+    Listen(Box<listen::Args>),
+    /// Run failure scenarios against a peer, or against the embedded one
+    Run(run::RunArgs),
+    /// Read the catalogue of failures, or find the one behind a log line
+    Failures(failures::FailuresArgs),
+    /// Print the matching configuration for the box at the other end
+    PeerConfig(peer_config::Args),
+    /// Print the JSON Schema of connection files
+    Schema,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each belongs.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Met }.into();
+        }
+    };
+    let outcome = match cli.command {
+        Command::Connect(args) => connect::run(*args),
+        Command::Listen(args) => listen::run(*args),
+        Command::Run(args) => return run::run(&args).into(),
+        Command::Failures(args) => return failures::run(&args).into(),
+        Command::PeerConfig(args) => peer_config::run(&args),
+        Command::Schema => {
+            term::print(&crate::config::connection_schema());
+            Ok(Exit::Met)
+        }
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(CliError { exit, message }) => {
+            term::error(&message);
+            exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

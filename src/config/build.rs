@@ -29,7 +29,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
     let name = file.name.as_ref().map_or(default_name, |n| &n.value).to_owned();
     let persona = one_of(file.persona.as_ref(), "persona", PERSONAS)?.unwrap_or(PERSONAS[0]).to_owned();
 
-    let local_addr = file.local.address.as_ref().map(|a| address(a)).transpose()?;
+    let local_addr = file.local.address.as_ref().map(address).transpose()?;
     let (remote_addr, remote_host) = remote(&file.remote)?;
     if let (Some(local), Some(remote)) = (local_addr, remote_addr)
         && local.is_ipv4() != remote.is_ipv4()
@@ -269,16 +269,15 @@ fn retransmit(at: &RetransmitSection) -> Result<RetransmitSpec, Problem> {
 }
 
 fn nat(at: &NatSection) -> Result<NatSpec, Problem> {
-    let mut spec = NatSpec::default();
-    spec.traversal = match one_of(at.traversal.as_ref(), "traversal", &["auto", "force", "off"])? {
-        Some("force") => NatTraversal::Force,
-        Some("off") => NatTraversal::Off,
-        _ => NatTraversal::Auto,
-    };
-    if let Some(keepalive) = &at.keepalive {
-        spec.keepalive = duration(keepalive)?;
-    }
-    Ok(spec)
+    let plain = NatSpec::default();
+    Ok(NatSpec {
+        traversal: match one_of(at.traversal.as_ref(), "traversal", &["auto", "force", "off"])? {
+            Some("force") => NatTraversal::Force,
+            Some("off") => NatTraversal::Off,
+            _ => NatTraversal::Auto,
+        },
+        keepalive: at.keepalive.as_ref().map_or(Ok(plain.keepalive), duration)?,
+    })
 }
 
 fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {

@@ -23,7 +23,7 @@ pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 pub use schema::connection_schema;
 pub use value::{address_id, duration_words, identity};
-pub use words::{encr_word, group_word, integ_word, prf_of, prf_word, proposal_words};
+pub use words::{encr_word, group_word, integ_word, prf_of, prf_word, proposal_words, weaknesses};
 
 /// A connection file, read and understood.
 #[derive(Clone, Debug)]

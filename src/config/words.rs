@@ -106,7 +106,7 @@ pub(crate) fn pfs(text: &str) -> Result<Vec<KeMethod>, Problem> {
 pub fn proposal_words(proposal: &ProposalSpec) -> String {
     use crate::wire::registry::{IntegId, PrfId, TransformType};
     let of = |kind| proposal.transforms.iter().filter(move |t| t.kind == kind);
-    let encr = of(TransformType::ENCR).map(|t| Encr::from_transform(t).map_or_else(|| t.to_string(), |e| encr_word(e)));
+    let encr = of(TransformType::ENCR).map(|t| Encr::from_transform(t).map_or_else(|| t.to_string(), encr_word));
     let integs: Vec<Option<Integ>> = of(TransformType::INTEG).map(|t| Integ::from_id(IntegId(t.id))).collect();
     let prfs: Vec<Option<Prf>> = of(TransformType::PRF).map(|t| Prf::from_id(PrfId(t.id))).collect();
     let follows = prfs.iter().eq(integs.iter().map(|i| i.map(prf_of)).collect::<Vec<_>>().iter());
@@ -184,7 +184,7 @@ pub fn prf_of(integ: Integ) -> Prf {
 }
 
 /// Why each weak algorithm of a proposal is weak: "modp1024: ...".
-pub(crate) fn weaknesses(proposal: &ProposalSpec) -> Vec<String> {
+pub fn weaknesses(proposal: &ProposalSpec) -> Vec<String> {
     use crate::wire::registry::{IntegId, PrfId, TransformType};
     let of = |t: &Transform| match t.kind {
         TransformType::ENCR => Encr::from_transform(t).and_then(|e| Some((encr_word(e), e.weak()?))),

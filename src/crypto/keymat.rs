@@ -7,9 +7,10 @@ use crate::wire::IkeSpi;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IkeKeys {
     bytes: Secret,
-    prf_len: usize,
-    integ_len: usize,
-    encr_len: usize,
+    // Octets of each kind of key; none is longer than 64, and thousands of IKE SAs keep these.
+    prf_len: u8,
+    integ_len: u8,
+    encr_len: u8,
 }
 
 /// The keys of one pair of Child SAs. Integrity keys are empty with an AEAD.
@@ -51,37 +52,37 @@ impl IkeKeys {
 
     /// SK_d, which keys Child SAs and the next IKE SA.
     pub fn d(&self) -> &[u8] {
-        self.slice(0, self.prf_len)
+        self.slice(0, 0, 0, self.prf_len)
     }
 
     /// SK_ai: integrity from the original initiator. Empty with an AEAD.
     pub fn ai(&self) -> &[u8] {
-        self.slice(self.prf_len, self.integ_len)
+        self.slice(1, 0, 0, self.integ_len)
     }
 
     /// SK_ar: integrity from the original responder. Empty with an AEAD.
     pub fn ar(&self) -> &[u8] {
-        self.slice(self.prf_len + self.integ_len, self.integ_len)
+        self.slice(1, 1, 0, self.integ_len)
     }
 
     /// SK_ei: encryption from the original initiator, with the AEAD's salt.
     pub fn ei(&self) -> &[u8] {
-        self.slice(self.prf_len + 2 * self.integ_len, self.encr_len)
+        self.slice(1, 2, 0, self.encr_len)
     }
 
     /// SK_er: encryption from the original responder, with the AEAD's salt.
     pub fn er(&self) -> &[u8] {
-        self.slice(self.prf_len + 2 * self.integ_len + self.encr_len, self.encr_len)
+        self.slice(1, 2, 1, self.encr_len)
     }
 
     /// SK_pi: for the initiator's AUTH.
     pub fn pi(&self) -> &[u8] {
-        self.slice(self.prf_len + 2 * (self.integ_len + self.encr_len), self.prf_len)
+        self.slice(1, 2, 2, self.prf_len)
     }
 
     /// SK_pr: for the responder's AUTH.
     pub fn pr(&self) -> &[u8] {
-        self.slice(2 * (self.prf_len + self.integ_len + self.encr_len), self.prf_len)
+        self.slice(2, 2, 2, self.prf_len)
     }
 
     /// Encryption and integrity key of messages sent by the original initiator, or by the original responder.
@@ -97,11 +98,15 @@ impl IkeKeys {
         let mut bytes = Secret::zeroed(3 * prf_len + 2 * (integ_len + encr_len));
         let parts = [ni, nr, &spi_i.0.to_be_bytes(), &spi_r.0.to_be_bytes()];
         suite.prf.prf_plus(skeyseed, &parts, bytes.as_mut());
-        IkeKeys { bytes, prf_len, integ_len, encr_len }
+        let short = |len: usize| u8::try_from(len).expect("no key is longer than 64 octets");
+        IkeKeys { bytes, prf_len: short(prf_len), integ_len: short(integ_len), encr_len: short(encr_len) }
     }
 
-    fn slice(&self, start: usize, len: usize) -> &[u8] {
-        &self.bytes.as_ref()[start..start + len]
+    /// The key of `len` octets behind so many keys of each kind.
+    fn slice(&self, prf: usize, integ: usize, encr: usize, len: u8) -> &[u8] {
+        let start =
+            prf * usize::from(self.prf_len) + integ * usize::from(self.integ_len) + encr * usize::from(self.encr_len);
+        &self.bytes.as_ref()[start..start + usize::from(len)]
     }
 }
 

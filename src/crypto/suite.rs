@@ -38,16 +38,16 @@ impl IkeSuite {
     pub fn from_proposal(proposal: &Proposal) -> Result<Self, String> {
         let chosen = Chosen::read(proposal, ProtocolId::IKE)?;
         if chosen.esn.is_some() {
-            return Err(format!("{} is for IKE but has an ESN transform", chosen.title));
+            return Err(format!("{} is for IKE but has an ESN transform", title(chosen.number)));
         }
         if chosen.encr == Encr::Null {
-            return Err(format!("{} has ENCR_NULL, which IKE forbids (RFC 7296 section 5)", chosen.title));
+            return Err(format!("{} has ENCR_NULL, which IKE forbids (RFC 7296 section 5)", title(chosen.number)));
         }
         Ok(IkeSuite {
             encr: chosen.encr,
-            prf: chosen.prf.ok_or_else(|| format!("{} has no PRF transform", chosen.title))?,
+            prf: chosen.prf.ok_or_else(|| format!("{} has no PRF transform", title(chosen.number)))?,
             integ: chosen.integ,
-            ke: chosen.ke.ok_or_else(|| format!("{} has no key exchange transform", chosen.title))?,
+            ke: chosen.ke.ok_or_else(|| format!("{} has no key exchange transform", title(chosen.number)))?,
         })
     }
 
@@ -76,13 +76,13 @@ impl EspSuite {
     pub fn from_proposal(proposal: &Proposal) -> Result<Self, String> {
         let chosen = Chosen::read(proposal, ProtocolId::ESP)?;
         if chosen.prf.is_some() {
-            return Err(format!("{} is for ESP but has a PRF transform", chosen.title));
+            return Err(format!("{} is for ESP but has a PRF transform", title(chosen.number)));
         }
         Ok(EspSuite {
             encr: chosen.encr,
             integ: chosen.integ,
             ke: chosen.ke,
-            esn: chosen.esn.ok_or_else(|| format!("{} has no ESN transform", chosen.title))?,
+            esn: chosen.esn.ok_or_else(|| format!("{} has no ESN transform", title(chosen.number)))?,
         })
     }
 
@@ -132,7 +132,7 @@ impl fmt::Display for EspSuite {
 
 /// The transforms of a proposal, each kind at most once.
 struct Chosen {
-    title: String,
+    number: u8,
     encr: Encr,
     prf: Option<Prf>,
     integ: Option<Integ>,
@@ -142,18 +142,17 @@ struct Chosen {
 
 impl Chosen {
     fn read(proposal: &Proposal, protocol: ProtocolId) -> Result<Self, String> {
-        let title = format!("proposal {}", proposal.number);
+        let number = proposal.number;
+        let title = title(number);
         if proposal.protocol != protocol {
             return Err(format!("{title} is for {}, not {protocol}", proposal.protocol));
         }
-        let mut seen: Vec<TransformType> = Vec::with_capacity(proposal.transforms.len());
         let (mut encr, mut prf, mut integ, mut ke, mut esn) = (None, None, None, None, None);
-        for transform in &proposal.transforms {
+        for (at, transform) in proposal.transforms.iter().enumerate() {
             let kind = transform.kind;
-            if seen.contains(&kind) {
+            if proposal.transforms[..at].iter().any(|earlier| earlier.kind == kind) {
                 return Err(format!("{title} has more than one {kind} transform, where one was to be chosen"));
             }
-            seen.push(kind);
             let unknown = || format!("{title}: {kind} transform {transform} is not implemented");
             // NONE is a way to say that there is no transform of this kind (RFC 7296 section 3.3.3, RFC 9370).
             let none = transform.id == 0;
@@ -176,8 +175,13 @@ impl Chosen {
         if !encr.is_aead() && integ.is_none() {
             return Err(format!("{title} has no INTEG transform, which {encr} needs"));
         }
-        Ok(Chosen { title, encr, prf, integ, ke, esn })
+        Ok(Chosen { number, encr, prf, integ, ke, esn })
     }
+}
+
+/// How messages name a proposal.
+fn title(number: u8) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "proposal {number}"))
 }
 
 fn weak_integ(integ: Option<Integ>) -> Option<&'static str> {

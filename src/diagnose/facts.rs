@@ -3,7 +3,7 @@
 use crate::crypto::IkeSuite;
 use crate::engine::{Event, NatFinding, Side};
 use crate::wire::registry::{ExchangeType, NotifyType};
-use crate::wire::{IdPayload, Payload};
+use crate::wire::{Header, IdPayload, Payload};
 
 /// Facts of one IKE SA, from its events.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,12 @@ pub struct Facts {
     pub sent: u32,
     /// Messages of the peer that were accepted.
     pub received: u32,
+    /// The number in the capture of the packet that decided, if known.
+    pub packet: Option<u64>,
+    /// The latest message and who sent it.
+    pub last: Option<(Side, Header)>,
+    /// What ICMP and the operating system said, in words, each once.
+    pub notes: Vec<String>,
     /// What IKE_SA_INIT agreed on.
     pub suite: Option<IkeSuite>,
     /// What NAT detection found.
@@ -42,6 +48,7 @@ impl Facts {
                 self.packets += 1;
                 self.floated |= trace.path.role == crate::net::SocketRole::NatT;
                 let message = &trace.message;
+                self.last = Some((trace.from, message.header));
                 match trace.from {
                     Side::Us => self.sent += 1,
                     Side::Peer => {
@@ -62,6 +69,10 @@ impl Facts {
                         }
                     }
                 }
+            }
+            Event::Retransmit { .. } => {
+                self.packets += 1;
+                self.sent += 1;
             }
             Event::InitDone(done) => {
                 self.suite = Some(done.suite);

@@ -16,6 +16,7 @@ pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Ve
             n => format!("{n} transmissions, and no answer of any kind"),
         });
     }
+    lines.extend(facts.notes.iter().cloned());
     if let Some(suite) = facts.suite {
         let read = if facts.auth_reply_read { "; the reply decrypted, so the keys match" } else { "" };
         lines.push(format!("IKE_SA_INIT agreed ({suite}){read}"));

@@ -71,7 +71,7 @@ pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: O
         _ if facts.up => "the IKE SA is lost",
         _ => "not connected",
     };
-    let place = match facts.packets {
+    let place = match facts.packet.unwrap_or(facts.packets.into()) {
         0 => failed.exchange.to_string(),
         n => format!("{}, packet {n}", failed.exchange),
     };

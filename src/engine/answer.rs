@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::auth::AwaitAuthRequest;
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
-use super::failure::{FailScope, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 use super::init::{Parts, check_nonce, vendor_ids};
 use super::natt;
 use super::propose::select;
@@ -61,6 +61,7 @@ impl Core {
             let proven =
                 parts.cookie.is_some_and(|c| self.cookies.check(&self.seeds, now, header.spi_i, source, nonce, c));
             if !proven {
+                self.trace_stranger(path, header, &decoded.payloads, bytes.len());
                 self.demand_cookie(now, path, header, nonce, parts.cookie.is_some());
                 return None;
             }
@@ -113,12 +114,14 @@ impl Core {
         let mut refusal = None;
         self.decide_for(&cx, Decision::RefuseInit(&mut refusal));
         if let Some(kind) = refusal {
-            self.stateless_reply(now, path, header, NotifyPayload::new(kind));
+            let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
+            refuse(self, NotifyPayload::new(kind), why);
             return None;
         }
         let mut demanded = (ke.group != suite.ke.method()).then_some(suite.ke.method());
         self.decide_for(&cx, Decision::DemandGroup(&mut demanded));
         if let Some(group) = demanded {
+            self.trace_stranger(path, header, &decoded.payloads, bytes.len());
             let data = group.0.to_be_bytes();
             let notify = NotifyPayload::with_data(NotifyType::INVALID_KE_PAYLOAD, data);
             self.stateless_reply(now, path, header, notify);
@@ -152,7 +155,7 @@ impl Core {
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,
-            scheduled: None,
+            scheduled: Instant::MAX,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
         let shared = match keypair.agree(&ke.data) {
@@ -190,9 +193,13 @@ impl Core {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
         outer.extend(vendor_ids(&sa.spec));
+        let mut suite = suite;
+        self.decide(now, &sa, Decision::Suite(&mut suite));
         let keys = IkeKeys::derive(&suite, ni, &nr, sa.spis.0, sa.spis.1, shared.as_ref());
-        let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(&sa, path, received, bytes.len());
+        if self.cfg.trace {
+            let received = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(&sa, path, received, bytes.len());
+        }
         let response_header = sa.response_header(header);
         let mut message = Message { header: response_header, outer, sk: None };
         let cx = sa.msg_cx(now, &response_header, 0);
@@ -218,8 +225,8 @@ impl Core {
         if self.scopes.0 != now {
             self.scopes = (now, HashSet::new());
         }
-        let at = now.0.to_be_bytes();
-        let mut scope = Seeds::responder_scope(&[&key, &at]);
+        let (at, salt) = (now.0.to_be_bytes(), self.cfg.salt.to_be_bytes());
+        let mut scope = Seeds::responder_scope(&[&key, &salt, &at]);
         // Twice at the same instant: only if the first one is over already.
         while !self.scopes.1.insert(scope) {
             scope = Seeds::responder_scope(&[&scope.0, &at]);
@@ -289,6 +296,15 @@ impl Core {
     ) {
         self.report_refusal(id, path, header, payloads, len, why);
         self.stateless_reply(now, path, header, notify);
+    }
+
+    /// The trace of a request that is answered without state, like its answer.
+    fn trace_stranger(&mut self, path: Path, header: &Header, payloads: &[Payload], len: usize) {
+        if self.cfg.trace {
+            let message = Message { header: *header, outer: payloads.to_vec(), sk: None };
+            let trace = MessageTrace { from: Side::Peer, path, message, len, attempt: 0 };
+            self.events.push_back((TunnelId::NONE, SaId::NONE, Event::Message(Box::new(trace))));
+        }
     }
 
     /// The events of an IKE_SA_INIT that never became an IKE SA. Its handle is stale at once.

@@ -9,6 +9,7 @@
 //!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
 //! ```
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -19,12 +20,13 @@ use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeUp, NatFinding};
 use super::failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerMisbehaved};
+use super::fragment::Reassembly;
 use super::info::Request;
 use super::init::{AwaitInitResponse, floated};
 use super::sa::{Established, IkeSa, Phase};
 use super::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, SaId, Side};
 use super::tamper::{Decision, Deliver, RecvCx, SecretKind, Trigger};
-use crate::crypto::{IkeKeys, IkeSuite, psk_auth};
+use crate::crypto::{IkeKeys, IkeSuite, PrfOutput, psk_auth};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
 use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
@@ -39,7 +41,10 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 /// protected response decides.
 pub(super) struct AwaitAuthResponse {
     pub init: Box<AwaitInitResponse>,
+    #[allow(clippy::vec_box)] // large, nearly always one, and handed on whole
     pub candidates: Vec<Box<Candidate>>,
+    /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
+    pub complaint: Option<Failure>,
     spi_in: u32,
 }
 
@@ -57,6 +62,10 @@ pub(super) struct Candidate {
     pub path: Path,
     /// Our IKE_AUTH for it.
     pub datagrams: Vec<Vec<u8>>,
+    /// Fragments of its answer: never joined with those that another candidate's keys opened.
+    pub reassembly: Option<Box<Reassembly>>,
+    /// Both ends support RFC 7383.
+    pub fragments: bool,
 }
 
 /// Responder: IKE_SA_INIT is answered.
@@ -127,10 +136,9 @@ struct Signed<'a> {
 }
 
 impl Signed<'_> {
-    fn psk(&self, suite: &IkeSuite, spec: &AuthSpec) -> Vec<u8> {
+    fn psk(&self, suite: &IkeSuite, spec: &AuthSpec) -> PrfOutput {
         let AuthSpec::Psk(psk) = spec;
-        let auth = psk_auth(suite.prf, psk.as_ref().as_ref(), self.message, self.nonce, self.sk_p, &self.id.body());
-        auth.as_ref().to_vec()
+        psk_auth(suite.prf, psk.as_ref().as_ref(), self.message, self.nonce, self.sk_p, &self.id.body())
     }
 
     fn verify(&self, suite: &IkeSuite, spec: &AuthSpec, auth: &AuthPayload) -> Result<(), AuthFault> {
@@ -138,7 +146,7 @@ impl Signed<'_> {
             return Err(AuthFault::Method { got: auth.method });
         }
         let expected = self.psk(suite, spec);
-        if expected.as_slice().ct_eq(&auth.data).into() {
+        if expected.as_ref().ct_eq(&auth.data).into() {
             Ok(())
         } else {
             Err(AuthFault::Mismatch { id: self.id.clone() })
@@ -156,7 +164,7 @@ impl Core {
                 sa.window.answered();
                 sa.alarms.half_open = Instant::MAX;
                 let spi_in = self.fresh_esp_spi(now, sa);
-                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), spi_in })
+                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), complaint: None, spi_in })
             }
             Phase::AuthSent(wait) => wait,
             other => {
@@ -165,7 +173,8 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
-        sa.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        sa.fragments = candidate.fragments;
         let mut float = candidate.nat.us || candidate.nat.peer;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
@@ -185,7 +194,7 @@ impl Core {
             id: &sa.spec.local_id,
         };
         let octets = signed.psk(&candidate.suite, &sa.spec.local_auth);
-        let data = self.secret(now, sa, SecretKind::Auth, octets);
+        let data = self.secret(now, sa, SecretKind::Auth, octets.as_ref().to_vec());
         let mut inner = Vec::with_capacity(8);
         inner.push(Payload::IdI(sa.spec.local_id.clone()));
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
@@ -207,7 +216,7 @@ impl Core {
             initiator: true,
             scope: sa.scope,
             iv,
-            fragments: sa.fragments,
+            fragments: candidate.fragments,
         };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
@@ -231,14 +240,15 @@ impl Core {
         decoded: Decoded,
         bytes: &mut [u8],
     ) {
-        let Phase::AuthSent(wait) = &sa.phase else { return };
+        let Phase::AuthSent(wait) = &mut sa.phase else { return };
         // Screen: nothing is consumed until some candidate's keys open it.
         let mut opened = None;
         let mut why = IgnoredWhy::BadIcv;
-        let matching = || wait.candidates.iter().enumerate().filter(|(_, c)| c.spi_r == decoded.header.spi_r);
+        let matches = |c: &Candidate| c.spi_r == decoded.header.spi_r;
         // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
-        let mut copy = if matching().count() > 1 { bytes.to_vec() } else { Vec::new() };
-        for (at, candidate) in matching() {
+        let several = wait.candidates.iter().filter(|c| matches(c)).count() > 1;
+        let mut copy = if several { bytes.to_vec() } else { Vec::new() };
+        for (at, candidate) in wait.candidates.iter_mut().enumerate().filter(|(_, c)| matches(c)) {
             let bytes = if copy.is_empty() {
                 &mut *bytes
             } else {
@@ -246,7 +256,7 @@ impl Core {
                 &mut copy[..]
             };
             let keys = (&candidate.keys, candidate.suite.sk());
-            match unprotect(keys, false, &decoded, bytes, &mut sa.reassembly) {
+            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly) {
                 Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
@@ -263,13 +273,34 @@ impl Core {
             return;
         }
         let Phase::AuthSent(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let doubt = match wait.candidates.len() {
+            1 => None,
+            _ => unconvincing(&sa.spec, &wait.init.ni, &wait.candidates[at], inner),
+        };
+        if let Some(why) = doubt {
+            // Whoever answered IKE_SA_INIT has these keys, and there are several answers: this one has not proved to be
+            // the peer's, and the next one may.
+            wait.candidates.swap_remove(at);
+            wait.complaint = Some(why);
+            sa.phase = Phase::AuthSent(wait);
+            let detail = "one of several answers to IKE_SA_INIT, and not the peer's";
+            return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
+        }
+        let several = wait.candidates.len() > 1;
         let candidate = wait.candidates.swap_remove(at);
         sa.window.answered();
+        sa.fragments = candidate.fragments;
         sa.spis.1 = candidate.spi_r;
         sa.path = candidate.path;
+        if several {
+            self.export_keys(sa, candidate.suite, &candidate.keys);
+        }
         sa.last_heard = now;
         let header = message.header;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat));
         let inner = message.sk.as_deref().unwrap_or_default();
         let evidence = Evidence { wait: &wait, nr: &candidate.nr, response: &candidate.response };
@@ -323,7 +354,8 @@ impl Core {
             return self.reject_peer(now, sa, Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED);
         }
         self.ike_up(now, sa, id.clone(), false);
-        let Some(child) = sa.spec.children.first().cloned() else { return };
+        let spec = Arc::clone(&sa.spec);
+        let Some(child) = spec.children.first() else { return };
         let (ni, nr, spi_in) = (&evidence.wait.init.ni, evidence.nr, evidence.wait.spi_in);
         let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: true };
         let (failed, ours_to_delete) = match (parts.error, parts.sa) {
@@ -366,6 +398,22 @@ impl Core {
         sa.enqueue(Request::Refuse(NotifyPayload::new(notify)));
         self.pump(now, sa);
     }
+}
+
+/// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
+fn unconvincing(spec: &ConnectionSpec, ni: &[u8], candidate: &Candidate, inner: &[Payload]) -> Option<Failure> {
+    let parts = Parts::of(inner);
+    let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
+        return Some(match parts.error {
+            Some(n) => Failure::Rejected { notify: n.kind, data: n.data.clone(), protected: true },
+            None => Failure::Misbehaved(PeerMisbehaved::MissingPayload(PayloadType::AUTH)),
+        });
+    };
+    if !spec.remote_id.accepts(id) {
+        return Some(Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
+    }
+    let signed = Signed { message: &candidate.response, nonce: ni, sk_p: candidate.keys.pr(), id };
+    signed.verify(&candidate.suite, &spec.remote_auth, auth).err().map(Failure::AuthFailed)
 }
 
 /// What the initiator needs to judge the responder's AUTH.
@@ -414,22 +462,21 @@ impl Core {
         sa.last_heard = now;
         // After IKE_SA_INIT everything goes where the peer now is (RFC 7296 2.23).
         sa.path = path;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         sa.phase = Phase::Established(Established::new(suite, keys, nat));
         let inner = message.sk.as_deref().unwrap_or_default();
         let exchanged = Exchanged { specs, ni, nr, request, response };
-        let verdict = match error {
-            Some(error) => Err(Refusal::syntax(Failure::Malformed(error))),
-            None => self.judge_auth_request(now, sa, inner, &exchanged),
-        };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
-        let verdict = match refuse {
-            Some(kind) => Err(Refusal {
+        let verdict = match (refuse, error) {
+            (Some(kind), _) => Err(Refusal {
                 notify: NotifyPayload::new(kind),
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
-            None => verdict,
+            (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) => self.judge_auth_request(now, sa, inner, &exchanged),
         };
         match verdict {
             Ok(inner) => {
@@ -446,6 +493,7 @@ impl Core {
     }
 
     /// Judges identity and AUTH, then the Child; returns the response's payloads.
+    #[allow(clippy::result_large_err)] // once for each refused peer
     fn judge_auth_request(
         &mut self,
         now: Instant,
@@ -464,6 +512,16 @@ impl Core {
             // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
             return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
         };
+        // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
+        for (there, kind) in [
+            (parts.sa.is_some(), PayloadType::SA),
+            (parts.ts_i.is_some(), PayloadType::TSI),
+            (parts.ts_r.is_some(), PayloadType::TSR),
+        ] {
+            if !there {
+                return Err(missing(kind));
+            }
+        }
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::AUTH)) };
         let suite = up.suite;
         let spec = find_connection(&exchanged.specs, &suite, id, parts.id_r)
@@ -484,7 +542,7 @@ impl Core {
         let our_id = &sa.spec.local_id;
         let signed = Signed { message: &exchanged.response, nonce: &exchanged.ni, sk_p: up.keys.pr(), id: our_id };
         let octets = signed.psk(&suite, &sa.spec.local_auth);
-        let data = self.secret(now, sa, SecretKind::Auth, octets);
+        let data = self.secret(now, sa, SecretKind::Auth, octets.as_ref().to_vec());
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
         answer.push(Payload::Auth(AuthPayload { method: AuthMethod::SHARED_KEY_MIC, data }));
@@ -625,18 +683,22 @@ impl Core {
 
     /// Closes it without a word: the peer has said that it knows of no other.
     pub(super) fn replaced(&mut self, now: Instant, sa: &mut IkeSa) {
+        if matches!(sa.phase, Phase::Closed) {
+            return;
+        }
         let why = Failure::Local(LocalFault::ReplacedByInitialContact);
         self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
     }
 }
 
 /// The identity index' key: connection and peer identity.
-fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> u64 {
+fn identity_key(spec: &ConnectionSpec, id: &IdPayload) -> NonZeroU64 {
     let mut hash = Sha256::new_with_prefix(spec.name.as_bytes());
     hash.update([0, id.kind.0]);
     hash.update(&id.data);
     let digest = hash.finalize();
-    u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"))
+    let key = u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two octets"));
+    NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN)
 }
 
 impl SaId {

@@ -1,5 +1,7 @@
 //! What IKE_AUTH and CREATE_CHILD_SA have in common for Child SAs (RFC 7296 1.2, 2.9, 2.17): offer, choice, acceptance.
 
+use std::borrow::Cow;
+
 use super::endpoint::Core;
 use super::event::ChildSa;
 use super::failure::{Failure, PeerIncompatible, PeerMisbehaved};
@@ -7,7 +9,7 @@ use super::propose::{select, verify_choice};
 use super::sa::{Child, ChildState, IkeSa, Phase};
 use super::selectors;
 use super::spec::{ChildSpec, Mode, ProposalSpec};
-use super::tamper::SecretKind;
+use super::tamper::{Decision, SecretKind};
 use crate::crypto::{EspSuite, child_keymat};
 use crate::net::SocketRole;
 use crate::seed::Purpose;
@@ -130,6 +132,7 @@ impl Core {
     }
 
     /// An answerer's choice from an offer: among all of the connection's children, or of the one that is rekeyed.
+    #[allow(clippy::result_large_err)] // once for each refused Child
     pub(super) fn select_child(
         &self,
         sa: &IkeSa,
@@ -144,10 +147,13 @@ impl Core {
         let offered_sa = offer.sa.ok_or_else(|| missing(PayloadType::SA))?;
         let ts_i = offer.ts_i.ok_or_else(|| missing(PayloadType::TSI))?;
         let ts_r = offer.ts_r.ok_or_else(|| missing(PayloadType::TSR))?;
-        let mut offered = offered_sa.proposals.clone();
+        let mut offered = Cow::Borrowed(&offered_sa.proposals[..]);
+        let ke = |t: &Transform| t.kind == TransformType::KE;
         let preferred = match groups {
             Groups::None => {
-                offered.iter_mut().for_each(|p| p.transforms.retain(|t| t.kind != TransformType::KE));
+                if offered.iter().any(|p| p.transforms.iter().any(ke)) {
+                    offered.to_mut().iter_mut().for_each(|p| p.transforms.retain(|t| !ke(t)));
+                }
                 None
             }
             Groups::Offered(group) => group,
@@ -158,8 +164,8 @@ impl Core {
         let children = sa.spec.children.iter().zip(0u16..);
         for (child, index) in children.filter(|(_, index)| only.is_none_or(|only| only == *index)) {
             let ours = match groups {
-                Groups::None => child.proposals.clone(),
-                Groups::Offered(_) => child.proposals_with_groups(),
+                Groups::None => Cow::Borrowed(&child.proposals),
+                Groups::Offered(_) => Cow::Owned(child.proposals_with_groups()),
             };
             let Some(mut chosen) = select(&offered, &ours, ProtocolId::ESP, preferred, usable) else {
                 let wanted = ours.iter().zip(1..).map(|(p, n)| p.to_wire(n, ProtocolId::ESP, Vec::new())).collect();
@@ -189,7 +195,7 @@ impl Core {
             let spi = offered.iter().find(|p| p.number == number).map(|p| p.spi.as_slice()).unwrap_or_default();
             let spi_out = esp_spi(spi).ok_or_else(|| {
                 let why = Failure::Misbehaved(PeerMisbehaved::MalformedChoice("an ESP SPI must have 4 octets".into()));
-                (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why)
+                (NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN), why)
             })?;
             chosen.spi = spi.to_vec();
             let mode = if offer.transport && child.mode == Mode::Transport { Mode::Transport } else { Mode::Tunnel };
@@ -251,9 +257,11 @@ impl Core {
     }
 
     /// Keys what was selected (RFC 7296 2.17).
-    pub(super) fn agree(&self, sa: &IkeSa, selected: Selected, cx: &ChildCx<'_>) -> Box<AgreedChild> {
+    pub(super) fn agree(&mut self, sa: &IkeSa, selected: Selected, cx: &ChildCx<'_>) -> Box<AgreedChild> {
+        let Selected { index, mut suite, mode, spi_out, local_ts, remote_ts, narrowed, .. } = selected;
+        // The message that agreed it has just been heard.
+        self.decide(sa.last_heard, sa, Decision::ChildSuite(&mut suite));
         let Phase::Established(up) = &sa.phase else { unreachable!("a Child is agreed inside an IKE SA with keys") };
-        let Selected { index, suite, mode, spi_out, local_ts, remote_ts, narrowed, .. } = selected;
         let keys = child_keymat(up.suite.prf, up.keys.d(), cx.g_ir, cx.ni, cx.nr, &suite);
         let name = sa.spec.children.get(usize::from(index)).map(|c| c.name.clone()).unwrap_or_default();
         let never = Instant::MAX;

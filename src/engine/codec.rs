@@ -3,6 +3,8 @@
 //! The honest path encodes straight into the datagram's buffer and seals in place. The tampered path goes the long way
 //! round, through a [`FieldMap`] and copies.
 
+use std::time::Duration;
+
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
 use super::fragment::{FRAGMENT_SIZE, Joined, MessageKey, Reassembly, join, room};
@@ -266,7 +268,9 @@ impl Core {
         for injected in wanted {
             match injected {
                 Injected::Raw(outgoing) => self.release(now, outgoing),
-                Injected::Wake(after) => self.hold(now + after, super::endpoint::Held::Wake(sa.id)),
+                Injected::Wake(after) => {
+                    self.hold(now + after.max(Duration::from_millis(1)), super::endpoint::Held::Wake(sa.id))
+                }
                 Injected::Message { message, sealed, after } => {
                     let mut message = *message;
                     let cx = sa.msg_cx(now, &message.header, 0);

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cookie::CookieJar;
 use super::counters::Counters;
@@ -43,7 +45,7 @@ pub(super) struct Core {
     pub by_spi: HashMap<IkeSpi, SaId>,
     pub by_esp: HashMap<u32, SaId>,
     pub by_init: HashMap<InitKey, SaId>,
-    pub by_peer: BTreeSet<(u64, SaId)>,
+    pub by_peer: BTreeSet<(NonZeroU64, SaId)>,
     pub half_open_by_address: HashMap<IpAddr, u32>,
     pub timers: BTreeSet<(Instant, SaId)>,
     pub held: BTreeMap<(Instant, u64), Held>,
@@ -249,7 +251,7 @@ impl Endpoint {
             }
             self.core.timers.remove(&(at, id));
             self.with_sa(id, |core, sa| {
-                sa.scheduled = None;
+                sa.scheduled = Instant::MAX;
                 core.expire(now, sa);
             });
         }
@@ -520,7 +522,8 @@ impl Core {
         }
         if sa.alarms.keepalive <= now {
             self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });
-            sa.alarms.keepalive = now + sa.spec.nat.keepalive;
+            let interval = sa.spec.nat.keepalive;
+            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, interval).unwrap_or(Instant::MAX);
         }
     }
 
@@ -565,19 +568,13 @@ impl Core {
         sa.window.arm(wanted);
     }
 
-    /// When a timer goes off, after its seam.
-    pub(super) fn timer(
-        &mut self,
-        now: Instant,
-        sa: &IkeSa,
-        timer: Timer,
-        honest: std::time::Duration,
-    ) -> Option<Instant> {
+    /// When a timer goes off, after its seam. Never at once, or a timer that sets itself would never let go.
+    pub(super) fn timer(&mut self, now: Instant, sa: &IkeSa, timer: Timer, honest: Duration) -> Option<Instant> {
         let wanted = match &mut self.tamper {
             Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
             _ => honest,
         };
-        Some(now + wanted)
+        Some(now + wanted.max(Duration::from_millis(1)))
     }
 
     pub(super) fn hold(&mut self, at: Instant, held: Held) {
@@ -619,8 +616,12 @@ impl Core {
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
         }
+        if let Some(key) = sa.peer_key.take() {
+            self.by_peer.remove(&(key, sa.id));
+        }
         sa.window.restart();
         sa.queue = None;
+        sa.reassembly = None;
         sa.alarms = Default::default();
         sa.alarms.linger = if linger { now + self.cfg.limits.linger } else { Instant::ZERO };
     }
@@ -633,9 +634,6 @@ impl Core {
         }
         if let Some(key) = &sa.init_key {
             self.by_init.remove(key);
-        }
-        if let Some(key) = sa.peer_key {
-            self.by_peer.remove(&(key, sa.id));
         }
     }
 

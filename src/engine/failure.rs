@@ -176,6 +176,8 @@ impl Failure {
             Failure::Rejected { notify, .. } => rejected(*notify),
             Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
             Failure::AuthFailed(_) => "auth_failed",
+            // INFORMATIONAL is what liveness is asked with (RFC 7296 2.4); whatever else it carries, silence is a dead peer.
+            Failure::NoAnswer { .. } if exchange == ExchangeType::INFORMATIONAL => "dpd_timeout",
             Failure::NoAnswer { .. } => "no_response",
             Failure::DeletedByPeer => "peer_deleted",
             Failure::Local(_) => "local",

@@ -14,6 +14,10 @@ use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{Decoded, DeletePayload, Header, Message, NotifyPayload, Payload};
 
+/// Notifies that end an IKE SA without a DELETE when they come in a request after IKE_AUTH (RFC 7296 2.21.2).
+const FATAL: [NotifyType; 3] =
+    [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD];
+
 /// A request of ours inside an established IKE SA.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
@@ -47,6 +51,18 @@ impl Request {
 /// The request that waits for its answer.
 #[derive(Debug)]
 pub(super) struct Pending(pub Request);
+
+/// The peer is behind a NAT and we are not: we follow wherever its latest authentic message came from. Who is behind a NAT
+/// itself does not (RFC 7296 2.23).
+fn follows_peer(sa: &IkeSa) -> bool {
+    matches!(&sa.phase, Phase::Established(up) if up.nat.peer && !up.nat.us)
+}
+
+/// We have refused the peer and said so: whatever comes now, the IKE SA has failed already.
+fn refusing(sa: &IkeSa) -> bool {
+    let Phase::Established(up) = &sa.phase else { return false };
+    matches!(up.pending.as_deref(), Some(Pending(Request::Refuse(_))))
+}
 
 impl Core {
     /// Sends the next waiting request if the window is open.
@@ -153,28 +169,33 @@ impl Core {
         let Phase::Established(up) = &mut sa.phase else { return };
         let pending = up.pending.take();
         let inner = message.sk.as_deref().unwrap_or_default();
-        if let Some(error) = error {
+        let creates = pending.as_ref().is_some_and(|p| p.0.creates());
+        if let Some(error) = error.as_ref().filter(|_| !creates) {
             let failed = Failed {
                 scope: FailScope::Exchange,
                 exchange: header.exchange,
                 found_by: Side::Us,
-                why: Failure::Malformed(error),
+                why: Failure::Malformed(error.clone()),
             };
             self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         }
-        match pending.map(|p| p.0) {
-            Some(request) if request.creates() => self.create_response(now, sa, inner, request),
-            Some(Request::Delete) => return self.deleted(now, sa, Side::Us, false),
-            Some(Request::Refuse(_)) => return self.close(now, sa, false),
-            Some(Request::Liveness) => {
+        let broken =
+            inner.iter().filter_map(Payload::as_notify).find(|n| n.kind == NotifyType::INVALID_SYNTAX).cloned();
+        match (pending.map(|p| p.0), broken) {
+            (Some(Request::Delete), _) => return self.deleted(now, sa, Side::Us, false),
+            (Some(Request::Refuse(_)), _) => return self.close(now, sa, false),
+            (_, Some(notify)) => {
+                // Fatal at both ends (RFC 7296 2.21.3).
+                let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
+                return self.fail(now, sa, header.exchange, Side::Peer, why, false);
+            }
+            (Some(request), None) if creates => self.create_response(now, sa, inner, error, request),
+            (Some(Request::Liveness), None) => {
                 let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
                 self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
             }
-            Some(Request::DeleteChild(spi)) => self.drop_child(now, sa, spi, Side::Us),
+            (Some(Request::DeleteChild(spi)), None) => self.drop_child(now, sa, spi, Side::Us),
             _ => {}
-        }
-        if header.exchange == ExchangeType::INFORMATIONAL {
-            self.report_notifies(sa, inner);
         }
         let cx = sa.msg_cx(now, &header, 0);
         self.inject(now, sa, &Trigger::Accepted(cx));
@@ -235,11 +256,15 @@ impl Core {
                 Payload::Delete(delete) if delete.protocol == ProtocolId::ESP => {
                     // The peer names its inbound SPIs, which are our outbound ones.
                     let named: Vec<u32> = delete.esp_spis().collect();
+                    for child in up.children.iter().filter(|c| named.contains(&c.spi_out)) {
+                        if !ours_gone.contains(&child.spi_in) {
+                            ours_gone.push(child.spi_in);
+                        }
+                    }
                     let known = |spi: &u32| up.children.iter().any(|c| c.spi_out == *spi);
-                    unknown.extend(named.iter().copied().filter(|spi| !known(spi)));
-                    ours_gone.extend(up.children.iter().filter(|c| named.contains(&c.spi_out)).map(|c| c.spi_in));
+                    unknown.extend(named.into_iter().filter(|spi| !known(spi)));
                 }
-                Payload::Notify(n) if n.kind == NotifyType::AUTHENTICATION_FAILED => refused = Some(n.clone()),
+                Payload::Notify(n) if FATAL.contains(&n.kind) => refused = Some(n.clone()),
                 _ => {}
             }
         }
@@ -259,7 +284,7 @@ impl Core {
             self.drop_child(now, sa, spi, Side::Peer);
         }
         if let Some(notify) = refused {
-            // The initiator refuses our AUTH after the fact (RFC 7296 2.21.2).
+            // The initiator refuses our IKE_AUTH after the fact (RFC 7296 2.21.2).
             let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
             return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
         }
@@ -295,7 +320,12 @@ impl Core {
             return None;
         }
         sa.last_heard = now;
-        self.trace_received(sa, path, message.clone(), bytes.len());
+        if follows_peer(sa) {
+            sa.path = path;
+        }
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
         Some((message, error))
     }
 
@@ -308,14 +338,14 @@ impl Core {
         malformed: Option<Failure>,
         critical: Option<PayloadType>,
     ) {
-        let (notify, why) = match (malformed, critical) {
-            (Some(why), _) => (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why),
-            (None, kind) => {
-                let kind = kind.unwrap_or(PayloadType::NONE);
-                let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
-                (notify, Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)))
-            }
-        };
+        if let Some(why) = malformed {
+            // Fatal at both ends, without a DELETE (RFC 7296 2.21.3).
+            self.respond(now, sa, path, header, vec![Payload::Notify(NotifyPayload::new(NotifyType::INVALID_SYNTAX))]);
+            return self.fail(now, sa, header.exchange, Side::Us, why, true);
+        }
+        let kind = critical.unwrap_or(PayloadType::NONE);
+        let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+        let why = Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind));
         self.respond(now, sa, path, header, vec![Payload::Notify(notify)]);
         let failed = Failed { scope: FailScope::Exchange, exchange: header.exchange, found_by: Side::Us, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
@@ -349,12 +379,15 @@ impl Core {
             return;
         }
         let due = sa.last_heard + interval;
-        let next = if due <= now && sa.window.idle() {
-            sa.enqueue(Request::Liveness);
-            self.pump(now, sa);
-            interval
+        let next = if due > now {
+            due.since(now)
         } else {
-            due.since(now).max(std::time::Duration::from_millis(1))
+            // Another request that waits for its answer is a liveness check as good as any.
+            if sa.window.idle() {
+                sa.enqueue(Request::Liveness);
+                self.pump(now, sa);
+            }
+            interval
         };
         sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
     }
@@ -400,6 +433,9 @@ impl Core {
         why: Failure,
         linger: bool,
     ) {
+        if refusing(sa) {
+            return self.close(now, sa, linger);
+        }
         self.counters.failed += 1;
         let failed = Failed { scope: FailScope::IkeSa, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
@@ -408,9 +444,18 @@ impl Core {
 
     /// The IKE SA was deleted in good order.
     fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
-        let current = matches!(&sa.phase, Phase::Established(up) if up.standing == Standing::Current);
+        let over = refusing(sa);
+        let (mut current, mut children) = (true, Vec::new());
+        if let Phase::Established(up) = &mut sa.phase {
+            up.closing = true;
+            current = up.standing == Standing::Current;
+            children.extend(up.children.iter().map(|c| c.spi_in));
+        }
+        for spi in children {
+            self.drop_child(now, sa, spi, by);
+        }
         self.close(now, sa, linger);
-        if current {
+        if current && !over {
             self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));
         }
     }

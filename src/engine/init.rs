@@ -8,9 +8,10 @@
 //!                                    <--    HDR, SAr1, KEr, Nr
 //! ```
 //!
-//! The responder's side is in [`super::answer`]. Nothing here is authenticated yet. The initiator therefore goes on accepting answers until one has led to a valid
-//! protected response; see [`super::auth::AwaitAuthResponse`].
+//! The responder's side is in [`super::answer`]. Nothing here is authenticated yet. The initiator therefore goes on
+//! accepting answers until one has led to a valid protected response; see [`super::auth::AwaitAuthResponse`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -86,13 +87,21 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and its source.
+/// The look-up key of an IKE_SA_INIT request: a hash of the whole packet and of both its ends, which NAT detection in the
+/// answer speaks of. The same packet sent to our other socket is another request.
 pub(super) fn init_key(bytes: &[u8], path: &Path) -> InitKey {
     let mut hash = Sha256::new_with_prefix(bytes);
-    hash.update(path.remote.to_string());
+    for end in [path.local, path.remote] {
+        match end.ip().to_canonical() {
+            IpAddr::V4(ip) => hash.update(ip.octets()),
+            IpAddr::V6(ip) => hash.update(ip.octets()),
+        }
+        hash.update(end.port().to_be_bytes());
+    }
+    hash.update([path.role as u8]);
     let digest = hash.finalize();
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
+    let mut key = [0; 8];
+    key.copy_from_slice(&digest[..8]);
     key
 }
 
@@ -132,7 +141,7 @@ impl Core {
             init_key: None,
             peer_key: None,
             reserved_spi: None,
-            scheduled: None,
+            scheduled: Instant::MAX,
         });
         sa.tampered = self.concerned(now, &sa);
         if sa.tampered {
@@ -170,6 +179,8 @@ impl Core {
 
     fn send_init(&mut self, now: Instant, sa: &mut IkeSa, mut wait: Box<AwaitInitResponse>) {
         sa.window.restart();
+        // Asking anew is progress: what was wrong before is not the reason if this one stays without answer.
+        wait.complaint = None;
         let header = sa.request_header(ExchangeType::IKE_SA_INIT);
         let mut outer = Vec::with_capacity(8);
         if let Some(cookie) = &wait.cookie {
@@ -273,9 +284,10 @@ impl Core {
         self.trace_received(sa, path, message, len);
         wait.cookie_retries += 1;
         if wait.cookie_retries > sa.spec.behaviour.cookie_retries {
-            let why = Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries));
+            wait.cookie_retries -= 1;
+            let why = Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries + 1));
             sa.phase = Phase::InitSent(wait);
-            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+            return self.doubt_init(now, sa, path, &header, why);
         }
         wait.cookie = Some(cookie);
         self.send_init(now, sa, wait);
@@ -319,9 +331,10 @@ impl Core {
         }
         wait.ke_retries += 1;
         if wait.ke_retries > sa.spec.behaviour.invalid_ke_retries {
-            let why = Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries));
+            wait.ke_retries -= 1;
+            let why = Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(wait.ke_retries + 1));
             sa.phase = Phase::InitSent(wait);
-            return self.fail(now, sa, ExchangeType::IKE_SA_INIT, Side::Us, why, false);
+            return self.doubt_init(now, sa, path, &header, why);
         }
         wait.group = group;
         wait.keypair = self.fresh_keypair(sa, group);
@@ -368,7 +381,7 @@ impl Core {
                 return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Limit, "too many answers");
             }
         };
-        let candidate = match self.candidate(sa, wait, path, decoded, bytes) {
+        let candidate = match self.candidate(now, sa, wait, path, decoded, bytes) {
             Ok(candidate) => candidate,
             Err(why) => {
                 let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
@@ -376,14 +389,17 @@ impl Core {
                 return self.doubt_init(now, sa, path, header, Failure::Misbehaved(why));
             }
         };
-        let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
-        self.trace_received(sa, path, message, bytes.len());
+        if self.cfg.trace {
+            let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
+            self.trace_received(sa, path, message, bytes.len());
+        }
         self.send_auth(now, sa, candidate);
     }
 
     /// Screens an answer and derives its keys; consumes nothing.
     fn candidate(
-        &self,
+        &mut self,
+        now: Instant,
         sa: &IkeSa,
         wait: &AwaitInitResponse,
         path: Path,
@@ -408,6 +424,8 @@ impl Core {
         }
         check_nonce(nr, &suite)?;
         let shared = wait.keypair.agree(&ke.data).map_err(|e| PeerMisbehaved::BadKeyExchange(e.to_string()))?;
+        let mut suite = suite;
+        self.decide(now, sa, Decision::Suite(&mut suite));
         let spis = (sa.spis.0, decoded.header.spi_r);
         let keys = IkeKeys::derive(&suite, &wait.ni, nr, spis.0, spis.1, shared.as_ref());
         let nat = natt::inspect(sa.spec.nat.traversal, spis, &path, &decoded.payloads);
@@ -422,13 +440,16 @@ impl Core {
             peer_fragments: parts.fragmentation,
             path: sa.path,
             datagrams: Vec::new(),
+            reassembly: None,
+            fragments: false,
         }))
     }
 
-    /// What to report when IKE_SA_INIT is given up.
+    /// What to report when a handshake is given up.
     pub(super) fn init_complaint(sa: &IkeSa) -> Option<Failure> {
         match &sa.phase {
             Phase::InitSent(wait) => wait.complaint.clone(),
+            Phase::AuthSent(wait) => wait.complaint.clone(),
             _ => None,
         }
     }
@@ -467,7 +488,7 @@ impl Core {
         self.export_keys(sa, suite, keys);
     }
 
-    /// Says what the keys are, if asked.
+    /// Gives away the keys, if asked. Of several for the same SPIs the last ones are those in use.
     pub(super) fn export_keys(&mut self, sa: &IkeSa, suite: IkeSuite, keys: &IkeKeys) {
         if self.cfg.export_keys {
             let secret = |octets: &[u8]| Secret::from(octets.to_vec());

@@ -2,9 +2,9 @@
 //!
 //! Start at [`Endpoint`]. It is told datagrams, commands and the time; it says [`Event`]s and [`crate::net::Transmit`]s.
 //!
-//! Rules that hold everywhere, each with a test in `tests/it/engine_rules.rs`:
+//! Rules that hold everywhere, each with a test in `tests/it/engine_rules`:
 //! - nothing unauthenticated ends an IKE SA once keys exist; a failed Child is not a dead IKE SA;
-//! - message ids come only from [`window`]; repeats are recognised before decryption and answered from the cache;
+//! - message ids come only from `window`; repeats are recognised before decryption and answered from the cache;
 //! - a request is answered to the address it came from; events are drained before transmits;
 //! - with no [`Tamper`] rule for an IKE SA, no seam is called for it and nothing is copied.
 
@@ -25,6 +25,7 @@ mod propose;
 mod rekey;
 mod sa;
 mod selectors;
+mod selfcheck;
 mod spec;
 mod stateless;
 mod table;
@@ -39,6 +40,7 @@ pub use event::{
 };
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use rekey::{ChildView, EspNote, SaView};
+pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CreateChildPolicy, DpdMode,
     DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RekeySpec,

@@ -1,5 +1,6 @@
 //! One IKE SA: what it holds in each phase. The exchanges are in [`super::init`], [`super::auth`], [`super::info`].
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::auth::{AwaitAuthRequest, AwaitAuthResponse};
@@ -19,7 +20,7 @@ use crate::time::Instant;
 use crate::wire::registry::ExchangeType;
 use crate::wire::{Flags, Header, IkeSpi};
 
-/// An IKE SA from its first packet to its last.
+/// An IKE SA from its first packet to its last. Thousands may be idle: what only some need is boxed.
 pub(super) struct IkeSa {
     pub id: SaId,
     pub tunnel: TunnelId,
@@ -49,15 +50,18 @@ pub(super) struct IkeSa {
     /// The responder's look-up key of IKE_SA_INIT.
     pub init_key: Option<InitKey>,
     /// The key of the identity index, once authenticated.
-    pub peer_key: Option<u64>,
+    pub peer_key: Option<NonZeroU64>,
     /// Our inbound SPI of a Child under negotiation.
     pub reserved_spi: Option<u32>,
-    /// What the timer set holds for this SA.
-    pub scheduled: Option<Instant>,
+    /// What the timer set holds for this SA; [`Instant::MAX`] for nothing.
+    pub scheduled: Instant,
 }
 
-/// Hash of a whole IKE_SA_INIT request and its source (RFC 7296 2.1: not by SPIi alone).
-pub(super) type InitKey = [u8; 16];
+// 10,000 idle IKE SAs at a KiB each is the aim, indexes, keys and cached response included (see `benches/memory.rs`).
+const _: () = assert!(size_of::<IkeSa>() <= 304);
+
+/// Hash of a whole IKE_SA_INIT request and its path (RFC 7296 2.1: not by SPIi alone).
+pub(super) type InitKey = [u8; 8];
 
 /// Deadlines besides the retransmission's.
 #[derive(Clone, Copy, Debug)]

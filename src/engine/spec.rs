@@ -414,7 +414,8 @@ pub struct Limits {
     pub max_ike_sas: Option<u32>,
     /// A half-open IKE SA is forgotten after this long.
     pub half_open_timeout: Duration,
-    /// A closed IKE SA still answers repeats for this long.
+    /// A closed IKE SA still answers repeats for this long. Where the answer that says why is lost, the peer learns the
+    /// reason from a repeat only, and peers wait 4, 7 and 13 seconds between theirs.
     pub linger: Duration,
     /// Requests handled at once by stateless replies per second (INVALID_IKE_SPI and the like, RFC 7296 2.21.4).
     pub stateless_per_second: u32,
@@ -428,7 +429,7 @@ impl Default for Limits {
             max_half_open_per_address: None,
             max_ike_sas: None,
             half_open_timeout: Duration::from_secs(30),
-            linger: Duration::from_secs(2),
+            linger: Duration::from_secs(30),
             stateless_per_second: 100,
         }
     }

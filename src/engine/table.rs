@@ -78,13 +78,11 @@ impl Core {
     /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
     pub(super) fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
         let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
-        let wanted = sa.deadline().map(|(at, _)| at).filter(|_| !over);
+        let wanted = sa.deadline().filter(|_| !over).map_or(Instant::MAX, |(at, _)| at);
         if wanted != sa.scheduled {
-            if let Some(at) = sa.scheduled {
-                self.timers.remove(&(at, id));
-            }
-            if let Some(at) = wanted {
-                self.timers.insert((at, id));
+            self.timers.remove(&(sa.scheduled, id));
+            if wanted < Instant::MAX {
+                self.timers.insert((wanted, id));
             }
             sa.scheduled = wanted;
         }

@@ -35,10 +35,12 @@ pub(super) struct Outstanding {
     pub deadline: Option<Instant>,
 }
 
+/// Our last response. All but a fragmented one is a single datagram, and is then kept in one allocation.
 #[derive(Debug)]
 struct Cached {
     id: u32,
-    datagrams: Box<[Box<[u8]>]>,
+    first: Box<[u8]>,
+    others: Box<[Box<[u8]>]>,
 }
 
 /// What a request's message id says.
@@ -144,12 +146,15 @@ impl Window {
     /// A request was accepted and answered with these datagrams, which replace the last ones.
     pub(super) fn respond(&mut self, id: u32, datagrams: Vec<Vec<u8>>) {
         self.next_expected = id.wrapping_add(1);
-        self.cached = Some(Cached { id, datagrams: datagrams.into_iter().map(Vec::into_boxed_slice).collect() });
+        let mut datagrams = datagrams.into_iter().map(Vec::into_boxed_slice);
+        let first = datagrams.next().unwrap_or_default();
+        self.cached = Some(Cached { id, first, others: datagrams.collect() });
     }
 
     /// The cached response.
     pub(super) fn cached(&self) -> impl Iterator<Item = &[u8]> {
-        self.cached.iter().flat_map(|c| c.datagrams.iter().map(|d| &**d))
+        let datagrams = self.cached.iter().flat_map(|c| std::iter::once(&c.first).chain(&*c.others));
+        datagrams.map(|d| &**d).filter(|d| !d.is_empty())
     }
 }
 

@@ -4,7 +4,7 @@
 //! mode 0700. Suites that Wireshark 4.0 cannot decrypt go to a file of their own, with the reason.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use std::path::Path as FilePath;
 use zeroize::Zeroizing;
 
 use super::json::Hex;
-use super::uat::{esp_uat, ike_uat};
+use super::uat::{EspUat, IkeUat, esp_uat, ike_uat};
 use super::{Datagram, Record, Sink};
 use crate::crypto::Secret;
 use crate::engine::{ChildSa, Event, IkeKeyExport, SaId, TunnelId};
@@ -23,7 +23,7 @@ use crate::time::Instant;
 
 const IKE_FILE: &str = "ikev2_decryption_table";
 const ESP_FILE: &str = "esp_sa";
-/// Keys that Wireshark 4.0 cannot use, in words and hex.
+/// Keys that Wireshark 4.0 cannot use, or not in full, in words and hex.
 pub const UNSUPPORTED_FILE: &str = "keys_unsupported_by_wireshark.txt";
 
 const PREFERENCES: &str = "\
@@ -70,17 +70,31 @@ impl KeyTables {
     }
 
     fn ike_keys(&mut self, keys: &IkeKeyExport) {
-        match ike_line(keys) {
-            Ok(line) => self.ike.write(line.as_bytes()),
-            Err(line) => self.unsupported.write(line.as_bytes()),
+        match ike_uat(&keys.suite) {
+            Ok(uat) => {
+                self.ike.write(ike_line(keys, &uat).as_bytes());
+                if !uat.integ_checked {
+                    // The table has no room for keys of a MAC that it does not check; other tools may.
+                    let why = "Wireshark 4.0 decrypts it and cannot check its integrity";
+                    self.unsupported.write(ike_keys_in_words(keys, &why).as_bytes());
+                }
+            }
+            Err(why) => self.unsupported.write(ike_keys_in_words(keys, &why).as_bytes()),
         }
     }
 
     fn child(&mut self, sa: SaId, child: &ChildSa) {
-        for line in esp_lines(child, self.paths.get(&sa)) {
-            match line {
-                Ok(line) => self.esp.write(line.as_bytes()),
-                Err(line) => self.unsupported.write(line.as_bytes()),
+        let uat = esp_uat(&child.suite);
+        for (spi, ends, keys) in directions(child, self.paths.get(&sa)) {
+            match &uat {
+                Ok(uat) => {
+                    self.esp.write(esp_line(spi, ends, keys, uat).as_bytes());
+                    if !uat.integ_checked {
+                        let why = "Wireshark 4.0 decrypts it and cannot check its integrity";
+                        self.unsupported.write(esp_keys_in_words(child, spi, keys, &why).as_bytes());
+                    }
+                }
+                Err(why) => self.unsupported.write(esp_keys_in_words(child, spi, keys, why).as_bytes()),
             }
         }
     }
@@ -114,60 +128,52 @@ impl Record for KeyTables {
     }
 }
 
-/// One line of `ikev2_decryption_table`, or of the file for what Wireshark cannot use.
-fn ike_line(keys: &IkeKeyExport) -> Result<Zeroizing<String>, Zeroizing<String>> {
+/// One line of `ikev2_decryption_table`.
+fn ike_line(keys: &IkeKeyExport, uat: &IkeUat) -> Zeroizing<String> {
     let (spi_i, spi_r) = keys.spis;
     let (ei, er) = (Hex(keys.sk_ei.as_ref()), Hex(keys.sk_er.as_ref()));
+    let none = Secret::new([]);
+    let (ai, ar) = if uat.integ_checked { (&keys.sk_ai, &keys.sk_ar) } else { (&none, &none) };
+    let (ai, ar) = (Hex(ai.as_ref()), Hex(ar.as_ref()));
+    let (encr, integ) = (&uat.encr, uat.integ);
     // Growing a string leaves old copies behind; this is room for the longest line.
     let mut line = Zeroizing::new(String::with_capacity(1024));
-    match ike_uat(&keys.suite) {
-        Ok(uat) => {
-            let none = Secret::new([]);
-            let (ai, ar) = if uat.integ_checked { (&keys.sk_ai, &keys.sk_ar) } else { (&none, &none) };
-            let (ai, ar) = (Hex(ai.as_ref()), Hex(ar.as_ref()));
-            let (encr, integ) = (&uat.encr, uat.integ);
-            let _ = writeln!(line, "{spi_i},{spi_r},{ei},{er},\"{encr}\",{ai},{ar},\"{integ}\"");
-            Ok(line)
-        }
-        Err(why) => {
-            let suite = keys.suite;
-            let (ai, ar) = (Hex(keys.sk_ai.as_ref()), Hex(keys.sk_ar.as_ref()));
-            let _ = writeln!(line, "IKE SA {spi_i} {spi_r} {suite}: {why}");
-            let _ = writeln!(line, "  SK_ei {ei}\n  SK_er {er}\n  SK_ai {ai}\n  SK_ar {ar}");
-            Err(line)
-        }
-    }
+    let _ = writeln!(line, "{spi_i},{spi_r},{ei},{er},\"{encr}\",{ai},{ar},\"{integ}\"");
+    line
 }
 
-/// The two lines of `esp_sa` for a pair of Child SAs: inbound, then outbound.
-fn esp_lines(child: &ChildSa, path: Option<&Path>) -> [Result<Zeroizing<String>, Zeroizing<String>>; 2] {
+/// The keys of an IKE SA with labels, and why they are not all in the table.
+fn ike_keys_in_words(keys: &IkeKeyExport, why: &dyn Display) -> Zeroizing<String> {
+    let ((spi_i, spi_r), suite) = (keys.spis, keys.suite);
+    let [ei, er, ai, ar] = [&keys.sk_ei, &keys.sk_er, &keys.sk_ai, &keys.sk_ar].map(|key| Hex(key.as_ref()));
+    let mut text = Zeroizing::new(String::with_capacity(1024));
+    let _ = writeln!(text, "IKE SA {spi_i} {spi_r} {suite}: {why}");
+    let _ = writeln!(text, "  SK_ei {ei}\n  SK_er {er}\n  SK_ai {ai}\n  SK_ar {ar}");
+    text
+}
+
+/// SPI, source and destination, encryption and integrity key of one direction.
+type OneWay<'a> = (u32, Option<(IpAddr, IpAddr)>, (&'a Secret, &'a Secret));
+
+/// The two directions of a Child SA: inbound, then outbound.
+fn directions<'a>(child: &'a ChildSa, path: Option<&Path>) -> [OneWay<'a>; 2] {
     let keys = &child.keys;
     let from_initiator = (&keys.i_encr, &keys.i_integ);
     let from_responder = (&keys.r_encr, &keys.r_integ);
     let (to_us, from_us) =
         if child.initiator { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
     let ends = path.map(|path| (path.local.ip(), path.remote.ip()));
-    [
-        esp_line(child, child.spi_in, ends.map(|(local, remote)| (remote, local)), to_us),
-        esp_line(child, child.spi_out, ends, from_us),
-    ]
+    [(child.spi_in, ends.map(|(local, remote)| (remote, local)), to_us), (child.spi_out, ends, from_us)]
 }
 
+/// One line of `esp_sa`.
 fn esp_line(
-    child: &ChildSa,
     spi: u32,
     ends: Option<(IpAddr, IpAddr)>,
     (encr, integ): (&Secret, &Secret),
-) -> Result<Zeroizing<String>, Zeroizing<String>> {
+    uat: &EspUat,
+) -> Zeroizing<String> {
     let mut line = Zeroizing::new(String::with_capacity(1024));
-    let uat = match esp_uat(&child.suite) {
-        Ok(uat) => uat,
-        Err(why) => {
-            let _ = writeln!(line, "ESP SA 0x{spi:08x} {}: {why}", child.suite);
-            let _ = writeln!(line, "  encryption {}\n  integrity {}", Hex(encr.as_ref()), Hex(integ.as_ref()));
-            return Err(line);
-        }
-    };
     // Wireshark takes "*" for any address.
     let (source, destination) = match ends {
         Some((source, destination)) => (source.to_string(), destination.to_string()),
@@ -180,7 +186,20 @@ fn esp_line(
     let none = Secret::new([]);
     append_key(&mut line, if uat.integ_checked { integ } else { &none });
     line.push('\n');
-    Ok(line)
+    line
+}
+
+/// The keys of one direction with labels, and why they are not all in the table.
+fn esp_keys_in_words(
+    child: &ChildSa,
+    spi: u32,
+    (encr, integ): (&Secret, &Secret),
+    why: &dyn Display,
+) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(1024));
+    let _ = writeln!(text, "ESP SA 0x{spi:08x} {}: {why}", child.suite);
+    let _ = writeln!(text, "  encryption {}\n  integrity {}", Hex(encr.as_ref()), Hex(integ.as_ref()));
+    text
 }
 
 fn append_key(line: &mut String, key: &Secret) {
@@ -263,40 +282,51 @@ mod tests {
 
     #[test]
     fn ike_lines_have_the_form_that_wireshark_reads() {
-        let line = ike_line(&ike(Encr::AesCbc(128), Some(Integ::HmacSha256_128))).expect("supported");
+        let line = |keys: IkeKeyExport| ike_line(&keys, &ike_uat(&keys.suite).expect("supported"));
+        let cbc = line(ike(Encr::AesCbc(128), Some(Integ::HmacSha256_128)));
         let (ei, er) = ("e1".repeat(16), "e2".repeat(16));
         let (ai, ar) = ("a1".repeat(32), "a2".repeat(32));
         let expected = format!(
             "0000000000001111,0000000000002222,{ei},{er},\"AES-CBC-128 [RFC3602]\",{ai},{ar},\"HMAC_SHA2_256_128 [RFC4868]\"\n"
         );
-        assert_eq!(*line, expected);
-        let line = ike_line(&ike(Encr::AesGcm { bits: 256, icv: 16 }, None)).expect("supported");
-        assert!(line.ends_with(",\"AES-GCM-256 with 16 octet ICV [RFC5282]\",,,\"NONE [RFC4306]\"\n"), "{}", *line);
+        assert_eq!(*cbc, expected);
+        let gcm = line(ike(Encr::AesGcm { bits: 256, icv: 16 }, None));
+        assert!(gcm.ends_with(",\"AES-GCM-256 with 16 octet ICV [RFC5282]\",,,\"NONE [RFC4306]\"\n"), "{}", *gcm);
     }
 
     #[test]
     fn what_wireshark_cannot_decrypt_is_kept_with_the_reason() {
-        let line = ike_line(&ike(Encr::ChaCha20Poly1305, None)).expect_err("unsupported");
-        assert!(line.contains("0000000000001111") && line.contains("ChaCha20") && line.contains(&"e1".repeat(36)));
-        let lines = esp_lines(&child(Encr::AesCcm { bits: 128, icv: 8 }, None, true), None);
-        assert!(lines.iter().all(|line| line.as_ref().is_err_and(|line| line.contains("AES-CCM"))));
+        let keys = ike(Encr::ChaCha20Poly1305, None);
+        let text = ike_keys_in_words(&keys, &ike_uat(&keys.suite).expect_err("unsupported"));
+        assert!(text.contains("0000000000001111") && text.contains("ChaCha20") && text.contains(&"e1".repeat(36)));
+        let child = child(Encr::AesCcm { bits: 128, icv: 8 }, None, true);
+        let why = esp_uat(&child.suite).expect_err("unsupported");
+        for (spi, _, keys) in directions(&child, None) {
+            let text = esp_keys_in_words(&child, spi, keys, &why);
+            assert!(text.contains("AES-CCM") && text.contains(&format!("0x{spi:08x}")), "{}", *text);
+        }
+    }
+
+    fn lines(child: &ChildSa, path: Option<&Path>) -> [Zeroizing<String>; 2] {
+        let uat = esp_uat(&child.suite).expect("supported");
+        directions(child, path).map(|(spi, ends, keys)| esp_line(spi, ends, keys, &uat))
     }
 
     #[test]
     fn each_direction_of_a_child_gets_its_own_key() {
         for (initiator, to_us) in [(true, "2e"), (false, "1e")] {
-            let lines = esp_lines(&child(Encr::AesCbc(128), Some(Integ::HmacSha1_96), initiator), Some(&path()));
-            let [inbound, outbound] = lines.map(|line| line.expect("supported"));
+            let child = child(Encr::AesCbc(128), Some(Integ::HmacSha1_96), initiator);
+            let [inbound, outbound] = lines(&child, Some(&path()));
             let start = "\"IPv4\",\"192.0.2.2\",\"192.0.2.1\",\"0xc0ffee01\",\"AES-CBC [RFC3602]\",";
             assert!(inbound.starts_with(start), "{}", *inbound);
             assert!(inbound.contains(&format!("\"0x{}\"", to_us.repeat(16))), "{}", *inbound);
             assert!(outbound.starts_with("\"IPv4\",\"192.0.2.1\",\"192.0.2.2\",\"0x0badcafe\""), "{}", *outbound);
             assert!(!outbound.contains(&to_us.repeat(16)));
         }
-        let [inbound, _] = esp_lines(&child(Encr::Null, Some(Integ::AesCmac96), true), None);
+        let [inbound, _] = lines(&child(Encr::Null, Some(Integ::AesCmac96), true), None);
         let expected =
             "\"IPv4\",\"*\",\"*\",\"0xc0ffee01\",\"NULL\",\"\",\"ANY 96 bit authentication [no checking]\",\"\"\n";
-        assert_eq!(*inbound.expect("supported"), expected);
+        assert_eq!(*inbound, expected);
     }
 
     #[test]
@@ -316,6 +346,9 @@ mod tests {
         tables.event(now, tunnel, sa, &Event::IkeKeys(Box::new(ike(aead, None))));
         tables.event(now, tunnel, sa, &Event::ChildInbound(Box::new(child(aead, None, true))));
         tables.event(now, tunnel, sa, &Event::IkeKeys(Box::new(ike(Encr::ChaCha20Poly1305, None))));
+        // Decrypted by the table, checked by nobody: in both files.
+        let xcbc = ike(Encr::AesCbc(128), Some(Integ::AesXcbc96));
+        tables.event(now, tunnel, sa, &Event::IkeKeys(Box::new(xcbc)));
         tables.flush().expect("written");
 
         let mut names = Vec::new();
@@ -328,9 +361,10 @@ mod tests {
         names.sort();
         assert_eq!(names, ["decode_as_entries", ESP_FILE, IKE_FILE, UNSUPPORTED_FILE, "preferences"]);
         let read = |name: &str| std::fs::read_to_string(profile.join(name)).expect("there");
-        assert_eq!(read(IKE_FILE).lines().count(), 1, "the old contents are gone");
+        assert_eq!(read(IKE_FILE).lines().count(), 2, "the old contents are gone");
         assert_eq!(read(ESP_FILE).lines().count(), 2);
         assert!(read(UNSUPPORTED_FILE).contains("ChaCha20"));
+        assert!(read(UNSUPPORTED_FILE).contains(&format!("SK_ai {}", "a1".repeat(16))));
         assert_eq!(read("decode_as_entries"), "decode_as_entry: udp.port,14500,(none),UDPENCAP\n");
     }
 }

@@ -26,18 +26,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row of a message. `of` is how often a request is sent at most.
-    pub fn message(at: Instant, trace: &MessageTrace, of: u8) -> Self {
+    /// The row of a message.
+    pub fn message(at: Instant, trace: &MessageTrace) -> Self {
         let header = &trace.message.header;
-        let (remark, tone) = match (trace.attempt, remark(trace.from, &trace.message)) {
-            (0, (remark, tone)) => (remark, tone),
-            (n, _) if !header.flags.is_response() && trace.from == Side::Us => {
-                (format!("sent again, {} of {of}", u32::from(n) + 1), Tone::Warn)
-            }
-            _ => ("a repeat".to_owned(), Tone::Faint),
-        };
+        let (remark, tone) = remark(trace.from, &trace.message);
         let title = format!("{:<15} #{}", header.exchange.to_string(), header.message_id);
         Row { at, from: trace.from, title, content: content(&trace.message), len: Some(trace.len), remark, tone }
+    }
+
+    /// The row of the same request, sent again: now for the `attempt`th time of `of` at most.
+    pub fn again(&self, at: Instant, attempt: u8, of: u8) -> Self {
+        Row { at, remark: format!("sent again, {attempt} of {of}"), tone: Tone::Warn, ..self.clone() }
     }
 
     /// The row of something that was not believed.

@@ -3,6 +3,8 @@
 pub mod diagnosis;
 pub mod ladder;
 pub mod paint;
+pub mod run_junit;
+pub mod run_text;
 pub mod session;
 
 #[cfg(test)]

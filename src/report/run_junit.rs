@@ -49,12 +49,9 @@ fn one(xml: &mut String, case: &CaseResult) {
     };
     match element {
         None => writeln!(xml, "><system-out>{}</system-out></testcase>", escape(&case.detail)),
-        Some(element) => writeln!(
-            xml,
-            "><{element} message=\"{}\">{}</{element}></testcase>",
-            escape(&case.detail),
-            escape(&body)
-        ),
+        Some(element) => {
+            writeln!(xml, "><{element} message=\"{}\">{}</{element}></testcase>", escape(&case.detail), escape(&body))
+        }
     }
     .expect("a String takes any text");
 }

@@ -45,7 +45,8 @@ impl RunText {
         }
         if run.security.keys_exported {
             let warning = "KEYS ARE WRITTEN to the run directory: whoever has it can decrypt the captures";
-            writeln!(text, "     {}", self.paint(AnsiColor::Red.on_default().bold(), warning)).expect("a String takes any text");
+            writeln!(text, "     {}", self.paint(AnsiColor::Red.on_default().bold(), warning))
+                .expect("a String takes any text");
         }
         text
     }
@@ -55,7 +56,8 @@ impl RunText {
         let mut text = String::new();
         let phase = case.phase.map(|phase| phase.name());
         if phase.is_some() && phase != self.phase {
-            writeln!(text, "{}", self.paint(Ansi::new().bold(), phase.unwrap_or_default())).expect("a String takes any text");
+            writeln!(text, "{}", self.paint(Ansi::new().bold(), phase.unwrap_or_default()))
+                .expect("a String takes any text");
             self.phase = phase;
         }
         let name = match case.phase {
@@ -81,7 +83,10 @@ impl RunText {
         if self.verbose {
             for proof in &case.proofs {
                 let packet = proof.packet.map(|n| format!(", packet {n}")).unwrap_or_default();
-                more("changed", &format!("{}: {} instead of {} ({}{packet})", proof.path, proof.sent, proof.baseline, proof.field));
+                more(
+                    "changed",
+                    &format!("{}: {} instead of {} ({}{packet})", proof.path, proof.sent, proof.baseline, proof.field),
+                );
             }
             for fault in &case.faults {
                 more("fault", &format!("{} fired {}x", fault.name, fault.fired));
@@ -91,7 +96,8 @@ impl RunText {
             }
         }
         if case.verdict == Verdict::Reproduced {
-            let shown = case.you_will_see.iter().filter(|line| self.verbose || MAIN_VENDORS.contains(&line.vendor.as_str()));
+            let shown =
+                case.you_will_see.iter().filter(|line| self.verbose || MAIN_VENDORS.contains(&line.vendor.as_str()));
             for (n, line) in shown.enumerate() {
                 let label = if n == 0 { "you will see" } else { "" };
                 let inferred = if line.evidence == Evidence::Inferred { "  (inferred)" } else { "" };
@@ -117,6 +123,11 @@ impl RunText {
         }
         if s.sanity_failed > 0 {
             parts.push(format!("{} honest tunnels failed", s.sanity_failed));
+        }
+        if let Some(why) = &run.stopped
+            && s.run < s.chosen
+        {
+            parts.push(format!("{} not run ({why})", s.chosen - s.run));
         }
         let label = format!("{:>VERDICT$}", "Summary");
         format!("{label} [{:>7.3}s] {}/{} run: {}\n", run.seconds, s.run, s.chosen, parts.join(", "))
@@ -144,11 +155,12 @@ pub fn list(scenarios: &[LoadedScenario]) -> String {
             .iter()
             .filter_map(|role| {
                 let case = scenario.roles.get(*role)?;
-                let who = if case.detects == Who::Us { "us" } else { "peer" };
-                Some(format!("{role} ({who} detects)"))
+                let who = if case.detects == Who::Us { "we detect" } else { "the peer detects" };
+                Some(format!("{role} ({who})"))
             })
             .collect();
-        writeln!(text, "{:<30} {:<54} {}", scenario.id, scenario.title, roles.join(", ")).expect("a String takes any text");
+        writeln!(text, "{:<30} {:<60} {}", scenario.id, scenario.title, roles.join(", "))
+            .expect("a String takes any text");
     }
     text
 }
@@ -205,7 +217,8 @@ fn symptoms(s: &Scenario, width: usize) -> String {
     for (vendor, list) in vendors {
         for symptom in list.iter() {
             let role = symptom.role.map(|role| format!(" as {role}")).unwrap_or_default();
-            writeln!(body, "  {}{role} ({})", vendor.label(), symptom.evidence.name()).expect("a String takes any text");
+            writeln!(body, "  {}{role} ({})", vendor.label(), symptom.evidence.name())
+                .expect("a String takes any text");
             for line in symptom.log.iter().chain(&symptom.show) {
                 writeln!(body, "      {line}").expect("a String takes any text");
             }

@@ -22,6 +22,7 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         you_will_see: Vec::new(),
         at: 0.0,
         seconds: 0.118,
+        stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),
     }
@@ -29,8 +30,12 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
 
 /// One of each verdict.
 fn sample() -> RunResult {
-    let mut reproduced =
-        case("sa-init/no-proposal-encr", Some(Phase::SaInit), Verdict::Reproduced, "the peer answers NO_PROPOSAL_CHOSEN (packet 4)");
+    let mut reproduced = case(
+        "sa-init/no-proposal-encr",
+        Some(Phase::SaInit),
+        Verdict::Reproduced,
+        "the peer answers NO_PROPOSAL_CHOSEN (packet 4)",
+    );
     let line = |vendor: &str, line: &str, evidence| VendorLine { vendor: vendor.into(), line: line.into(), evidence };
     reproduced.you_will_see = vec![
         line("ASA", "%ASA-4-750003 ... ERROR: Received no proposal chosen notify", Evidence::Observed),
@@ -44,17 +49,27 @@ fn sample() -> RunResult {
         sent: "AES_CBC_128".into(),
         packet: Some(3),
     }];
-    let mut not_seen = case("child/ts-mask-wider", Some(Phase::Child), Verdict::NotSeen, "changed children.0.local_ts, seen in packet 29");
+    let mut not_seen = case(
+        "child/ts-mask-wider",
+        Some(Phase::Child),
+        Verdict::NotSeen,
+        "changed children.0.local_ts, seen in packet 29",
+    );
     not_seen.seconds = 5.003;
     not_seen.expected = Some("the peer narrows or the peer answers TS_UNACCEPTABLE within 5 s".into());
     not_seen.actual = Some("the tunnel came up: <b> & \"c\"".into());
     not_seen.again = Some("ikelab run child/ts-mask-wider --role initiator --peer 192.0.2.10 --seed monday -v".into());
-    let mut inconclusive = case("path/udp-500-silent", Some(Phase::Path), Verdict::Inconclusive, "the peer never initiated");
+    let mut inconclusive =
+        case("path/udp-500-silent", Some(Phase::Path), Verdict::Inconclusive, "the peer never initiated");
     inconclusive.role = Role::Responder;
     inconclusive.seconds = 60.01;
     inconclusive.faults = vec![FaultCount { name: "drop-received".into(), fired: 0 }];
-    let mut unsupported =
-        case("sa-init/invalid-ke-retry", Some(Phase::SaInit), Verdict::Unsupported, "the baseline has no second key exchange group");
+    let mut unsupported = case(
+        "sa-init/invalid-ke-retry",
+        Some(Phase::SaInit),
+        Verdict::Unsupported,
+        "the baseline has no second key exchange group",
+    );
     unsupported.capture = None;
     let cases = vec![
         case("sanity", None, Verdict::Pass, "IKE SA up, aes256-sha256-modp2048"),
@@ -75,6 +90,8 @@ fn sample() -> RunResult {
         security: Security::default(),
         summary: Summary::of(&cases, 4),
         cases,
+        stopped: None,
+        interrupted: false,
     }
 }
 

@@ -64,7 +64,7 @@ fn ladder(paint: Paint) -> String {
         notify(NotifyType::INITIAL_CONTACT),
     ];
     let at = Instant::from_millis;
-    let mut answered = Row::message(at(9), &trace(Side::Peer, init, 0, offer.clone(), None), 6);
+    let mut answered = Row::message(at(9), &trace(Side::Peer, init, 0, offer.clone(), None));
     let nat = NatFinding { peer_detects: true, us: false, peer: false };
     answered.add_nat(&InitDone {
         initiator: true,
@@ -74,8 +74,7 @@ fn ladder(paint: Paint) -> String {
         vendor_ids: Vec::new(),
         peer_fragments: true,
     });
-    let mut again = trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(auth.clone()));
-    again.attempt = 1;
+    let asked = Row::message(at(11), &trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(auth)));
     let refused = vec![notify(NotifyType::AUTHENTICATION_FAILED)];
     let ignored = Ignored {
         why: IgnoredWhy::BadIcv,
@@ -85,14 +84,14 @@ fn ladder(paint: Paint) -> String {
         detail: String::new(),
     };
     [
-        Row::message(at(0), &trace(Side::Us, init, 0, offer.clone(), None), 6),
-        Row::message(at(3), &trace(Side::Peer, init, 0, wrong_group, None), 6),
+        Row::message(at(0), &trace(Side::Us, init, 0, offer.clone(), None)),
+        Row::message(at(3), &trace(Side::Peer, init, 0, wrong_group, None)),
         answered,
-        Row::message(at(11), &trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(auth)), 6),
-        Row::message(at(1011), &again, 6),
+        asked.clone(),
+        asked.again(at(1011), 2, 6),
         Row::ignored(at(1012), &ignored),
-        Row::message(at(1015), &trace(Side::Peer, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(refused)), 6),
-        Row::message(at(9000), &trace(Side::Peer, ExchangeType::INFORMATIONAL, 2, Vec::new(), Some(Vec::new())), 6),
+        Row::message(at(1015), &trace(Side::Peer, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(refused))),
+        Row::message(at(9000), &trace(Side::Peer, ExchangeType::INFORMATIONAL, 2, Vec::new(), Some(Vec::new()))),
     ]
     .iter()
     .map(|row| row.render(paint) + "\n")

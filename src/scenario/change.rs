@@ -281,11 +281,21 @@ fn other_psk(psk: &Secret) -> Secret {
     Secret::new(octets)
 }
 
-fn change_transforms(list: &mut [ProposalSpec], kind: TransformType, op: &ChangeOp) -> Result<(), ChangeError> {
+fn change_transforms(list: &mut Vec<ProposalSpec>, kind: TransformType, op: &ChangeOp) -> Result<(), ChangeError> {
     let offered: Vec<Transform> = list.iter().flat_map(|p| &p.transforms).filter(|t| t.kind == kind).cloned().collect();
     let unsupported = |why: &str| Err(ChangeError::Unsupported(format!("the baseline {why}")));
     if offered.is_empty() {
         return unsupported(&format!("has no {kind} transform"));
+    }
+    if *op == ChangeOp::DropFirst {
+        // It may be in several proposals, or alone in the first of them.
+        let dropped = &offered[0];
+        if offered.iter().all(|other| other == dropped) {
+            return unsupported(&format!("has only one {kind} transform"));
+        }
+        list.iter_mut().for_each(|proposal| proposal.transforms.retain(|t| t != dropped));
+        list.retain(|proposal| proposal.transforms.iter().any(|t| t.kind == kind));
+        return Ok(());
     }
     let candidates = candidates(kind, &offered);
     let differing = candidates.into_iter().find(|candidate| !offered.contains(candidate));
@@ -294,8 +304,6 @@ fn change_transforms(list: &mut [ProposalSpec], kind: TransformType, op: &Change
         let own: Vec<Transform> = proposal.transforms.iter().filter(|t| t.kind == kind).cloned().collect();
         let new = match (op, &differing) {
             (ChangeOp::Omit, _) => Vec::new(),
-            (ChangeOp::DropFirst, _) if own.len() < 2 => return unsupported(&format!("has only one {kind} transform")),
-            (ChangeOp::DropFirst, _) => own[1..].to_vec(),
             (ChangeOp::Differ, Some(other)) => vec![other.clone()],
             (ChangeOp::Prepend, Some(other)) => [vec![other.clone()], own].concat(),
             (ChangeOp::Add(_), Some(other)) => [own, vec![other.clone()]].concat(),
@@ -369,7 +377,7 @@ fn resize(list: &mut [TrafficSelector], wider: bool) -> Result<(), String> {
 /// The block twice or half as large as the aligned block `start..=end` of `bits`-bit addresses.
 fn block(start: u128, end: u128, bits: u32, wider: bool) -> Option<(u128, u128)> {
     let size = end.checked_sub(start)?.checked_add(1)?;
-    if !size.is_power_of_two() || start % size != 0 {
+    if !size.is_power_of_two() || !start.is_multiple_of(size) {
         return None;
     }
     let whole = if bits == 128 { u128::MAX } else { (1 << bits) - 1 };
@@ -537,7 +545,8 @@ fn key_of(role: Role, psk: Option<&Secret>, all: &Observation, seen: &SeenMessag
             seen.from == from
                 && seen.exchange() == ExchangeType::IKE_SA_INIT
                 && seen.message.header.spi_i == header.spi_i
-                && seen.refusals().next().is_none()
+                // In a request COOKIE is the answer to a challenge, and part of what is signed.
+                && (!seen.message.header.flags.is_response() || seen.refusals().next().is_none())
         })
     };
     let mut bytes = Vec::new();

@@ -39,6 +39,15 @@ fn transforms_change_alone() {
     assert_eq!(ike(&changed("ike.ke", ChangeOp::Differ), ke), "ECP_384");
     assert_eq!(ike(&changed("ike.ke", ChangeOp::Prepend), ke), "ECP_384 MODP_2048 ECP_256");
     assert_eq!(ike(&changed("ike.ke", ChangeOp::DropFirst), ke), "ECP_256");
+    // The first group may be the only one of its proposal, which then goes with it.
+    let mut two = baseline();
+    let mut second = two.spec.ike_proposals[0].clone();
+    two.spec.ike_proposals[0].transforms.retain(|t| t.kind != ke || *t == Transform::ke(KeMethod::MODP_2048));
+    second.transforms.retain(|t| t.kind != ke || *t == Transform::ke(KeMethod::ECP_256));
+    two.spec.ike_proposals.push(second);
+    apply("ike.ke", &ChangeOp::DropFirst, &mut two).unwrap();
+    assert_eq!((two.spec.ike_proposals.len(), ike(&two, ke)), (1, "ECP_256".to_owned()));
+    assert!(apply("ike.ke", &ChangeOp::DropFirst, &mut two).is_err(), "nothing would be left");
     for (path, kind) in [
         ("ike.encr", TransformType::ENCR),
         ("ike.prf", TransformType::PRF),

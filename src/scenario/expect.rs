@@ -1,7 +1,9 @@
 //! Expectations: whether what was written down has been seen.
 
+use std::time::Duration;
+
 use super::file::{EventName, Expect, Port, Sight, Who};
-use super::observe::{Entry, HALF_OPEN_TUNNELS, What};
+use super::observe::{Entry, What, is_honest};
 
 /// How far an expectation has come.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,9 +49,14 @@ pub fn progress(expect: &Expect, seen: &[Entry]) -> Progress {
     Progress::Met(matches)
 }
 
-/// True if the window must be waited out even though everything is there.
-pub fn waits(expect: &Expect) -> bool {
-    !expect.none.is_empty()
+/// How long what must not come is still looked out for once everything else is there. Without anything else it is the
+/// whole window.
+pub fn lookout(expect: &Expect) -> Option<Duration> {
+    match (expect.none.is_empty(), expect.any.is_empty() && expect.all.is_empty()) {
+        (true, _) => Some(Duration::ZERO),
+        (false, true) => None,
+        (false, false) => Some(Duration::from_millis(300)),
+    }
 }
 
 /// The first place where `sight` is complete.
@@ -73,7 +80,7 @@ fn matches(sight: &Sight, entry: &Entry) -> bool {
             let same = happened.name == name
                 // A narrowed Child SA is up all the same.
                 || (name == EventName::ChildUp && happened.name == EventName::ChildNarrowed);
-            same && entry.tunnel.0 < HALF_OPEN_TUNNELS
+            same && is_honest(entry.tunnel)
                 && sight.class.as_deref().is_none_or(|class| happened.class == Some(class))
                 && sight.by.is_none_or(|by| happened.by == Some(by))
         }

@@ -50,9 +50,9 @@ fn mistakes() {
         (
             "AUTHENTICATION_FAILED",
             "AUTHENTICATION_FAILD",
-            "mine.yaml:14:31: there is no notify \"AUTHENTICATION_FAILD\"; did you mean \"AUTHENTICATION_FAILED\"?",
+            "mine.yaml:14:33: there is no notify \"AUTHENTICATION_FAILD\"; did you mean \"AUTHENTICATION_FAILED\"?",
         ),
-        ("within: 5s", "within: 5", "mine.yaml:14:63: \"5\" is not a duration; write 500ms, 5s, 2m or 1h"),
+        ("within: 5s", "within: 5", "mine.yaml:14:66: \"5\" is not a duration; write 500ms, 5s, 2m or 1h"),
         ("phase: auth", "phase: child", "mine.yaml:1:5: the id \"auth/mine\" must begin with its phase, \"child\""),
         ("phase: auth", "phase: aut", "mine.yaml:3:8: \"aut\" is not known here; did you mean \"auth\"?"),
         ("detects: peer", "detects: pear", "mine.yaml:11:14: \"pear\" is not known here; did you mean \"peer\"?"),

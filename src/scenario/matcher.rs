@@ -47,6 +47,9 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
         hits.extend(best);
     }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    // Lines of one family share most of their words: what fits clearly worse than the best is another failure.
+    let best = hits.first().map_or(0.0, |hit| hit.score);
+    hits.retain(|hit| hit.score > best - 0.08);
     hits
 }
 

@@ -1,8 +1,11 @@
 //! Failure scenarios: the file, the working baseline and changes to it, what was observed, the verdict.
 
 pub mod change;
+pub mod control;
+pub mod estimate;
 pub mod expect;
 pub mod file;
+pub mod halt;
 pub mod load;
 pub mod matcher;
 pub mod observe;
@@ -11,3 +14,6 @@ pub mod result;
 pub mod runner;
 pub mod suite;
 pub mod verdict;
+
+#[cfg(test)]
+mod e2e_tests;

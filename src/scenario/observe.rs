@@ -1,13 +1,15 @@
 //! What was seen: messages and events of one scenario, in order. Expectations and proofs read only this.
 
-use crate::engine::Failed;
-use crate::engine::{Event, IgnoredWhy, IkeKeyExport, MessageTrace};
-use crate::engine::{Side, TunnelId};
-use crate::fault::{Dropped, Firing};
-use crate::net::Path;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::{Event, IkeKeyExport, MessageTrace};
+use crate::engine::{Failed, SaId, Side, TunnelId};
+use crate::net::{Class, Path};
+use crate::record::{Datagram, Direction, Fate, Record};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType};
-use crate::wire::{self, Header, Message, Payload};
+use crate::wire::{self, Message, Payload};
 
 use super::file::{EventName, Role, Who};
 
@@ -51,6 +53,8 @@ pub struct SeenMessage {
     pub path: Path,
     /// Header and payloads; the inner ones only if it was decrypted.
     pub message: Message,
+    /// Octets of the IKE message.
+    pub len: usize,
     /// It repeats one sent before.
     pub repeat: bool,
     /// A rule withheld it: from the wire if it is ours, from the engine if it is the peer's.
@@ -102,8 +106,10 @@ impl SeenMessage {
 }
 
 impl Observation {
-    /// Takes in an event of the engine. `packet` is the number of the last packet captured.
-    pub fn event(&mut self, at: Instant, tunnel: TunnelId, packet: Option<u64>, event: &Event) {
+    /// Takes in an event of the engine. A message gets its packet number from its datagram, an event from the message
+    /// before it.
+    pub fn event(&mut self, at: Instant, tunnel: TunnelId, event: &Event) {
+        let packet = None;
         let mut push = |packet, what| self.entries.push(Entry { at, tunnel, packet, what });
         let mut happened = |name, by, class, words: String| {
             push(packet, What::Event(Happened { name, by, class, words }));
@@ -128,25 +134,6 @@ impl Observation {
                 happened(EventName::Deleted, Some(who(*by)), None, format!("deleted by {}", words(*by)));
             }
             Event::Alive { .. } => happened(EventName::Alive, None, None, "the peer is alive".to_owned()),
-            Event::Ignored(ignored) if ignored.why == IgnoredWhy::Repeat => {
-                // The engine recognised a repeat before decrypting it: only its header is known.
-                let (Some(exchange), Some(id)) = (ignored.exchange, ignored.message_id) else { return };
-                let earlier = self.entries.iter().rev().find_map(|entry| match &entry.what {
-                    What::Message(seen)
-                        if seen.from == Who::Peer
-                            && seen.exchange() == exchange
-                            && seen.message.header.message_id == id =>
-                    {
-                        Some(seen.clone())
-                    }
-                    _ => None,
-                });
-                if let Some(mut seen) = earlier {
-                    seen.repeat = true;
-                    seen.path = ignored.path;
-                    self.entries.push(Entry { at, tunnel, packet, what: What::Message(seen) });
-                }
-            }
             _ => {}
         }
     }
@@ -156,6 +143,7 @@ impl Observation {
             from: who(trace.from),
             path: trace.path,
             message: trace.message.clone(),
+            len: trace.len,
             repeat: trace.attempt > 0,
             withheld: false,
         }
@@ -167,46 +155,59 @@ impl Observation {
         self.entries.push(Entry { at, tunnel, packet, what: What::Event(what) });
     }
 
-    /// Takes in the firing of a rule: a received datagram that was withheld has been seen, though not by the engine;
-    /// one of ours that was withheld is marked.
-    pub fn firing(&mut self, packet: Option<u64>, firing: &Firing) {
-        let Some(dropped) = &firing.dropped else { return };
-        if dropped.inbound {
-            if let Some(seen) = self.withheld(dropped) {
-                let what = What::Message(Box::new(seen));
-                self.entries.push(Entry { at: firing.at, tunnel: firing.tunnel, packet, what });
-            }
-            return;
-        }
-        let ours = self.entries.iter_mut().rev().find_map(|entry| match &mut entry.what {
-            What::Message(seen)
-                if seen.from == Who::Us
-                    && !seen.withheld
-                    && Some(seen.exchange()) == firing.exchange
-                    && Some(seen.message.header.message_id) == firing.message_id =>
-            {
-                Some(seen)
-            }
+    /// Takes in a datagram. It gives the message that the engine told of its packet number; what the engine did not tell
+    /// of (a repeat, a request refused without state, a message that a rule withheld) is seen here.
+    pub fn datagram(&mut self, tapped: &Tapped) {
+        let Ok(decoded) = wire::decode(&tapped.bytes) else { return };
+        let from = if tapped.inbound { Who::Peer } else { Who::Us };
+        let header = decoded.header;
+        let len = tapped.bytes.len();
+        let same = |seen: &SeenMessage| {
+            let other = &seen.message.header;
+            seen.from == from
+                && seen.len == len
+                && (other.spi_i, other.spi_r) == (header.spi_i, header.spi_r)
+                && (other.exchange, other.message_id) == (header.exchange, header.message_id)
+                && other.flags.is_response() == header.flags.is_response()
+        };
+        let told = self.entries.iter_mut().find_map(|entry| match &mut entry.what {
+            What::Message(seen) if entry.packet.is_none() && same(seen) => Some((&mut entry.packet, seen)),
             _ => None,
         });
-        if let Some(seen) = ours {
-            seen.withheld = true;
+        if let Some((packet, seen)) = told {
+            *packet = Some(tapped.number);
+            seen.withheld = tapped.withheld;
+            return;
+        }
+        let earlier = self.messages().find(|(_, seen)| same(seen)).map(|(entry, seen)| (entry.tunnel, seen.clone()));
+        let (tunnel, mut seen) = earlier.unwrap_or_else(|| {
+            let message = Message { header, outer: decoded.payloads, sk: None };
+            let tunnel = self.tunnel_of(header.spi_i);
+            (tunnel, SeenMessage { from, path: tapped.path, message, len, repeat: false, withheld: false })
+        });
+        seen.repeat = self.messages().any(|(_, other)| same(other));
+        seen.path = tapped.path;
+        seen.withheld = tapped.withheld;
+        let what = What::Message(Box::new(seen));
+        self.entries.push(Entry { at: tapped.at, tunnel, packet: Some(tapped.number), what });
+    }
+
+    /// Gives events the packet of the message before them, once the datagrams of a turn have been taken in.
+    pub fn number_events(&mut self) {
+        let mut last = None;
+        for entry in &mut self.entries {
+            match &entry.what {
+                What::Message(_) => last = entry.packet.or(last),
+                What::Event(_) if entry.packet.is_none() => entry.packet = last,
+                What::Event(_) => {}
+            }
         }
     }
 
-    fn withheld(&self, dropped: &Dropped) -> Option<SeenMessage> {
-        let decoded = wire::decode(&dropped.bytes).ok()?;
-        let header: Header = decoded.header;
-        let repeat = self.messages().any(|(_, seen)| {
-            let earlier = &seen.message.header;
-            seen.from == Who::Peer
-                && earlier.spi_i == header.spi_i
-                && earlier.exchange == header.exchange
-                && earlier.message_id == header.message_id
-                && earlier.length == header.length
-        });
-        let message = Message { header, outer: decoded.payloads, sk: None };
-        Some(SeenMessage { from: Who::Peer, path: dropped.path, message, repeat, withheld: true })
+    /// The tunnel of an IKE SA, by what was seen of it before.
+    fn tunnel_of(&self, spi_i: wire::IkeSpi) -> TunnelId {
+        let known = self.messages().find(|(_, seen)| seen.message.header.spi_i == spi_i);
+        known.map_or(TunnelId::NONE, |(entry, _)| entry.tunnel)
     }
 
     /// The messages, with their entries.
@@ -229,7 +230,7 @@ impl Observation {
     pub fn ours(&self, exchange: ExchangeType, role: Role) -> Option<(&Entry, &SeenMessage)> {
         self.messages().find(|(entry, seen)| {
             seen.from == Who::Us
-                && entry.tunnel.0 < HALF_OPEN_TUNNELS
+                && is_honest(entry.tunnel)
                 && seen.exchange() == exchange
                 && seen.is_response() == (role == Role::Responder)
         })
@@ -243,7 +244,7 @@ impl Observation {
     /// In a phrase, what came of it: for the report of what was not seen.
     pub fn outcome(&self) -> String {
         let packet = |entry: &Entry| entry.packet.map(|n| format!(" (packet {n})")).unwrap_or_default();
-        let honest = |entry: &Entry| entry.tunnel.0 < HALF_OPEN_TUNNELS;
+        let honest = |entry: &Entry| is_honest(entry.tunnel);
         let last_event = self.events().filter(|(entry, _)| honest(entry)).last();
         let refusal = self
             .messages()
@@ -267,8 +268,63 @@ impl Observation {
     }
 }
 
-/// Tunnels from this number on are half-open on purpose.
-pub const HALF_OPEN_TUNNELS: u64 = 1_000_000;
+/// Tunnels with these numbers are half open on purpose. A responder's are counted from 2^32 on.
+pub const HALF_OPEN_TUNNELS: std::ops::Range<u64> = 1_000_000..2_000_000;
+
+/// Whether a tunnel is meant to come up.
+pub fn is_honest(tunnel: TunnelId) -> bool {
+    !HALF_OPEN_TUNNELS.contains(&tunnel.0)
+}
+
+/// A datagram as the recorder saw it.
+#[derive(Clone, Debug)]
+pub struct Tapped {
+    /// Its number in the capture.
+    pub number: u64,
+    /// When.
+    pub at: Instant,
+    /// It was received.
+    pub inbound: bool,
+    /// Its path as this host sees it.
+    pub path: Path,
+    /// Its octets, without the non-ESP marker.
+    pub bytes: Vec<u8>,
+    /// A rule withheld it from the wire.
+    pub withheld: bool,
+}
+
+/// A sink of the recorder that keeps IKE datagrams for the observation.
+#[derive(Clone, Debug, Default)]
+pub struct Tap(Arc<Mutex<Vec<Tapped>>>);
+
+impl Tap {
+    /// What was recorded since the last time.
+    pub fn take(&self) -> Vec<Tapped> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Record for Tap {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        if datagram.class == Class::Ike && !matches!(datagram.fate, Fate::NotSent(_)) {
+            let tapped = Tapped {
+                number: datagram.number,
+                at: datagram.at,
+                inbound: datagram.direction == Direction::In,
+                path: *datagram.path,
+                bytes: datagram.bytes.to_vec(),
+                withheld: matches!(datagram.fate, Fate::DroppedByRule(_)),
+            };
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tapped);
+        }
+    }
+
+    fn event(&mut self, _: Instant, _: TunnelId, _: SaId, _: &Event) {}
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 fn who(side: Side) -> Who {
     match side {

@@ -35,19 +35,6 @@ pub trait PeerDriver {
     }
 }
 
-/// A peer that nobody drives.
-pub struct Undriven;
-
-impl PeerDriver for Undriven {
-    fn initiate(&mut self) -> Result<Option<String>, String> {
-        Ok(Some("make the peer initiate now: no control.initiate is configured".to_owned()))
-    }
-
-    fn clear(&mut self) -> Result<bool, String> {
-        Ok(false)
-    }
-}
-
 /// The address of the embedded peer.
 pub const EMBEDDED_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Our own address when we talk to it.
@@ -66,7 +53,7 @@ pub struct EmbeddedPeer {
 
 enum Order {
     Initiate,
-    Clear,
+    Clear(Sender<()>),
     Stop,
 }
 
@@ -150,7 +137,11 @@ impl PeerDriver for EmbeddedPeer {
     }
 
     fn clear(&mut self) -> Result<bool, String> {
-        self.order(Order::Clear).map(|()| true)
+        // Only when it has forgotten may the next packet be sent: it might otherwise begin with the old state.
+        let (done, wait) = channel();
+        self.order(Order::Clear(done))?;
+        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())?;
+        Ok(true)
     }
 }
 
@@ -194,9 +185,11 @@ fn live(link: UdpLink, spec: Arc<ConnectionSpec>, seeds: Seeds, inbox: &Receiver
                     tunnel += 1;
                     driver.endpoint.connect(now, Arc::clone(&spec), TunnelId(tunnel), EMBEDDED_PEER);
                 }
-                Ok(Order::Clear) => {
+                Ok(Order::Clear(done)) => {
                     generation += 1;
                     driver.endpoint = endpoint(generation);
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
                 }
                 Ok(Order::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,

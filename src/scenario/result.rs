@@ -30,6 +30,10 @@ pub struct RunResult {
     pub security: Security,
     /// The sanity handshakes and scenarios, in order.
     pub cases: Vec<CaseResult>,
+    /// Why it ended before its last scenario, if it did.
+    pub stopped: Option<String>,
+    /// It ended early because of a signal.
+    pub interrupted: bool,
     /// How many of each.
     pub summary: Summary,
 }
@@ -89,6 +93,8 @@ pub struct CaseResult {
     pub at: f64,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// It was not run to its end, or not at all, because the run was stopped.
+    pub stopped: bool,
     /// Its capture, relative to the run directory.
     pub capture: Option<String>,
     /// Its transcript, relative to the run directory.
@@ -120,7 +126,7 @@ pub struct VendorLine {
 pub struct Summary {
     /// Scenario cases chosen.
     pub chosen: usize,
-    /// Scenario cases run.
+    /// Scenario cases run to their end.
     pub run: usize,
     /// Documented failures seen.
     pub reproduced: usize,
@@ -136,11 +142,18 @@ pub struct Summary {
     pub sanity_failed: usize,
 }
 
+impl RunResult {
+    /// As [`Summary::exit_code`]; but nothing is said, by 4, about a run that was interrupted.
+    pub fn exit_code(&self) -> u8 {
+        if self.interrupted { 4 } else { self.summary.exit_code() }
+    }
+}
+
 impl Summary {
-    /// Counts.
+    /// Counts; what was stopped is not run.
     pub fn of(cases: &[CaseResult], chosen: usize) -> Summary {
         let mut out = Summary { chosen, ..Summary::default() };
-        for case in cases {
+        for case in cases.iter().filter(|case| !case.stopped) {
             if case.phase.is_none() {
                 match case.verdict {
                     Verdict::Pass => out.sanity_passed += 1,

@@ -2,26 +2,27 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
 use super::expect::{self, Progress};
 use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, Who};
-use super::observe::{HALF_OPEN_TUNNELS, Observation, What};
+use super::halt::{GOODBYE, Halt};
+use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What, is_honest};
 use super::peer::PeerDriver;
 use super::result::{CaseResult, FaultCount, VendorLine};
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::{Driver, Queue};
 use crate::engine::{AuthSpec, Command, Endpoint, EndpointConfig, SaId, Tamper, TunnelId};
-use crate::fault::{Action, FaultPlan, FiringLog, Rule, When};
+use crate::fault::{Action, Choice, FaultPlan, FiringLog, Rule, When};
 use crate::link::{Link, RxBatch};
 use crate::net::SocketRole;
 use crate::record::{Direction, Fate, KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
 use crate::time::Instant;
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// How long a peer that is driven may take to send its first packet.
 const INITIATE_WITHIN: Duration = Duration::from_secs(60);
@@ -43,6 +44,7 @@ pub struct Bench<L> {
     cases: u64,
     observed: [Option<Observation>; 2],
     healthy: Result<(), String>,
+    halt: Halt,
     tell: Box<dyn FnMut(&str)>,
 }
 
@@ -60,6 +62,8 @@ pub struct BenchSpec<L> {
     pub out: PathBuf,
     /// Write key tables beside the captures.
     pub export_keys: bool,
+    /// When to stop before the end.
+    pub halt: Halt,
     /// Tells a person what to do.
     pub tell: Box<dyn FnMut(&str)>,
 }
@@ -71,9 +75,11 @@ struct Stage<L: Link> {
     seen: Observation,
     firings: FiringLog,
     firings_read: usize,
+    tap: Tap,
     mark: usize,
     sa: Option<SaId>,
     setup: Setup,
+    halt: Halt,
 }
 
 impl<L: Link> Bench<L> {
@@ -89,6 +95,7 @@ impl<L: Link> Bench<L> {
             cases: 0,
             observed: [None, None],
             healthy: Err("no honest tunnel has come up yet".to_owned()),
+            halt: spec.halt,
             tell: spec.tell,
         }
     }
@@ -96,6 +103,16 @@ impl<L: Link> Bench<L> {
     /// The current instant of the run.
     pub fn now(&self) -> Instant {
         self.link.as_ref().map_or(Instant::ZERO, Link::now)
+    }
+
+    /// Why the run is to stop now, if it is.
+    pub fn stopped(&self) -> Option<&'static str> {
+        self.halt.why(self.now())
+    }
+
+    /// Whether it is to stop because a person or a supervisor wants it to.
+    pub fn interrupted(&self) -> bool {
+        self.halt.interrupted()
     }
 
     /// An honest tunnel in `role`. What it sends is what changes are compared with.
@@ -117,9 +134,11 @@ impl<L: Link> Bench<L> {
             Ok(()) => stage.come_up(SANITY_WITHIN)?,
             Err(why) => Err(why),
         };
+        let stopped = if outcome.is_err() { stage.halted() } else { None };
         let seen = self.finish(stage)?;
         let (verdict, detail) = match &outcome {
             Ok(words) => (Verdict::Pass, words.clone()),
+            Err(_) if let Some(why) = stopped => (Verdict::Inconclusive, why.to_owned()),
             Err(why) => (Verdict::Inconclusive, format!("the honest tunnel did not come up: {why}")),
         };
         self.healthy = outcome.map(|_| ()).map_err(|why| format!("no honest tunnel came up before: {why}"));
@@ -129,7 +148,19 @@ impl<L: Link> Bench<L> {
         let mut result = self.result("sanity", "an honest tunnel", role, began);
         result.verdict = verdict;
         result.detail = detail;
+        result.stopped = stopped.is_some();
         Ok(result)
+    }
+
+    /// The result of a scenario that is not played because the run stops.
+    pub fn not_run(&self, scenario: &Scenario, role: Role, case: &RoleCase, why: &str) -> CaseResult {
+        let mut result = self.result(&scenario.id, &scenario.title, role, self.now());
+        result.phase = Some(scenario.phase);
+        result.detects = Some(case.detects);
+        result.detail = format!("not run: {why}");
+        result.stopped = true;
+        (result.capture, result.transcript) = (None, None);
+        result
     }
 
     /// One scenario in one role.
@@ -141,11 +172,17 @@ impl<L: Link> Bench<L> {
         let mut evidence = Evidence { no_sanity: self.healthy.clone().err(), ..Evidence::default() };
         let mut setup = self.baseline.clone();
         evidence.unsupported = prepare(scenario, case, &mut setup).err();
+        if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
+            evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
+        }
         let mut faults = Vec::new();
-        if evidence.unsupported.is_none() && evidence.no_sanity.is_none() {
-            let rules = rules(case);
+        let mut stopped = None;
+        let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
+        if played {
+            let rules = rules(case, &setup);
             let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
             self.clear()?;
+            let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
             for step in &case.steps {
                 match self.step(&mut stage, step)? {
@@ -162,9 +199,17 @@ impl<L: Link> Bench<L> {
                         evidence.environment = Some(why);
                         break;
                     }
+                    Next::Stopped(why) => {
+                        evidence.environment = Some(why.to_owned());
+                        stopped = Some(why);
+                        break;
+                    }
                 }
             }
             let firings = stage.firings.clone();
+            // Before our DELETE: what the box makes of the failure.
+            let after = if stopped.is_none() { self.peer.show() } else { None };
+            self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
             faults =
@@ -181,8 +226,9 @@ impl<L: Link> Bench<L> {
         result.actual = judgement.actual;
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
+        result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
-        if matches!(result.verdict, Verdict::Unsupported) || evidence.no_sanity.is_some() {
+        if !played {
             (result.capture, result.transcript) = (None, None);
         }
         Ok(result)
@@ -200,8 +246,8 @@ impl<L: Link> Bench<L> {
         let until = self.now() + span.0;
         let Some(link) = self.link.as_mut() else { return Ok(()) };
         let mut rx = RxBatch::new(16);
-        while link.now() < until {
-            link.recv_until(Some(until), &mut rx)?;
+        while link.now() < until && self.halt.why(link.now()).is_none() {
+            link.recv_until(Some(self.halt.bound(until)), &mut rx)?;
         }
         Ok(())
     }
@@ -249,6 +295,8 @@ impl<L: Link> Bench<L> {
         let firings = plan.log();
         endpoint.set_tamper(Box::new(plan));
         let mut recorder = Recorder::new();
+        let tap = Tap::default();
+        recorder.add(tap.clone());
         let name = self.file_name(id, role);
         recorder.add(PcapNg::create(&self.out.join(format!("{name}.pcapng")), epoch)?);
         recorder.add(TranscriptDir::create(self.out.join(&name))?);
@@ -263,15 +311,27 @@ impl<L: Link> Bench<L> {
             seen: Observation::default(),
             firings,
             firings_read: 0,
+            tap,
             mark: 0,
             sa: None,
             setup,
+            halt: self.halt.clone(),
         })
     }
 
     /// The name of a case's files: number, id and role.
     fn file_name(&self, id: &str, role: Role) -> String {
         format!("{:03}-{}-{role}", self.cases, id.replace('/', "-"))
+    }
+
+    /// Keeps what the box showed before and after a case.
+    fn keep_shown(&self, id: &str, role: Role, before: Option<String>, after: Option<String>) -> io::Result<()> {
+        for (when, text) in [("before", before), ("after", after)] {
+            if let Some(text) = text {
+                std::fs::write(self.out.join(format!("{}-show-{when}.txt", self.file_name(id, role))), text)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
@@ -300,12 +360,16 @@ impl<L: Link> Bench<L> {
             you_will_see: Vec::new(),
             at: began.as_secs_f64(),
             seconds: self.now().since(began).as_secs_f64(),
+            stopped: false,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
         }
     }
 
     fn step(&mut self, stage: &mut Stage<L>, step: &Step) -> io::Result<Next> {
+        if let Some(why) = stage.halted() {
+            return Ok(Next::Stopped(why));
+        }
         match step {
             Step::Establish(_) => {
                 stage.mark = stage.seen.entries.len();
@@ -316,7 +380,7 @@ impl<L: Link> Bench<L> {
                 let within = wait.within.map_or(INITIATE_WITHIN, |span| span.0);
                 Ok(match self.wait_for_peer(stage, within)? {
                     Ok(()) => Next::On,
-                    Err(why) => Next::Environment(why),
+                    Err(why) => stage.halted().map_or(Next::Environment(why), Next::Stopped),
                 })
             }
             Step::Expect(expect) => stage.expect(expect),
@@ -325,10 +389,10 @@ impl<L: Link> Bench<L> {
             Step::HalfOpen(half_open) => stage.half_open(half_open),
             Step::Wait(wait) => {
                 let until = stage.driver.link.now() + wait.span.0;
-                while stage.driver.link.now() < until {
+                while stage.driver.link.now() < until && stage.halted().is_none() {
                     stage.turn(until)?;
                 }
-                Ok(Next::On)
+                Ok(stage.halted().map_or(Next::On, Next::Stopped))
             }
         }
     }
@@ -345,6 +409,9 @@ impl<L: Link> Bench<L> {
             What::Message(seen) => seen.from == Who::Peer && !seen.is_response(),
             What::Event(_) => false,
         }) {
+            if let Some(why) = stage.halted() {
+                return Ok(Err(why.to_owned()));
+            }
             if stage.driver.link.now() >= until {
                 return Ok(Err("the peer never initiated".to_owned()));
             }
@@ -360,45 +427,38 @@ enum Next {
     Met(Vec<expect::Match>),
     Unmet { expected: String, actual: String },
     Environment(String),
+    Stopped(&'static str),
 }
 
 impl<L: Link> Stage<L> {
+    /// Why this case is to stop now, if it is.
+    fn halted(&self) -> Option<&'static str> {
+        self.halt.why(self.driver.link.now())
+    }
+
     /// One turn of the loop, and everything it brought up taken in.
     fn turn(&mut self, until: Instant) -> io::Result<()> {
-        self.driver.turn(Some(until), &mut self.queue)?;
+        self.driver.turn(Some(self.halt.bound(until)), &mut self.queue)?;
         while let Some((at, tunnel, sa, event)) = self.queue.events.pop_front() {
-            if tunnel.0 < HALF_OPEN_TUNNELS && matches!(event, crate::engine::Event::IkeUp(_)) {
+            if is_honest(tunnel) && matches!(event, crate::engine::Event::IkeUp(_)) {
                 self.sa = Some(sa);
             }
-            let packet = match &event {
-                crate::engine::Event::Message(trace) => {
-                    let direction = match trace.from {
-                        crate::engine::Side::Us => Direction::Out,
-                        crate::engine::Side::Peer => Direction::In,
-                    };
-                    self.driver.recorder.packet(direction, &trace.message.header)
-                }
-                // An event belongs to the message before it.
-                _ => self.seen.entries.last().and_then(|entry| entry.packet),
-            };
-            self.seen.event(at, tunnel, packet, &event);
+            self.seen.event(at, tunnel, &event);
         }
         self.queue.notes.clear();
         let firings = self.firings.since(self.firings_read);
         self.firings_read += firings.len();
         for firing in &firings {
-            let mut packet = None;
-            if let Some(dropped) = &firing.dropped {
-                if dropped.inbound {
-                    packet = crate::wire::Header::read(&dropped.bytes)
-                        .and_then(|header| self.driver.recorder.packet(Direction::In, &header));
-                } else {
-                    let (path, class, fate) = (&dropped.path, dropped.class, Fate::DroppedByRule(&firing.name));
-                    self.driver.recorder.datagram(firing.at, Direction::Out, path, class, &dropped.bytes, fate);
-                }
+            // What was received has been recorded before a rule looked at it.
+            if let Some(dropped) = firing.dropped.as_ref().filter(|dropped| !dropped.inbound) {
+                let (path, class, fate) = (&dropped.path, dropped.class, Fate::DroppedByRule(&firing.name));
+                self.driver.recorder.datagram(firing.at, Direction::Out, path, class, &dropped.bytes, fate);
             }
-            self.seen.firing(packet, firing);
         }
+        for tapped in self.tap.take() {
+            self.seen.datagram(&tapped);
+        }
+        self.seen.number_events();
         self.driver.recorder.flush()
     }
 
@@ -417,9 +477,13 @@ impl<L: Link> Stage<L> {
         match outcome {
             Ok(()) => Next::On,
             // An IKE SA that is gone cannot be asked; what was expected of it has been judged, or will be.
-            Err(_) if self.gone() => Next::On,
+            Err(_) if self.gone() || self.failed() => Next::On,
             Err(why) => Next::Unmet { expected: format!("an IKE SA for {what}"), actual: why },
         }
+    }
+
+    fn failed(&self) -> bool {
+        self.seen.events().any(|(_, happened)| happened.name == EventName::Failed)
     }
 
     fn gone(&self) -> bool {
@@ -427,11 +491,19 @@ impl<L: Link> Stage<L> {
     }
 
     fn expect(&mut self, expect: &Expect) -> io::Result<Next> {
-        let until = self.driver.link.now() + expect.within.0;
+        let end = self.driver.link.now() + expect.within.0;
+        let mut until = end;
+        let mut met = false;
         loop {
-            let done = self.driver.link.now() >= until;
-            match expect::progress(expect, &self.seen.entries[self.mark..]) {
-                Progress::Met(matches) if done || !expect::waits(expect) => return Ok(Next::Met(matches)),
+            let now = self.driver.link.now();
+            let progress = expect::progress(expect, &self.seen.entries[self.mark..]);
+            if let (Progress::Met(_), false, Some(lookout)) = (&progress, met, expect::lookout(expect)) {
+                met = true;
+                until = end.min(now + lookout);
+            }
+            let done = now >= until;
+            match progress {
+                Progress::Met(matches) if done => return Ok(Next::Met(matches)),
                 Progress::Forbidden(found) => {
                     let packet = found.packet.map(|n| format!(" (packet {n})")).unwrap_or_default();
                     let actual = format!("{}{packet}", found.words);
@@ -441,6 +513,7 @@ impl<L: Link> Stage<L> {
                     let actual = self.seen.outcome();
                     return Ok(Next::Unmet { expected: expect::sentence(expect), actual });
                 }
+                _ if let Some(why) = self.halted() => return Ok(Next::Stopped(why)),
                 _ => self.turn(until)?,
             }
         }
@@ -449,9 +522,12 @@ impl<L: Link> Stage<L> {
     fn half_open(&mut self, half_open: &HalfOpen) -> io::Result<Next> {
         let every = half_open.every.map_or(Duration::from_millis(50), |span| span.0);
         for n in 0..half_open.at_most {
-            self.connect(TunnelId(HALF_OPEN_TUNNELS + u64::from(n)));
+            self.connect(TunnelId(HALF_OPEN_TUNNELS.start + u64::from(n)));
             let until = self.driver.link.now() + every;
             while self.driver.link.now() < until {
+                if let Some(why) = self.halted() {
+                    return Ok(Next::Stopped(why));
+                }
                 self.turn(until)?;
                 if let Some(found) = expect::find(&half_open.until, &self.seen.entries[self.mark..]) {
                     return Ok(Next::Met(vec![found]));
@@ -474,7 +550,7 @@ impl<L: Link> Stage<L> {
             if let (Some(up), true) = (find(EventName::Up), child.is_some() || self.setup.spec.children.is_empty()) {
                 return Ok(Ok(up.words.clone()));
             }
-            if self.driver.link.now() >= until {
+            if self.driver.link.now() >= until || self.halted().is_some() {
                 return Ok(Err(self.seen.outcome()));
             }
             self.turn(until)?;
@@ -489,7 +565,9 @@ impl<L: Link> Stage<L> {
         let now = self.driver.link.now();
         let open = self.sa.is_some() && !self.gone();
         self.driver.endpoint.delete_all(now);
-        let until = now + CLOSE_WITHIN;
+        // Whatever ends the run, the peer is to be left without an IKE SA of ours.
+        let until = now + if self.halted().is_some() { GOODBYE } else { CLOSE_WITHIN };
+        self.halt = Halt::default();
         self.turn(now)?;
         while open && !self.gone() && self.driver.link.now() < until {
             self.turn(until)?;
@@ -516,14 +594,18 @@ fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
 }
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
-fn rules(case: &RoleCase) -> Vec<Rule> {
+fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
     let mut rules: Vec<Rule> = case.faults.iter().filter_map(|fault| fault.rule().ok()).collect();
+    let groups: Vec<KeMethod> = setup.spec.ike_proposals.iter().flat_map(|proposal| proposal.ke_methods()).collect();
+    for (fault, rule) in case.faults.iter().zip(&mut rules) {
+        // Without arguments the groups demanded are the baseline's own: others no initiator would follow.
+        if let (Action::Decide(Choice::DemandGroups(one, other)), true) = (&mut rule.action, fault.with.is_empty()) {
+            *one = groups.first().copied().unwrap_or(*one);
+            *other = groups.iter().copied().find(|group| group != one).unwrap_or(*other);
+        }
+    }
     if case.steps.iter().any(|step| matches!(step, Step::HalfOpen(_))) {
-        let when = When {
-            tunnels: Some(HALF_OPEN_TUNNELS..u64::MAX),
-            exchange: Some(ExchangeType::IKE_AUTH),
-            ..When::default()
-        };
+        let when = When { tunnels: Some(HALF_OPEN_TUNNELS), exchange: Some(ExchangeType::IKE_AUTH), ..When::default() };
         rules.push(Rule { name: "half-open".to_owned(), when, action: Action::DropSent, times: None });
     }
     rules
@@ -547,13 +629,4 @@ pub fn you_will_see(scenario: &Scenario, box_role: Role) -> Vec<VendorLine> {
         }
     }
     out
-}
-
-/// Makes a run directory.
-///
-/// # Errors
-/// If it cannot be made; the message names it.
-pub fn make_directory(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display())))
 }

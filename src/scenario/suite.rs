@@ -1,4 +1,5 @@
-//! A run: sanity first, each scenario with an honest tunnel after it, sanity last.
+//! A run: sanity first, each scenario with an honest tunnel after it, sanity last. A run that is stopped says of the rest
+//! that it was not run.
 
 use std::io;
 
@@ -46,6 +47,7 @@ pub fn run<L: Link>(
 ) -> io::Result<RunResult> {
     let began = bench.now();
     let mut cases: Vec<CaseResult> = Vec::new();
+    let mut left: Vec<CaseResult> = Vec::new();
     let mut keep = |result: CaseResult| {
         progress.case(&result);
         cases.push(result);
@@ -55,7 +57,7 @@ pub fn run<L: Link>(
     keep(first);
     let responds = plan.roles.contains(&Role::Responder)
         && plan.scenarios.iter().any(|one| one.scenario.roles.responder.is_some());
-    if responds && healthy {
+    if responds && healthy && bench.stopped().is_none() {
         let mut result = bench.sanity(Role::Responder)?;
         if result.verdict != Verdict::Pass {
             // The peer is well, as the tunnel before has shown; it only cannot be made to initiate.
@@ -65,25 +67,37 @@ pub fn run<L: Link>(
         }
         let failed = result.verdict != Verdict::Pass;
         keep(result);
-        if failed {
+        if failed && bench.stopped().is_none() {
             healthy = bench.sanity(Role::Initiator)?.verdict == Verdict::Pass;
         }
     }
     for one in plan.scenarios {
         for role in plan.roles {
             let Some(case) = one.scenario.roles.get(*role) else { continue };
+            if let Some(why) = bench.stopped() {
+                let mut result = bench.not_run(&one.scenario, *role, case, why);
+                result.again = Some((plan.again)(&one.scenario.id, *role));
+                left.push(result);
+                continue;
+            }
             let mut result = bench.case(&one.scenario, *role, case)?;
             if matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive) {
                 result.again = Some((plan.again)(&one.scenario.id, *role));
             }
             let hostile = result.capture.is_some();
             keep(result);
+            if bench.stopped().is_some() {
+                continue;
+            }
             if hostile && one.scenario.after.sanity {
                 bench.settle(&one.scenario)?;
+                if bench.stopped().is_some() {
+                    continue;
+                }
                 let sanity = bench.sanity(Role::Initiator)?;
                 let passed = sanity.verdict == Verdict::Pass;
                 // A peer that stays well needs no line; one that falls ill or recovers does.
-                if passed != healthy {
+                if passed != healthy && !sanity.stopped {
                     keep(sanity);
                 }
                 healthy = passed;
@@ -96,11 +110,17 @@ pub fn run<L: Link>(
             }
         }
     }
-    let mut last = bench.sanity(Role::Initiator)?;
-    if last.verdict == Verdict::Pass {
-        last.detail = "peer alive after the suite".to_owned();
+    if bench.stopped().is_none() {
+        let mut last = bench.sanity(Role::Initiator)?;
+        if last.verdict == Verdict::Pass {
+            last.detail = "peer alive after the suite".to_owned();
+        }
+        keep(last);
     }
-    keep(last);
+    head.stopped = bench.stopped().map(str::to_owned);
+    head.interrupted = bench.interrupted();
+    // Nobody wants a line for each of them while they wait for the end.
+    cases.extend(left);
     head.summary = Summary::of(&cases, plan.cases());
     head.cases = cases;
     head.seconds = bench.now().since(began).as_secs_f64();

@@ -113,10 +113,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 }
 
 fn seen(matches: &[Match]) -> String {
-    let Some(first) = matches.first() else { return "nothing forbidden was seen".to_owned() };
-    match first.packet {
-        Some(packet) => format!("{} (packet {packet})", first.words),
-        None => first.words.clone(),
+    let one = |found: &Match| match found.packet {
+        Some(packet) => format!("{} (packet {packet})", found.words),
+        None => found.words.clone(),
+    };
+    match matches {
+        [] => "nothing forbidden was seen".to_owned(),
+        matches => matches.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -2,15 +2,20 @@
 //! configuration.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::netns::{Net, Side};
-use crate::peer::{Control, PeerConfig};
+use crate::peer::{Control, Knob, PeerConfig};
 use crate::process::{Finished, Process, put, run};
 use crate::proposal::Proposal;
+use crate::rundir::RunDir;
 
 /// The program under test.
 pub const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
@@ -27,9 +32,17 @@ impl<'n> Ikelab<'n> {
     /// Writes the connection file. `control` drives the peer; see [`crate::peer::Peer::control`].
     #[track_caller]
     pub fn new(net: &'n Net, side: Side, config: &PeerConfig, control: Option<&Control>) -> Ikelab<'n> {
-        let dir = net.dir().join(format!("ikelab-{}", side.letter()));
+        Ikelab::named(net, side, &format!("ikelab-{}", side.letter()), config, control)
+    }
+
+    /// The same in a directory of its own: a test that runs ikelab more than once keeps what each run left.
+    #[track_caller]
+    pub fn named(net: &'n Net, side: Side, name: &str, config: &PeerConfig, control: Option<&Control>) -> Ikelab<'n> {
+        let dir = net.dir().join(name);
         std::fs::create_dir_all(&dir).expect("the run directory is writable");
         put(&dir.join("psk"), &config.psk);
+        // Anything looser is warned about.
+        fs::set_permissions(dir.join("psk"), fs::Permissions::from_mode(0o600)).expect("our own file");
         let file = dir.join("connection.yaml");
         put(&file, &connection_yaml(config, control));
         Ikelab { net, side, file, runs: dir.join("run") }
@@ -38,6 +51,21 @@ impl<'n> Ikelab<'n> {
     /// Where `--out` puts results and captures.
     pub fn out(&self) -> &Path {
         &self.runs
+    }
+
+    /// What is in there, to be read.
+    pub fn run_dir(&self) -> RunDir {
+        RunDir::new(&self.runs)
+    }
+
+    /// Standard output of what [`Ikelab::spawn`] started.
+    pub fn stdout_file(&self) -> PathBuf {
+        self.file.with_file_name("ikelab.out")
+    }
+
+    /// The connection file.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// A command line with the connection file and the run directory, not yet started. `args` come after the
@@ -64,6 +92,15 @@ impl<'n> Ikelab<'n> {
     }
 }
 
+/// How long an orderly end may take: DELETE, its answer, the report.
+const GOODBYE: Duration = Duration::from_secs(8);
+
+/// Ends a running ikelab as Ctrl-C does and returns its exit code; `None` if it did not end.
+pub fn interrupt(process: &mut Process) -> Option<i32> {
+    process.signal(Signal::SIGINT);
+    process.wait(GOODBYE).and_then(|status| status.code())
+}
+
 /// Runs one of a [`Control`]'s commands, as ikelab would.
 #[track_caller]
 pub fn shell(command: &str) -> Finished {
@@ -80,7 +117,9 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
     end("remote", &config.remote, &config.remote_id.ikelab());
     s += "auth:\n  local: {psk_file: ./psk}\n  remote: {psk_file: ./psk}\n";
     let list = |words: &[String]| words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(", ");
-    let _ = writeln!(s, "ike: {{proposals: [{}]}}", list(&config.ike));
+    let extra: Vec<_> = config.knobs_of(Knob::Ikelab).collect();
+    let ike: String = extra.iter().filter(|(k, _)| *k == "ike").map(|(_, v)| format!(", {v}")).collect();
+    let _ = writeln!(s, "ike: {{proposals: [{}]{ike}}}", list(&config.ike));
     // A Child's group is a setting of its own here, not part of the proposal.
     let esp: Vec<Proposal> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
     let group = esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), ..esp[0].clone() }.to_string());
@@ -93,6 +132,9 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         list(&config.local_ts),
         list(&config.remote_ts),
     );
+    for (section, value) in extra.iter().filter(|(k, _)| *k != "ike") {
+        let _ = writeln!(s, "{section}: {value}");
+    }
     if let Some(c) = control {
         let _ = writeln!(s, "control:\n  initiate: {}\n  clear: {}\n  show:", quote(&c.initiate), quote(&c.clear));
         for command in &c.show {

@@ -184,7 +184,11 @@ fn write_config(dir: &Path, config: &PeerConfig) {
         .map(|p| p.ke.map_or_else(|| p.libreswan_esp(), |ke| format!("{}-dh{}", p.libreswan_esp(), ke.number())))
         .collect();
     let (ike, esp) = (ike.join(","), esp.join(","));
-    let mut s = format!("config setup\n\tuniqueids=yes\nconn {NAME}\n");
+    let mut s = String::from("config setup\n\tuniqueids=yes\n");
+    for (key, value) in config.knobs_of(Knob::LibreswanSetup) {
+        let _ = writeln!(s, "\t{key}={value}");
+    }
+    let _ = writeln!(s, "conn {NAME}");
     let defaults = [
         ("ikev2", "insist"),
         ("left", &local.to_string()),

@@ -3,17 +3,25 @@
 //! `scripts/test-setup` installs what these tests need. A peer that is missing is a failure, never a skip.
 
 // The harness is used by tests that come one by one; what one of them needs is not dead while another does not.
+// Real peers live in real time.
+#![allow(clippy::disallowed_methods)]
 #![allow(dead_code)]
 
 mod cli;
+mod failures;
 mod libreswan;
 mod netns;
 mod openiked;
 mod peer;
 mod process;
 mod proposal;
+mod rundir;
+mod scenarios;
 mod strongswan;
 mod suites;
+mod sweep;
 mod tshark;
+mod tunnel;
+mod tunnels;
 
 mod selftest;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::netns::{Net, Side};
 use crate::peer::{ChildSa, Control, EspSa, IkeSa, Peer, PeerConfig, read_shim_log};
-use crate::process::{Process, put, run, shell_quote, spell, text_of, try_wait_for};
+use crate::process::{Process, put, run, shell_quote, spell, text_of, try_wait_for, wait_for};
 use crate::proposal::Proposal;
 use crate::strongswan::shim;
 
@@ -27,6 +27,9 @@ pub struct OpenIked {
     socket: PathBuf,
     process: Process,
 }
+
+/// The last thing its parent tells the IKEv2 process before a configuration is in force.
+const LOADED: &str = "config_getstatic: no stickyaddress";
 
 /// A Child proposal that iked can load.
 pub const CHILD: &str = "aes128-sha1";
@@ -63,10 +66,7 @@ impl OpenIked {
         let process = Process::spawn(&dir, "iked", &mut c);
         let mut it = OpenIked { dir, socket, process };
         let log = it.dir.join("iked.err");
-        // The last thing its parent tells the IKEv2 process before it is ready.
-        it.process.wait_until("it has its sockets", SHORT, || {
-            text_of(&log).contains("config_getstatic: no stickyaddress").then_some(())
-        });
+        it.process.wait_until("it has its sockets", SHORT, || text_of(&log).contains(LOADED).then_some(()));
         it
     }
 
@@ -74,8 +74,11 @@ impl OpenIked {
     #[track_caller]
     pub fn load(&self, config: &PeerConfig) {
         write_config(&self.dir, config);
+        let loads = || self.log().matches(LOADED).count();
         self.ikectl(&["reset", "all"]);
+        let before = loads();
         self.ikectl(&["load", &self.dir.join("passive.conf").to_string_lossy()]);
+        wait_for("iked has taken the configuration in", SHORT, || (loads() > before).then_some(()));
     }
 
     /// Ends the daemon without letting it delete its SAs.
@@ -120,9 +123,17 @@ impl Peer for OpenIked {
 
     fn control(&self) -> Control {
         let load = |file: &str| spell(&self.ikectl_command(&["load", &self.dir.join(file).to_string_lossy()]));
+        // ikectl only orders: a handshake that begins before iked has taken the file in is flushed in the middle.
+        let log = shell_quote(&self.dir.join("iked.err").to_string_lossy());
+        let loads = format!("$(grep -c {} {log})", shell_quote(LOADED));
+        let clear = format!(
+            "{}; n={loads}; {}; i=0; while [ {loads} -le $n ] && [ $i -lt 200 ]; do sleep 0.02; i=$((i+1)); done",
+            spell(&self.ikectl_command(&["reset", "sa"])),
+            load("passive.conf"),
+        );
         Control {
             initiate: load("active.conf"),
-            clear: format!("{} ; {} || true", spell(&self.ikectl_command(&["reset", "sa"])), load("passive.conf")),
+            clear,
             show: vec![
                 spell(&self.ikectl_command(&["show", "sa"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("iked.err").to_string_lossy())),

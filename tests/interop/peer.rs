@@ -75,8 +75,12 @@ pub enum Knob {
     SwanChild,
     /// ipsec.conf, the connection: `fragmentation`, `ikelifetime`, ...
     Libreswan,
+    /// ipsec.conf, the section `config setup`: `ddos-mode`, ...
+    LibreswanSetup,
     /// A `whack --impair` word; the value is empty.
     LibreswanImpair,
+    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway.
+    Ikelab,
 }
 
 /// The selectors behind each end of a [`Net`].
@@ -173,6 +177,11 @@ pub trait Peer {
 
     /// Shell commands for the `control:` section of an ikelab connection file.
     fn control(&self) -> Control;
+
+    /// The keys that it logged for an IKE SA; `None` for a peer that logs none.
+    fn ike_keys_of(&self, _spi_i: u64) -> Option<IkeKeys> {
+        None
+    }
 
     /// The name for messages: "strongSwan", ...
     fn name(&self) -> &'static str;

@@ -99,6 +99,47 @@ impl Proposal {
         self.prf.or(self.integ).unwrap_or_else(|| panic!("{self:?} names no PRF"))
     }
 
+    /// The same with its PRF named, so that two spellings of one suite are equal.
+    #[track_caller]
+    pub fn with_prf(&self) -> Proposal {
+        Proposal { prf: Some(self.effective_prf()), ..self.clone() }
+    }
+
+    /// What `swanctl --list-sas --raw` says about an IKE SA with this proposal, joined with `/`.
+    #[track_caller]
+    pub fn strongswan_ike(&self) -> String {
+        let ke = match self.ke {
+            Some(Ke::Modp(n)) => format!("MODP_{n}"),
+            Some(Ke::Ecp(n)) => format!("ECP_{n}"),
+            Some(Ke::X25519) => "CURVE_25519".to_owned(),
+            None => panic!("{self:?} names no key exchange"),
+        };
+        let prf = match self.effective_prf() {
+            Hash::Md5 => "HMAC_MD5",
+            Hash::Sha1 => "HMAC_SHA1",
+            Hash::Sha256 => "HMAC_SHA2_256",
+            Hash::Sha384 => "HMAC_SHA2_384",
+            Hash::Sha512 => "HMAC_SHA2_512",
+            Hash::AesXcbc => "AES128_XCBC",
+            Hash::AesCmac => "AES128_CMAC",
+        };
+        format!("{}/PRF_{prf}/{ke}", self.strongswan_esp())
+    }
+
+    /// The same for a Child SA without a key exchange.
+    pub fn strongswan_esp(&self) -> String {
+        let encr = match self.encr {
+            Encr::Cbc(n) => format!("AES_CBC/{n}"),
+            Encr::Ctr(n) => format!("AES_CTR/{n}"),
+            Encr::Gcm(n, icv) => format!("AES_GCM_{icv}/{n}"),
+            Encr::Ccm(n, icv) => format!("AES_CCM_{icv}/{n}"),
+            Encr::ChaCha => "CHACHA20_POLY1305".to_owned(),
+            Encr::TripleDes => "3DES_CBC".to_owned(),
+            Encr::Null => "NULL".to_owned(),
+        };
+        self.integ.map_or(encr.clone(), |i| format!("{encr}/{}", strongswan_integ(i)))
+    }
+
     /// An `ike=` value for libreswan, which names one hash for PRF and integrity.
     #[track_caller]
     pub fn libreswan_ike(&self) -> String {
@@ -240,6 +281,18 @@ fn parse_ke(word: &str) -> Option<Ke> {
         n.parse().ok().map(Ke::Modp)
     } else {
         word.strip_prefix("ecp")?.parse().ok().map(Ke::Ecp)
+    }
+}
+
+fn strongswan_integ(hash: Hash) -> &'static str {
+    match hash {
+        Hash::Md5 => "HMAC_MD5_96",
+        Hash::Sha1 => "HMAC_SHA1_96",
+        Hash::Sha256 => "HMAC_SHA2_256_128",
+        Hash::Sha384 => "HMAC_SHA2_384_192",
+        Hash::Sha512 => "HMAC_SHA2_512_256",
+        Hash::AesXcbc => "AES_XCBC_96",
+        Hash::AesCmac => "AES_CMAC_96",
     }
 }
 

@@ -69,10 +69,32 @@ impl StrongSwan {
     /// Loads another configuration; SAs that are up stay.
     #[track_caller]
     pub fn load(&self, config: &PeerConfig) {
+        self.load_text(&swanctl_conf(&[(IKE.to_owned(), CHILD.to_owned(), config)]));
+    }
+
+    /// Loads many connections: `p0` with its child `c0`, `p1` and so on. All have the secret of the first one.
+    #[track_caller]
+    pub fn load_many(&self, configs: &[PeerConfig]) {
+        let named: Vec<_> = configs.iter().enumerate().map(|(n, c)| (format!("p{n}"), format!("c{n}"), c)).collect();
+        self.load_text(&swanctl_conf(&named));
+    }
+
+    #[track_caller]
+    fn load_text(&self, text: &str) {
         let file = self.dir.join("swanctl/swanctl.conf");
-        put(&file, &swanctl_conf(config));
+        put(&file, text);
         let mut c = self.swanctl(&["--load-all", "--noprompt", "--clear"]);
         run(c.arg("--file").arg(&file), SHORT).expect_success();
+    }
+
+    /// Brings up one of [`StrongSwan::load_many`]'s connections.
+    pub fn initiate_nth(&self, n: usize) -> Result<(), String> {
+        self.initiate_child(&format!("c{n}"))
+    }
+
+    fn initiate_child(&self, child: &str) -> Result<(), String> {
+        let done = run(&mut self.swanctl(&["--initiate", "--child", child, "--timeout", "8"]), SHORT);
+        if done.success() { Ok(()) } else { Err(done.to_string()) }
     }
 
     /// Rekeys the IKE SA or the Child, as `--rekey` does; returns once it is started.
@@ -112,8 +134,7 @@ impl StrongSwan {
 
 impl Peer for StrongSwan {
     fn initiate(&self) -> Result<(), String> {
-        let done = run(&mut self.swanctl(&["--initiate", "--child", CHILD, "--timeout", "8"]), SHORT);
-        if done.success() { Ok(()) } else { Err(done.to_string()) }
+        self.initiate_child(CHILD)
     }
 
     fn terminate(&self) {
@@ -146,6 +167,12 @@ impl Peer for StrongSwan {
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("charon.log").to_string_lossy())),
             ],
         }
+    }
+
+    fn ike_keys_of(&self, spi_i: u64) -> Option<IkeKeys> {
+        let keys = self.ike_keys().into_iter().rfind(|k| k.spi_i == spi_i);
+        assert!(keys.is_some(), "strongSwan logged no keys for {spi_i:016x}");
+        keys
     }
 
     fn name(&self) -> &'static str {
@@ -202,12 +229,29 @@ fn charon_conf(dir: &Path, uri: &str, config: &PeerConfig, data: DataPlane) -> S
     s
 }
 
-fn swanctl_conf(config: &PeerConfig) -> String {
-    let PeerConfig { local, remote, local_id, remote_id, psk, .. } = config;
+/// Connections with their names and their childrens' names.
+fn swanctl_conf(connections: &[(String, String, &PeerConfig)]) -> String {
+    let mut s = String::from("connections {\n");
+    for (ike, child, config) in connections {
+        connection_conf(&mut s, ike, child, config);
+    }
+    s += "}\n";
+    if let Some((_, _, PeerConfig { local_id, remote_id, psk, .. })) = connections.first() {
+        let (local_id, remote_id) = (local_id.plain(), remote_id.plain());
+        let _ = write!(
+            s,
+            "secrets {{\n  ike-1 {{\n    id-a = \"{local_id}\"\n    id-b = \"{remote_id}\"\n    secret = \"{psk}\"\n  }}\n}}\n"
+        );
+    }
+    s
+}
+
+fn connection_conf(s: &mut String, ike_name: &str, child_name: &str, config: &PeerConfig) {
+    let PeerConfig { local, remote, local_id, remote_id, .. } = config;
     let (ike, esp) = (config.ike.join(","), config.esp.join(","));
     let (local_ts, remote_ts) = (config.local_ts.join(","), config.remote_ts.join(","));
     let (local_id, remote_id) = (local_id.plain(), remote_id.plain());
-    let mut s = format!("connections {{\n  {IKE} {{\n");
+    let _ = writeln!(s, "  {ike_name} {{");
     let (local, remote) = (local.to_string(), remote.to_string());
     let connection = [
         ("version", "2"),
@@ -215,21 +259,16 @@ fn swanctl_conf(config: &PeerConfig) -> String {
         ("remote_addrs", remote.as_str()),
         ("proposals", ike.as_str()),
     ];
-    section(&mut s, "    ", &connection, config.knobs_of(Knob::SwanConnection));
+    section(s, "    ", &connection, config.knobs_of(Knob::SwanConnection));
     let _ = write!(
         s,
         "    local {{\n      auth = psk\n      id = \"{local_id}\"\n    }}
     remote {{\n      auth = psk\n      id = \"{remote_id}\"\n    }}
-    children {{\n      {CHILD} {{\n"
+    children {{\n      {child_name} {{\n"
     );
     let child = [("local_ts", local_ts.as_str()), ("remote_ts", remote_ts.as_str()), ("esp_proposals", esp.as_str())];
-    section(&mut s, "        ", &child, config.knobs_of(Knob::SwanChild));
-    let _ = write!(
-        s,
-        "      }}\n    }}\n  }}\n}}
-secrets {{\n  ike-1 {{\n    id-a = \"{local_id}\"\n    id-b = \"{remote_id}\"\n    secret = \"{psk}\"\n  }}\n}}\n"
-    );
-    s
+    section(s, "        ", &child, config.knobs_of(Knob::SwanChild));
+    s.push_str("      }\n    }\n  }\n");
 }
 
 /// Writes `key = value` lines; a knob replaces the default of the same key.

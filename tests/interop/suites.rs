@@ -1,5 +1,5 @@
 //! One IKE and one ESP proposal per row, in strongSwan's spelling, such that every algorithm ikelab shares with Debian's
-//! strongSwan appears. `cargo test --test interop -- --ignored suites` shows that strongSwan accepts all rows.
+//! strongSwan appears. The tests in `sweep` show that strongSwan accepts all rows.
 //!
 //! What strongSwan 5.9.8 gets from which plugin: AES-CBC `aes`, AES-CTR `ctr`, AES-GCM `gcm`, AES-CCM `ccm`, ChaCha20-Poly1305
 //! `chapoly`, 3DES `openssl`, HMACs `hmac` over `md5`, `sha1` and `sha2`, AES-XCBC `xcbc`, AES-CMAC `cmac`, MODP groups `gmp`, ECP
@@ -7,11 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::netns::{Net, Side};
-use crate::peer::{DataPlane, Peer, PeerConfig};
 use crate::proposal::{Encr, Hash, Ke, Proposal};
-use crate::strongswan::StrongSwan;
-use crate::tshark::{self, Integrity};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -106,48 +102,4 @@ fn every_algorithm_has_a_suite() {
     let mut groups = BTreeSet::from([Ke::X25519, Ke::Ecp(256), Ke::Ecp(384), Ke::Ecp(521)]);
     groups.extend([768, 1024, 1536, 2048, 3072, 4096, 6144, 8192].map(Ke::Modp));
     assert_eq!(ike.iter().filter_map(|p| p.ke).collect::<BTreeSet<_>>(), groups);
-}
-
-/// Also settles what tshark can verify: its verdict on each suite must be what [`Proposal::tshark_verifies`] says.
-#[test]
-#[ignore = "about strongSwan and tshark, not about ikelab: run it when the table or one of them changes"]
-fn strongswan_accepts_every_suite() {
-    let net = Net::new();
-    let (a, b) = PeerConfig::pair(&net);
-    let left = StrongSwan::start(&net, Side::A, &a, DataPlane::Shim);
-    let right = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
-    let capture = net.capture(Side::A);
-    let (mut refused, mut accepted) = (Vec::new(), Vec::new());
-    for suite in SUITES {
-        left.load(&a.clone().suite(suite.ike, suite.esp));
-        right.load(&b.clone().suite(suite.ike, suite.esp));
-        match left.initiate() {
-            Err(why) => refused.push(format!("{suite:?}: {why}")),
-            Ok(()) => {
-                let sa = right.established();
-                let keys = right.ike_keys().pop().expect("it derived keys");
-                assert_eq!(left.ike_keys().last(), Some(&keys));
-                assert_eq!((sa.spi_i, sa.spi_r), (Some(keys.spi_i), Some(keys.spi_r)));
-                accepted.push((Proposal::parse(suite.ike), keys));
-            }
-        }
-        left.terminate();
-    }
-    assert!(refused.is_empty(), "strongSwan refused {}:\n{}", refused.len(), refused.join("\n"));
-
-    let sas: Vec<_> = accepted.iter().map(|(p, k)| (p, k)).collect();
-    let config = tshark::write_keys(&net.dir().join("wireshark"), &sas);
-    let packets = tshark::dissect(&capture.finish(), Some(&config));
-    let mut surprises = String::new();
-    for (proposal, keys) in &accepted {
-        let messages = packets.iter().flat_map(|p| &p.messages);
-        let verdicts: Vec<_> =
-            messages.filter(|m| m.encrypted && m.spi_i == keys.spi_i).flat_map(|m| m.integrity.clone()).collect();
-        let correct = !verdicts.is_empty() && verdicts.iter().all(|v| *v == Integrity::Correct);
-        println!("{:40} {verdicts:?}", proposal.to_string());
-        if correct != proposal.tshark_verifies() || verdicts.contains(&Integrity::Incorrect) {
-            surprises += &format!("{proposal}: {verdicts:?}\n");
-        }
-    }
-    assert!(surprises.is_empty(), "tshark has another opinion than the table:\n{surprises}");
 }

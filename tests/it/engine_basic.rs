@@ -284,6 +284,8 @@ fn delete_is_answered_and_both_ends_forget() {
         pair.settle();
         assert!(pair.said(end).any(|e| matches!(e, Event::Deleted { by: Side::Us })));
         assert!(pair.said(end.other()).any(|e| matches!(e, Event::Deleted { by: Side::Peer })));
+        assert!(pair.said(end).any(|e| matches!(e, Event::ChildDown { by: Side::Us, .. })));
+        assert!(pair.said(end.other()).any(|e| matches!(e, Event::ChildDown { by: Side::Peer, .. })));
         pair.run_for(Duration::from_secs(10));
         assert_eq!((pair.left.sa_count(), pair.right.sa_count()), (0, 0));
     }

@@ -1,13 +1,16 @@
 //! Integration tests, one binary.
 
 mod capture;
+mod cli_errors;
 mod corpus;
 mod crypto_oracle;
 mod drive;
 mod engine_basic;
+mod engine_rules;
 mod layers;
 mod pair;
 mod rekey;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+mod simulation;

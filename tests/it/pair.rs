@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ikelab::crypto::Secret;
 use ikelab::engine::{
-    AuthSpec, Behaviour, ChildSpec, ConnectionSpec, Endpoint, EndpointConfig, Event, IdMatch, Mode, NatSpec, Ports,
-    ProposalSpec, RetransmitSpec, SaId, TunnelId,
+    AuthSpec, Behaviour, ChildSpec, ConnectionSpec, Endpoint, EndpointConfig, Event, IdMatch, Limits, Mode, NatSpec,
+    Ports, ProposalSpec, RetransmitSpec, SaId, TunnelId,
 };
 use ikelab::net::{Class, Path, Transmit};
 use ikelab::seed::Seeds;
@@ -32,7 +32,7 @@ impl End {
 }
 
 /// A datagram that a test holds in its hands.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InFlight {
     pub to: End,
     pub transmit: Transmit,
@@ -126,7 +126,9 @@ pub fn address(text: &str) -> IpAddr {
 
 pub fn config(specs: Vec<ConnectionSpec>, salt: u64) -> EndpointConfig {
     let connections = specs.into_iter().map(Arc::new).collect();
-    EndpointConfig { connections, salt, export_keys: true, ..EndpointConfig::default() }
+    // Shorter than by default, for tests that wait until everything is forgotten.
+    let limits = Limits { linger: Duration::from_secs(2), ..Limits::default() };
+    EndpointConfig { connections, limits, salt, export_keys: true, ..EndpointConfig::default() }
 }
 
 impl Pair {

@@ -100,13 +100,11 @@ impl Core {
         }
     }
 
-    fn judge_child(&self, sa: &IkeSa, creating: &Creating, parts: &Parts<'_>) -> Result<Box<AgreedChild>, Failure> {
+    fn judge_child(&mut self, sa: &IkeSa, creating: &Creating, parts: &Parts<'_>) -> Result<Box<AgreedChild>, Failure> {
         let What::Child { spec, spi_in, .. } = creating.what else { unreachable!("the caller looked") };
         let misbehaved = Failure::Misbehaved;
         let missing = |kind| misbehaved(PeerMisbehaved::MissingPayload(kind));
-        if let Some(kind) = parts.critical {
-            return Err(misbehaved(PeerMisbehaved::CriticalPayload(kind)));
-        }
+        parts.whole()?;
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::SA)) };
         let child = sa.spec.children.get(usize::from(spec)).ok_or_else(|| missing(PayloadType::SA))?;
         let nr = parts.nonce.ok_or_else(|| missing(PayloadType::NONCE))?;
@@ -170,9 +168,6 @@ impl Core {
                 Some((old.spi_in, old.spec))
             }
         };
-        if let Some(kind) = parts.critical {
-            return Err(Refuse::syntax(PeerMisbehaved::CriticalPayload(kind)));
-        }
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
         check_nonce(ni, &up.suite).map_err(Refuse::syntax)?;
         let mut refuse = None;

@@ -89,9 +89,7 @@ fn judge_ike(
 ) -> Result<(IkeSuite, IkeKeys, (IkeSpi, IkeSpi)), Failure> {
     let misbehaved = Failure::Misbehaved;
     let missing = |kind| misbehaved(PeerMisbehaved::MissingPayload(kind));
-    if let Some(kind) = parts.critical {
-        return Err(misbehaved(PeerMisbehaved::CriticalPayload(kind)));
-    }
+    parts.whole()?;
     let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::SA)) };
     let answer = parts.sa.ok_or_else(|| missing(PayloadType::SA))?;
     let nr = parts.nonce.ok_or_else(|| missing(PayloadType::NONCE))?;
@@ -130,9 +128,6 @@ impl Core {
         }
         if sa.spec.behaviour.rekey.answer == CreateChildPolicy::Nothing {
             return Err(Refuse::plain(NotifyType::NO_ADDITIONAL_SAS));
-        }
-        if let Some(kind) = parts.critical {
-            return Err(Refuse::syntax(PeerMisbehaved::CriticalPayload(kind)));
         }
         let offer = parts.sa.ok_or_else(|| Refuse::missing(PayloadType::SA))?;
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
@@ -235,7 +230,7 @@ impl Core {
             init_key: None,
             peer_key: None,
             reserved_spi: None,
-            scheduled: None,
+            scheduled: Instant::MAX,
         });
         new.scope = successor_scope(old.scope, new.our_spi());
         new.tampered = self.concerned(now, &new);

@@ -37,7 +37,7 @@ use crate::crypto::{Group, KeyPair, SharedSecret};
 use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
-use crate::wire::{Header, IkeSpi, KePayload, NotifyPayload, Payload, SaPayload, TsPayload};
+use crate::wire::{Header, IkeSpi, KePayload, NotifyPayload, Payload, SaPayload, TsPayload, WireError};
 
 /// An IKE SA as a status display sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,6 +152,7 @@ pub(super) struct Parts<'a> {
     error: Option<&'a NotifyPayload>,
     transport: bool,
     critical: Option<PayloadType>,
+    malformed: Option<WireError>,
 }
 
 impl<'a> Parts<'a> {
@@ -178,6 +179,15 @@ impl<'a> Parts<'a> {
         Payloads { sa: self.sa, ts_i: self.ts_i, ts_r: self.ts_r, transport: self.transport }
     }
 
+    /// A response with nothing in it that we cannot read.
+    fn whole(&self) -> Result<(), Failure> {
+        match (&self.malformed, self.critical) {
+            (Some(error), _) => Err(Failure::Malformed(error.clone())),
+            (None, Some(kind)) => Err(Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind))),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// An SA payload that offers IKE says that the IKE SA is to be rekeyed.
     fn rekeys_ike(&self) -> bool {
         self.sa.and_then(|sa| sa.proposals.first()).is_some_and(|p| p.protocol == ProtocolId::IKE)
@@ -202,6 +212,11 @@ impl Refuse {
 
     fn missing(kind: PayloadType) -> Self {
         Refuse::syntax(PeerMisbehaved::MissingPayload(kind))
+    }
+
+    /// INVALID_SYNTAX ends the IKE SA at both ends, without a DELETE (RFC 7296 2.21.3).
+    fn fatal(&self) -> bool {
+        self.notify.kind == NotifyType::INVALID_SYNTAX
     }
 
     fn group(group: KeMethod) -> Self {
@@ -238,10 +253,17 @@ impl Core {
     }
 
     /// The answer to our CREATE_CHILD_SA.
-    pub(super) fn create_response(&mut self, now: Instant, sa: &mut IkeSa, inner: &[Payload], request: Request) {
+    pub(super) fn create_response(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        inner: &[Payload],
+        malformed: Option<WireError>,
+        request: Request,
+    ) {
         let Phase::Established(up) = &mut sa.phase else { return };
         let Some(creating) = up.rekey.as_mut().and_then(|r| r.creating.take()) else { return };
-        let parts = Parts::of(inner);
+        let parts = Parts { malformed, ..Parts::of(inner) };
         if let (Some(notify), None) = (parts.error, parts.sa) {
             let notify = notify.clone();
             return self.create_refused(now, sa, *creating, request, &notify);
@@ -366,8 +388,12 @@ impl Core {
                     self.ike_made(now, sa, made);
                 }
                 Err(refuse) => {
+                    let fatal = refuse.fatal();
                     self.respond(now, sa, path, header, vec![Payload::Notify(refuse.notify)]);
                     if let Some(why) = refuse.why {
+                        if fatal {
+                            return self.fail(now, sa, header.exchange, Side::Us, why, true);
+                        }
                         let exchange = header.exchange;
                         let failed = Failed { scope: FailScope::Exchange, exchange, found_by: Side::Us, why };
                         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
@@ -378,8 +404,12 @@ impl Core {
         match self.answer_child(now, sa, &parts) {
             Ok(payloads) => self.respond(now, sa, path, header, payloads),
             Err(refuse) => {
+                let fatal = refuse.fatal();
                 self.respond(now, sa, path, header, vec![Payload::Notify(refuse.notify)]);
                 if let Some(why) = refuse.why {
+                    if fatal {
+                        return self.fail(now, sa, header.exchange, Side::Us, why, true);
+                    }
                     self.child_failed(sa, header.exchange, Side::Us, why);
                 }
             }

@@ -1,0 +1,378 @@
+//! `ikelab connect`: one tunnel as initiator, shown as it happens, held until Ctrl-C.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::common::{self, Common};
+use super::exit::{CliError, Exit};
+use super::live::{Ladder, explain, finding_json};
+use super::quick::Quick;
+use super::rundir::{self, RunDir};
+use super::signals::Stop;
+use super::term;
+use crate::config::{Loaded, duration_words};
+use crate::diagnose::{Facts, Finding};
+use crate::drive::{Driver, Observer};
+use crate::engine::{ChildSa, Endpoint, EndpointConfig, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId};
+use crate::link::udp::{UdpLink, source_address_for};
+use crate::link::{Link, LinkNote};
+use crate::net::SocketRole;
+use crate::report::paint::{Paint, Tone};
+use crate::report::{diagnosis, session};
+use crate::time::{Instant, RealClock};
+
+/// How long the peer may take to answer DELETE before we leave all the same.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The peer's address or name, instead of the file's
+    #[arg(value_name = "PEER", required_unless_present = "config")]
+    peer: Option<String>,
+    /// The connection file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Delete the tunnel as soon as it is up
+    #[arg(long, conflicts_with = "hold")]
+    once: bool,
+    /// Delete the tunnel after this long, like 30s
+    #[arg(long, value_name = "DURATION")]
+    hold: Option<String>,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    quick: Quick,
+}
+
+/// Connects, shows, holds, deletes.
+pub fn run(args: Args) -> Result<Exit, CliError> {
+    let hold = match &args.hold {
+        Some(text) => Some(crate::config::duration(text).map_err(|e| CliError::usage(format!("--hold: {e}")))?),
+        None => args.once.then_some(Duration::ZERO),
+    };
+    let loaded = prepare(&args)?;
+    let spec = &loaded.spec;
+    let local = spec.local_addr.expect("prepare fills it in");
+
+    let clock = RealClock::start();
+    let link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let stop = Stop::watch(link.waker())?;
+    let (dir, recorder) = args.common.record(&link, clock)?;
+    let seeds = args.common.seeds()?;
+    let plan_seed = seeds.plan.text().to_owned();
+
+    let mut spec = loaded.spec.clone();
+    spec.local_ports = crate::engine::Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };
+    let spec = Arc::new(spec);
+    let config = EndpointConfig { export_keys: args.common.keys, respond: false, ..EndpointConfig::default() };
+    let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
+    let mut driver = Driver::new(endpoint, link, recorder);
+
+    let paint = term::stdout_paint();
+    let shown = !args.common.json;
+    let mut view = View::new(loaded, paint, shown, args.common.verbose > 0);
+    view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
+    driver.endpoint.connect(clock.now(), Arc::clone(&spec), TunnelId(1), local);
+
+    let ending = live(&mut driver, &mut view, &stop, hold)?;
+    let exit = view.exit(ending);
+    view.goodbye(ending, exit);
+    let head = rundir::head("connect", &plan_seed, clock.epoch(), args.common.keys);
+    write_result(&dir, head, &view, &driver, exit, ending, args.common.i_own_this_target)?;
+    Ok(exit)
+}
+
+/// Everything before the first packet: file or flags, name resolution, target guard, our address.
+fn prepare(args: &Args) -> Result<Loaded, CliError> {
+    let mut loaded = match &args.config {
+        Some(path) => crate::config::load(path)?,
+        None => args.quick.build()?,
+    };
+    if let Some(peer) = &args.peer {
+        match peer.parse() {
+            Ok(addr) => (loaded.spec.remote_addr, loaded.remote_host) = (Some(addr), None),
+            Err(_) => (loaded.spec.remote_addr, loaded.remote_host) = (None, Some(peer.clone())),
+        }
+    }
+    common::warn(&loaded);
+    common::resolve(&mut loaded)?;
+    let Some(remote) = loaded.spec.remote_addr else {
+        return Err(CliError::usage("connect to whom? Give PEER, or remote.address in the file"));
+    };
+    common::guard(remote, args.common.i_own_this_target)?;
+    args.common.apply_ports(&mut loaded);
+    let local = match loaded.spec.local_addr {
+        Some(local) if local.is_ipv4() != remote.is_ipv4() => {
+            return Err(CliError::usage(format!("{remote} and local.address {local} are not of one IP version")));
+        }
+        Some(local) => local,
+        None => source_address_for(remote)
+            .map_err(|e| CliError::environment(format!("there is no route to {remote}: {e}")))?,
+    };
+    loaded.set_local_address(local);
+    Ok(loaded)
+}
+
+/// How long an IKE SA that the peer has ended still answers the peer's repeats.
+const REPEATS: Duration = Duration::from_secs(2);
+
+/// Why the run ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    /// By itself: the IKE SA is gone.
+    Gone,
+    /// As was ordered: `--once`, `--hold`.
+    Ordered,
+    /// By a signal.
+    Asked,
+}
+
+/// Turns until the IKE SA is gone, or until we have said goodbye.
+fn live(
+    driver: &mut Driver<UdpLink>,
+    view: &mut View,
+    stop: &Stop,
+    hold: Option<Duration>,
+) -> Result<Ending, CliError> {
+    let mut ending: Option<(Ending, Instant)> = None;
+    loop {
+        let hold_until = view.complete_at().zip(hold).map(|(at, hold)| at + hold);
+        let until = ending.map(|(_, at)| at).or(hold_until);
+        driver.turn(until, view).map_err(CliError::environment)?;
+        view.settle(driver);
+        let now = driver.link.now();
+        if view.closed {
+            return Ok(ending.map_or(Ending::Gone, |(why, _)| why));
+        }
+        match ending {
+            Some((why, at)) if at <= now => return Ok(why),
+            Some(_) => {}
+            None => {
+                let why = match () {
+                    () if stop.asked() => Ending::Asked,
+                    () if hold_until.is_some_and(|at| at <= now) => Ending::Ordered,
+                    // A failed IKE SA may still have something to say to the peer (RFC 7296 2.21.2).
+                    () if view.lost => Ending::Gone,
+                    () => continue,
+                };
+                // The peer may not have had our last answer: stay a little to repeat it.
+                let patience = if why == Ending::Gone { REPEATS } else { GOODBYE };
+                ending = Some((why, now + patience));
+                if why != Ending::Gone {
+                    driver.endpoint.delete_all(now);
+                    // What has no keys yet is gone at once, without a datagram to wait for.
+                    driver.turn(Some(now), view).map_err(CliError::environment)?;
+                    view.settle(driver);
+                    if view.closed {
+                        return Ok(why);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a person sees, and what is remembered for the result.
+struct View {
+    loaded: Loaded,
+    paint: Paint,
+    shown: bool,
+    ladder: Ladder,
+    facts: Facts,
+    up: Option<(Instant, IkeUp)>,
+    /// When the first Child SA came up or failed.
+    child_settled: Option<Instant>,
+    children: Vec<ChildSa>,
+    /// Failures that wait for their packets to be recorded.
+    failures: Vec<Failed>,
+    findings: Vec<Finding>,
+    deleted: Option<Side>,
+    lost: bool,
+    closed: bool,
+    not_sent: bool,
+}
+
+impl View {
+    fn new(loaded: Loaded, paint: Paint, shown: bool, verbose: bool) -> Self {
+        View {
+            loaded,
+            paint,
+            shown,
+            ladder: Ladder::new(paint, shown, verbose, String::new()),
+            facts: Facts::default(),
+            up: None,
+            child_settled: None,
+            children: Vec::new(),
+            failures: Vec::new(),
+            findings: Vec::new(),
+            deleted: None,
+            lost: false,
+            closed: false,
+            not_sent: false,
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.shown {
+            term::print(text);
+        }
+    }
+
+    /// When there was nothing more to wait for: the IKE SA and its first Child SA are settled.
+    fn complete_at(&self) -> Option<Instant> {
+        self.up.as_ref().map(|(at, _)| *at).zip(self.child_settled).map(|(a, b)| a.max(b))
+    }
+
+    /// After a turn: prints what waited for it.
+    fn settle(&mut self, driver: &Driver<UdpLink>) {
+        self.ladder.flush();
+        for failed in std::mem::take(&mut self.failures) {
+            let spec = &self.loaded.spec;
+            let finding = explain(&failed, &self.facts, spec, self.loaded.peer.vendor, &driver.recorder);
+            self.say(&format!("\n{}", diagnosis::render(&finding, self.paint)));
+            self.findings.push(finding);
+        }
+    }
+
+    fn exit(&self, ending: Ending) -> Exit {
+        match ending {
+            _ if self.not_sent && self.facts.received == 0 => Exit::Environment,
+            Ending::Asked if self.up.is_none() && self.findings.is_empty() => Exit::Inconclusive,
+            Ending::Asked | Ending::Ordered if self.findings.is_empty() => Exit::Met,
+            _ => Exit::NotMet,
+        }
+    }
+
+    fn goodbye(&mut self, ending: Ending, exit: Exit) {
+        self.ladder.flush();
+        let line = match (ending, self.deleted, exit) {
+            (_, Some(Side::Peer), _) => "- deleted by the peer".to_owned(),
+            (_, Some(Side::Us), _) => "- deleted; the peer confirmed it".to_owned(),
+            (Ending::Gone, None, _) => return,
+            (_, None, Exit::Inconclusive) => "- stopped before the tunnel was up".to_owned(),
+            (_, None, _) if self.up.is_none() => return,
+            (_, None, _) => format!("- the peer did not answer DELETE within {}", duration_words(GOODBYE)),
+        };
+        self.say(&format!("{}\n", self.paint.tone(Tone::Strong, &line)));
+    }
+
+    fn on_up(&mut self, now: Instant, up: IkeUp) {
+        self.ladder.flush();
+        self.say(&session::connected(&up, self.facts.nat, self.paint));
+        self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
+        self.up = Some((now, up));
+    }
+}
+
+impl Observer for View {
+    fn event(&mut self, now: Instant, _: TunnelId, _: SaId, event: Event) {
+        self.facts.note(&event);
+        self.ladder.event(now, &event);
+        match event {
+            Event::IkeUp(up) => self.on_up(now, *up),
+            Event::ChildInbound(child) => {
+                self.child_settled.get_or_insert(now);
+                if self.up.is_some() {
+                    self.ladder.flush();
+                    self.say(&session::child_up(&child, self.paint));
+                }
+                self.children.push(*child);
+            }
+            Event::ChildFailed(failed) => {
+                self.child_settled.get_or_insert(now);
+                self.failures.push(*failed);
+            }
+            // Our own goodbye that nobody answered is no failure of the tunnel.
+            Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
+                self.lost = true;
+                self.failures.push(*failed);
+            }
+            Event::Deleted { by } => {
+                self.deleted = Some(by);
+                self.lost |= by == Side::Peer;
+            }
+            Event::Closed => self.closed = true,
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, _: Instant, note: LinkNote) {
+        self.not_sent |= matches!(note, LinkNote::NotSent { .. });
+        let text = note.to_string();
+        if !self.facts.notes.contains(&text) {
+            self.ladder.flush();
+            self.say(&format!("{}\n", self.paint.tone(Tone::Warn, &format!("         !  {text}"))));
+            self.facts.notes.push(text);
+        }
+    }
+}
+
+fn write_result(
+    dir: &RunDir,
+    head: Value,
+    view: &View,
+    driver: &Driver<UdpLink>,
+    exit: Exit,
+    ending: Ending,
+    owned: bool,
+) -> Result<(), CliError> {
+    let spec = &view.loaded.spec;
+    let mut result = head;
+    result["security"]["target_said_to_be_owned"] = owned.into();
+    result["connection"] = json!({
+        "name": spec.name,
+        "file": view.loaded.source.as_ref().map(|p| p.display().to_string()),
+        "local": spec.local_addr.map(|a| a.to_string()),
+        "remote": spec.remote_addr.map(|a| a.to_string()),
+        "vendor": view.loaded.peer.vendor.map(|v| v.name()),
+    });
+    result["exit_code"] = (exit as u8).into();
+    result["ended"] = match ending {
+        Ending::Gone => "by_itself",
+        Ending::Ordered => "as_ordered",
+        Ending::Asked => "by_signal",
+    }
+    .into();
+    result["seconds"] = driver.link.now().as_secs_f64().into();
+    result["ike_sa"] = match &view.up {
+        Some((at, up)) => json!({
+            "up_after_seconds": at.as_secs_f64(),
+            "spi_i": up.spis.0.to_string(),
+            "spi_r": up.spis.1.to_string(),
+            "suite": up.suite.to_string(),
+            "peer_id": up.peer_id.to_string(),
+            "path": up.path.to_string(),
+            "deleted_by": view.deleted.map(|s| if s == Side::Us { "us" } else { "peer" }),
+        }),
+        None => Value::Null,
+    };
+    result["child_sas"] = view.children.iter().map(child_json).collect();
+    result["findings"] = view.findings.iter().map(finding_json).collect();
+    let counters = driver.endpoint.counters();
+    result["counters"] = json!({
+        "received": counters.received,
+        "transmitted": counters.transmitted,
+        "retransmits": counters.retransmits,
+        "ignored": counters.ignored.iter().sum::<u64>(),
+        "datagrams_recorded": driver.recorder.datagrams(),
+    });
+    dir.write_result(&result)
+}
+
+fn child_json(child: &ChildSa) -> Value {
+    let texts = |list: &[crate::wire::TrafficSelector]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "name": child.name,
+        "spi_in": format!("{:08x}", child.spi_in),
+        "spi_out": format!("{:08x}", child.spi_out),
+        "suite": child.suite.to_string(),
+        "local_ts": texts(&child.local_ts),
+        "remote_ts": texts(&child.remote_ts),
+        "narrowed": child.narrowed,
+        "encapsulated": child.encapsulated,
+    })
+}

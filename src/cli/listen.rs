@@ -1,0 +1,324 @@
+//! `ikelab listen`: the responder, for any number of peers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::common::{self, Common};
+use super::exit::{CliError, Exit};
+use super::live::{Ladder, explain, finding_json};
+use super::signals::Stop;
+use super::{rundir, term};
+use crate::config::Loaded;
+use crate::diagnose::{Facts, Finding};
+use crate::drive::{Driver, Observer};
+use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, Event, FailScope, Failed, Limits, SaId, Side, TunnelId};
+use crate::link::Link;
+use crate::link::udp::UdpLink;
+use crate::net::{Path, SocketRole};
+use crate::report::paint::{Paint, Tone};
+use crate::report::{diagnosis, session};
+use crate::time::{Instant, RealClock};
+
+/// How long peers may take to answer DELETE before we leave all the same.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Findings kept for the result; the rest is counted.
+const KEPT_FINDINGS: usize = 1000;
+
+/// Arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A connection file; may be repeated, the first that fits a peer serves it
+    #[arg(short, long, value_name = "FILE", required = true)]
+    config: Vec<PathBuf>,
+    /// End by itself after this long, like 30s
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Serves until Ctrl-C.
+pub fn run(args: Args) -> Result<Exit, CliError> {
+    let duration = match &args.duration {
+        Some(text) => Some(crate::config::duration(text).map_err(|e| CliError::usage(format!("--for: {e}")))?),
+        None => None,
+    };
+    let mut all = Vec::new();
+    for path in &args.config {
+        let mut loaded = crate::config::load(path)?;
+        common::warn(&loaded);
+        common::resolve(&mut loaded)?;
+        args.common.apply_ports(&mut loaded);
+        check(&loaded)?;
+        all.push(loaded);
+    }
+    let limits = limits(&all)?;
+    let ports = all[0].spec.local_ports;
+    if let Some(other) = all.iter().find(|l| l.spec.local_ports != ports) {
+        let message = format!("{} and {} have different local ports", name(&all[0]), name(other));
+        return Err(CliError::usage(format!("{message}; one `listen` has one pair of ports")));
+    }
+
+    let clock = RealClock::start();
+    let link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let stop = Stop::watch(link.waker())?;
+    let (dir, recorder) = args.common.record(&link, clock)?;
+    let seeds = args.common.seeds()?;
+    let plan_seed = seeds.plan.text().to_owned();
+    let bound = crate::engine::Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };
+    let specs: Vec<Arc<ConnectionSpec>> =
+        all.iter().map(|loaded| Arc::new(ConnectionSpec { local_ports: bound, ..loaded.spec.clone() })).collect();
+    let config =
+        EndpointConfig { connections: specs, limits, export_keys: args.common.keys, ..EndpointConfig::default() };
+    let closing = EndpointConfig { respond: false, ..config.clone() };
+    let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
+    let mut driver = Driver::new(endpoint, link, recorder);
+
+    let paint = term::stdout_paint();
+    let mut view = View::new(all, paint, !args.common.json, args.common.verbose);
+    let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
+    view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
+    view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
+
+    let mut ending: Option<Instant> = None;
+    loop {
+        let until = ending.or(duration.map(|d| Instant::ZERO + d));
+        driver.turn(until, &mut view).map_err(CliError::environment)?;
+        view.settle(&driver);
+        let now = driver.link.now();
+        match ending {
+            None if stop.asked() || until.is_some_and(|at| at <= now) => {
+                // A peer that comes back at once would be left with an IKE SA that nobody holds.
+                driver.endpoint.set_config(Arc::new(closing.clone()));
+                driver.endpoint.delete_all(now);
+                ending = Some(now + GOODBYE);
+                // What has no keys yet is gone at once, without a datagram to wait for.
+                driver.turn(Some(now), &mut view).map_err(CliError::environment)?;
+                view.settle(&driver);
+            }
+            _ => {}
+        }
+        if ending.is_some_and(|at| at <= now || driver.endpoint.sa_count() == 0) {
+            break;
+        }
+    }
+    view.settle(&driver);
+    let counters = driver.endpoint.counters();
+    view.say(&format!("\n{}", session::counters(counters, driver.link.counters().esp_in)));
+
+    let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
+    result["exit_code"] = (Exit::Met as u8).into();
+    result["seconds"] = driver.link.now().as_secs_f64().into();
+    result["listening_on"] = sockets.into();
+    result["findings"] = view.findings.iter().map(finding_json).collect();
+    result["counters"] = json!({
+        "ike_sas_up": counters.ike_up,
+        "child_sas_up": counters.child_up,
+        "failed": counters.failed,
+        "received": counters.received,
+        "transmitted": counters.transmitted,
+        "retransmits": counters.retransmits,
+        "repeats_answered": counters.repeats_answered,
+        "cookies_sent": counters.cookies_sent,
+        "ignored": counters.ignored.iter().sum::<u64>(),
+        "datagrams_recorded": driver.recorder.datagrams(),
+    });
+    dir.write_result(&result)?;
+    Ok(Exit::Met)
+}
+
+fn name(loaded: &Loaded) -> String {
+    loaded.source.as_ref().map_or_else(|| loaded.spec.name.clone(), |p| p.display().to_string())
+}
+
+fn check(loaded: &Loaded) -> Result<(), CliError> {
+    if loaded.local_id_pending {
+        let file = name(loaded);
+        return Err(CliError::usage(format!(
+            "{file}: local.id is missing, and without local.address nothing stands for it"
+        )));
+    }
+    Ok(())
+}
+
+/// The one `limits` section, or the defaults.
+fn limits(all: &[Loaded]) -> Result<Limits, CliError> {
+    let with: Vec<&Loaded> = all.iter().filter(|l| l.limits.is_some()).collect();
+    match with[..] {
+        [] => Ok(Limits::default()),
+        [one] => Ok(one.limits.clone().unwrap_or_default()),
+        [a, b, ..] => Err(CliError::usage(format!("{} and {} both have a section `limits`", name(a), name(b)))),
+    }
+}
+
+/// What to listen on: the files' addresses, or all of the IP versions that the peers have.
+fn addresses(all: &[Loaded]) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for loaded in all {
+        let any = match loaded.spec.remote_addr {
+            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let address = loaded.spec.local_addr.unwrap_or(any);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    // A wildcard socket covers the addresses of its family, and cannot stand beside them.
+    for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+        if addresses.contains(&any) {
+            addresses.retain(|a| *a == any || a.is_ipv4() != any.is_ipv4());
+        }
+    }
+    addresses
+}
+
+/// What is remembered of one IKE SA while it lives.
+struct Peer {
+    number: u64,
+    path: Option<Path>,
+    name: String,
+    facts: Facts,
+    ladder: Ladder,
+    /// Gone; forgotten after the turn, in which more may be said about it.
+    closed: bool,
+}
+
+struct View {
+    all: Vec<Loaded>,
+    paint: Paint,
+    shown: bool,
+    verbose: u8,
+    count: u64,
+    peers: BTreeMap<SaId, Peer>,
+    failures: Vec<(Peer, Failed)>,
+    findings: Vec<Finding>,
+}
+
+impl View {
+    fn new(all: Vec<Loaded>, paint: Paint, shown: bool, verbose: u8) -> Self {
+        View {
+            all,
+            paint,
+            shown,
+            verbose,
+            count: 0,
+            peers: BTreeMap::new(),
+            failures: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.shown {
+            term::print(text);
+        }
+    }
+
+    fn line(&self, now: Instant, tone: Tone, text: &str) {
+        self.say(&format!("{}\n", self.paint.tone(tone, &format!("{:>6.3}  {text}", now.as_secs_f64()))));
+    }
+
+    fn peer(&mut self, sa: SaId) -> &mut Peer {
+        let (count, paint, shown, verbose) = (&mut self.count, self.paint, self.shown, self.verbose);
+        self.peers.entry(sa).or_insert_with(|| {
+            *count += 1;
+            let ladder = Ladder::new(paint, shown && verbose > 0, verbose > 1, format!("#{count} "));
+            Peer { number: *count, path: None, name: String::new(), facts: Facts::default(), ladder, closed: false }
+        })
+    }
+
+    /// After a turn: prints what waited for it.
+    fn settle(&mut self, driver: &Driver<UdpLink>) {
+        self.peers.retain(|_, peer| {
+            peer.ladder.flush();
+            !peer.closed
+        });
+        for (mut peer, failed) in std::mem::take(&mut self.failures) {
+            peer.ladder.flush();
+            let loaded = self.all.iter().find(|l| l.spec.name == peer.name).unwrap_or(&self.all[0]);
+            let finding = explain(&failed, &peer.facts, &loaded.spec, loaded.peer.vendor, &driver.recorder);
+            let from = peer.path.map_or_else(|| "?".to_owned(), |p| p.remote.to_string());
+            let now = driver.link.now();
+            self.line(now, Tone::Bad, &format!("x #{} {from}  {}", peer.number, finding.headline));
+            if self.verbose > 0 {
+                self.say(&diagnosis::render(&finding, self.paint));
+            }
+            if self.findings.len() < KEPT_FINDINGS {
+                self.findings.push(finding);
+            }
+        }
+    }
+}
+
+impl Observer for View {
+    fn event(&mut self, now: Instant, _: TunnelId, sa: SaId, event: Event) {
+        if sa == SaId::NONE {
+            return;
+        }
+        let peer = self.peer(sa);
+        peer.facts.note(&event);
+        peer.ladder.event(now, &event);
+        if let Event::Message(trace) = &event {
+            peer.path = Some(trace.path);
+        }
+        let number = peer.number;
+        match event {
+            Event::IkeUp(up) => {
+                peer.name.clone_from(&up.connection);
+                peer.ladder.flush();
+                let text = format!(
+                    "+ #{number} {}  {}  IKE SA {}  {}  {}",
+                    up.path.remote, up.peer_id, up.connection, up.suite, up.spis.0
+                );
+                self.line(now, Tone::Good, &text);
+            }
+            Event::ChildInbound(child) => {
+                peer.ladder.flush();
+                let text = format!(
+                    "+ #{number} Child SA {}  {}  in {:08x} out {:08x}  {} === {}",
+                    child.name,
+                    child.suite,
+                    child.spi_in,
+                    child.spi_out,
+                    session::selectors(&child.local_ts),
+                    session::selectors(&child.remote_ts)
+                );
+                self.line(now, Tone::Good, &text);
+            }
+            Event::ChildDown { spi_in, by } => {
+                self.line(now, Tone::Plain, &format!("- #{number} Child SA {spi_in:08x} deleted {}", session::by(by)));
+            }
+            Event::ChildFailed(failed) => self.fail(sa, *failed),
+            Event::Failed(failed) if failed.scope == FailScope::IkeSa => self.fail(sa, *failed),
+            Event::Deleted { by } => {
+                let from = peer.path.map_or_else(|| "?".to_owned(), |p| p.remote.to_string());
+                let tone = if by == Side::Us { Tone::Plain } else { Tone::Strong };
+                self.line(now, tone, &format!("- #{number} {from}  IKE SA deleted {}", session::by(by)));
+            }
+            Event::Closed => peer.closed = true,
+            _ => {}
+        }
+    }
+}
+
+impl View {
+    /// Keeps a failure with what is known at this moment; its packets are recorded only after the event.
+    fn fail(&mut self, sa: SaId, failed: Failed) {
+        let (paint, peer) = (self.paint, self.peer(sa));
+        let copy = Peer {
+            number: peer.number,
+            path: peer.path,
+            name: peer.name.clone(),
+            facts: peer.facts.clone(),
+            ladder: Ladder::new(paint, false, false, String::new()),
+            closed: true,
+        };
+        self.failures.push((copy, failed));
+    }
+}

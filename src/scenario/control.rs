@@ -1,0 +1,346 @@
+//! Drives the box at the other end: runs the `control` commands of a connection file, or asks a person.
+//!
+//! Every command runs in a shell and a process group of its own, with a time-out, and what it prints goes into the run
+//! directory with UTC times. `initiate` does not wait: the box's command may last until the tunnel is up, and it is us
+//! who must answer meanwhile.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+
+use super::peer::PeerDriver;
+use crate::config::{ControlAction, ControlSpec, Loaded};
+use crate::time::{RealClock, utc_text};
+
+/// How much of a command's output is kept, per stream, in octets.
+const KEPT: u64 = 4 << 20;
+
+/// Runs `control` commands and keeps what they print.
+pub struct Controller {
+    spec: ControlSpec,
+    initiate: ControlAction,
+    clear: ControlAction,
+    directory: Option<PathBuf>,
+    clock: RealClock,
+    count: u32,
+    running: Vec<JoinHandle<Result<Output, String>>>,
+}
+
+/// What a command did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Output {
+    /// Exit code; `None` when a signal or the time-out ended it.
+    pub code: Option<i32>,
+    /// It was ended because it took too long.
+    pub timed_out: bool,
+    /// What it wrote to standard output, as text.
+    pub stdout: String,
+    /// What it wrote to standard error, as text.
+    pub stderr: String,
+}
+
+impl Controller {
+    /// A controller for the box of `loaded`. Outputs go to `directory` (made when needed), if given.
+    pub fn new(loaded: &Loaded, directory: Option<&Path>, clock: RealClock) -> Self {
+        let spec = loaded.control.clone();
+        Controller {
+            initiate: spec.initiate.clone().unwrap_or_else(|| crate::vendor::initiate_prompt(loaded)),
+            clear: spec.clear.clone().unwrap_or_else(|| crate::vendor::clear_prompt(loaded)),
+            spec,
+            directory: directory.map(Path::to_owned),
+            clock,
+            count: 0,
+            running: Vec::new(),
+        }
+    }
+
+    /// Whether the box initiates by a command, without a person.
+    pub fn initiates_by_itself(&self) -> bool {
+        matches!(self.initiate, ControlAction::Shell(_))
+    }
+
+    /// Makes the box initiate, without waiting for the command to end. Gives a text if a person has to do it.
+    ///
+    /// # Errors
+    ///
+    /// If the output file cannot be made.
+    pub fn initiate(&mut self) -> Result<Option<String>, String> {
+        match self.initiate.clone() {
+            ControlAction::Prompt(text) => Ok(Some(text)),
+            ControlAction::Shell(command) => {
+                let job = self.job("initiate", command)?;
+                self.running.push(std::thread::spawn(move || job.run()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes the box forget what it has for us, and waits for the command. False if no command is configured.
+    ///
+    /// # Errors
+    ///
+    /// If the command fails or takes too long.
+    pub fn clear(&mut self) -> Result<bool, String> {
+        match self.clear.clone() {
+            ControlAction::Prompt(_) => Ok(false),
+            ControlAction::Shell(command) => {
+                let job = self.job("clear", command)?;
+                succeeded("control.clear", &job.run()?).map(|()| true)
+            }
+        }
+    }
+
+    /// What a person would be asked, to clear the box; `None` when a command does it.
+    pub fn clear_prompt(&self) -> Option<&str> {
+        match &self.clear {
+            ControlAction::Prompt(text) => Some(text),
+            ControlAction::Shell(_) => None,
+        }
+    }
+
+    /// Runs every `show` command and joins what they print. `None` if there is none. A failing command does not stop the
+    /// others: its error output is kept, too.
+    pub fn show(&mut self) -> Option<String> {
+        let mut text = String::new();
+        for action in self.spec.show.clone() {
+            let ControlAction::Shell(command) = action else { continue };
+            let outcome = self.job("show", command.clone()).and_then(|job| job.run());
+            text.push_str(&format!("$ {command}\n"));
+            match outcome {
+                Ok(output) => text.push_str(&format!("{}{}", output.stdout, output.stderr)),
+                Err(why) => text.push_str(&format!("{why}\n")),
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Loads a changed configuration into the box. False if no command is configured.
+    ///
+    /// # Errors
+    ///
+    /// If the command fails or takes too long.
+    pub fn reload(&mut self) -> Result<bool, String> {
+        match self.spec.reload.clone() {
+            Some(ControlAction::Shell(command)) => {
+                let job = self.job("reload", command)?;
+                succeeded("control.reload", &job.run()?).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Waits for the commands that [`Controller::initiate`] has started, each for at most its time-out. The outcomes, in
+    /// the order of starting.
+    pub fn finish(&mut self) -> Vec<Result<Output, String>> {
+        let handles = std::mem::take(&mut self.running);
+        handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err("the command's thread panicked".into()))).collect()
+    }
+
+    fn job(&mut self, what: &str, command: String) -> Result<Job, String> {
+        self.count += 1;
+        let file = match &self.directory {
+            Some(directory) => {
+                std::fs::create_dir_all(directory)
+                    .map_err(|e| format!("cannot create {}: {e}", directory.display()))?;
+                Some(directory.join(format!("{:03}-{what}.txt", self.count)))
+            }
+            None => None,
+        };
+        Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock })
+    }
+}
+
+/// The box, as a scenario drives it.
+impl PeerDriver for Controller {
+    fn initiate(&mut self) -> Result<Option<String>, String> {
+        Controller::initiate(self)
+    }
+
+    fn clear(&mut self) -> Result<bool, String> {
+        Controller::clear(self)
+    }
+
+    fn show(&mut self) -> Option<String> {
+        Controller::show(self)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// An error unless the command ended with 0.
+fn succeeded(what: &str, output: &Output) -> Result<(), String> {
+    let why = match output {
+        Output { code: Some(0), .. } => return Ok(()),
+        Output { timed_out: true, .. } => "took too long and was ended".to_owned(),
+        Output { code: Some(code), .. } => format!("ended with exit code {code}"),
+        Output { code: None, .. } => "was ended by a signal".to_owned(),
+    };
+    match output.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => Err(format!("{what} {why}: {line}")),
+        None => Err(format!("{what} {why}")),
+    }
+}
+
+/// One command.
+struct Job {
+    command: String,
+    timeout: Duration,
+    file: Option<PathBuf>,
+    clock: RealClock,
+}
+
+impl Job {
+    fn run(self) -> Result<Output, String> {
+        let started = self.clock.epoch().at(self.clock.now());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| format!("cannot run commands: {e}"))?;
+        let outcome =
+            runtime.block_on(shell(&self.command, self.timeout)).map_err(|e| format!("cannot run a shell: {e}"));
+        let ended = self.clock.epoch().at(self.clock.now());
+        if let Some(file) = &self.file {
+            let text = self.protocol(started, ended, &outcome);
+            std::fs::write(file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+        }
+        outcome
+    }
+
+    fn protocol(&self, started: u64, ended: u64, outcome: &Result<Output, String>) -> String {
+        let head = format!("command: {}\nstarted: {}\nended:   {}\n", self.command, utc_text(started), utc_text(ended));
+        match outcome {
+            Ok(output) => {
+                let how = match (output.code, output.timed_out) {
+                    (_, true) => format!("ended after the time-out of {}", crate::config::duration_words(self.timeout)),
+                    (Some(code), _) => format!("exit code {code}"),
+                    (None, _) => "ended by a signal".to_owned(),
+                };
+                format!("{head}outcome: {how}\n\n--- output\n{}--- errors\n{}", output.stdout, output.stderr)
+            }
+            Err(why) => format!("{head}outcome: {why}\n"),
+        }
+    }
+}
+
+/// Runs `command` with `sh -c`, with no input, and ends its whole process group after `timeout`.
+async fn shell(command: &str, timeout: Duration) -> io::Result<Output> {
+    let mut child = tokio::process::Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let all = async {
+        tokio::try_join!(read(&mut stdout, &mut out), read(&mut stderr, &mut err))?;
+        child.wait().await
+    };
+    let status = match tokio::time::timeout(timeout, all).await {
+        Ok(status) => Some(status?),
+        Err(_) => {
+            // What the command has started must not outlive it: an ssh or a ping would go on.
+            if let Some(group) = group {
+                let _ = killpg(group, Signal::SIGKILL);
+            }
+            child.wait().await?;
+            None
+        }
+    };
+    Ok(Output {
+        code: status.and_then(|s| s.code()),
+        timed_out: status.is_none(),
+        stdout: String::from_utf8_lossy(&out).into_owned(),
+        stderr: String::from_utf8_lossy(&err).into_owned(),
+    })
+}
+
+async fn read(from: &mut Option<impl tokio::io::AsyncRead + Unpin>, to: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(from) = from {
+        (&mut *from).take(KEPT).read_to_end(to).await?;
+        // The rest is read and dropped, or the command would wait for a reader.
+        tokio::io::copy(from, &mut tokio::io::sink()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn controller(control: &str, directory: &Path) -> Controller {
+        let text = format!(
+            "version: 1\nremote: {{vendor: panos}}\nauth: {{local: {{psk_env: PSK}}}}\n\
+             ike: {{proposals: [aes256-sha256-modp2048]}}\nchildren: [{{proposals: [aes256-sha256]}}]\ncontrol:\n{control}"
+        );
+        let loaded = crate::config::parse(&text, "t.yaml", Path::new(""), &|_| Some("x".into())).unwrap();
+        Controller::new(&loaded, Some(directory), RealClock::start())
+    }
+
+    #[test]
+    fn commands_run_and_their_output_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = controller(
+            "  initiate: echo begun; exit 3\n  clear: echo cleared\n  show: [echo one, 'echo two >&2; false']\n",
+            dir.path(),
+        );
+        assert_eq!(c.clear(), Ok(true));
+        assert_eq!(c.show().as_deref(), Some("$ echo one\none\n$ echo two >&2; false\ntwo\n"));
+        assert_eq!(c.initiate(), Ok(None));
+        let outcome = c.finish();
+        assert_eq!(outcome[0].as_ref().map(|o| (o.code, o.stdout.as_str())), Ok((Some(3), "begun\n")));
+        let kept = std::fs::read_to_string(dir.path().join("001-clear.txt")).unwrap();
+        assert!(kept.starts_with("command: echo cleared\nstarted: 20"), "{kept}");
+        assert!(kept.contains("Z\noutcome: exit code 0\n\n--- output\ncleared\n"), "{kept}");
+        assert!(dir.path().join("004-initiate.txt").exists());
+    }
+
+    #[test]
+    fn initiate_does_not_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = RealClock::start();
+        let mut c = controller("  initiate: sleep 0.3\n", dir.path());
+        assert_eq!(c.initiate(), Ok(None));
+        assert!(clock.now().elapsed() < Duration::from_millis(250));
+        assert_eq!(c.finish()[0].as_ref().map(|o| o.code), Ok(Some(0)));
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = controller("  clear: sleep 60 & sleep 60\n  timeout: 100ms\n", dir.path());
+        assert_eq!(c.clear(), Err("control.clear took too long and was ended".into()));
+    }
+
+    #[test]
+    fn a_command_that_fails_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = controller("  clear: 'echo no route to fw >&2; exit 255'\n", dir.path());
+        assert_eq!(c.clear(), Err("control.clear ended with exit code 255: no route to fw".into()));
+    }
+
+    #[test]
+    fn without_commands_a_person_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = controller("  timeout: 5s\n", dir.path());
+        assert!(!c.initiates_by_itself());
+        assert_eq!(c.initiate(), Ok(Some("on the firewall, enter: test vpn ike-sa gateway <GATEWAY>".into())));
+        assert_eq!(c.clear(), Ok(false));
+        assert_eq!(c.clear_prompt(), Some("on the firewall, enter: clear vpn ike-sa gateway <GATEWAY>"));
+        assert_eq!(c.show(), None);
+    }
+}
