@@ -5,14 +5,17 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod diagnose;
 pub mod drive;
 pub mod engine;
+pub mod esp;
 pub mod fault;
 pub mod link;
+pub mod load;
 pub mod net;
 pub mod record;
 pub mod report;

@@ -12,27 +12,39 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("wire", &["time", "seed", "net"]),
     ("crypto", &["time", "seed", "net", "wire"]),
-    ("engine", &["time", "seed", "net", "wire", "crypto"]),
-    ("fault", &["time", "seed", "net", "wire", "crypto", "engine"]),
+    ("auth", &["time", "seed", "net", "wire", "crypto"]),
+    ("engine", &["time", "seed", "net", "wire", "crypto", "auth"]),
+    ("esp", &["time", "seed", "net", "wire", "crypto", "engine"]),
+    ("fault", &["time", "seed", "net", "wire", "crypto", "auth", "engine", "esp"]),
     ("link", &["time", "seed", "net"]),
-    ("record", &["time", "net", "wire", "crypto", "engine"]),
-    ("drive", &["time", "net", "engine", "link", "record"]),
-    ("config", &["net", "wire", "crypto", "engine"]),
+    ("record", &["time", "net", "wire", "crypto", "engine", "esp"]),
+    ("drive", &["time", "net", "engine", "esp", "link", "record"]),
+    ("config", &["net", "wire", "crypto", "auth", "engine"]),
     ("vendor", &["wire", "crypto", "engine", "config"]),
-    ("diagnose", &["time", "net", "wire", "crypto", "engine", "record", "vendor"]),
+    ("diagnose", &["time", "net", "wire", "crypto", "auth", "engine", "record", "vendor"]),
     (
         "scenario",
         &[
-            "time", "seed", "net", "wire", "crypto", "engine", "fault", "link", "record", "drive", "config", "vendor",
-            "diagnose",
+            "time", "seed", "net", "wire", "crypto", "auth", "engine", "esp", "fault", "link", "record", "drive",
+            "config", "vendor", "diagnose",
         ],
     ),
-    ("report", &["time", "net", "wire", "crypto", "engine", "record", "vendor", "diagnose", "scenario", "config"]),
+    (
+        "load",
+        &[
+            "time", "seed", "net", "wire", "crypto", "auth", "engine", "esp", "fault", "link", "record", "drive",
+            "config",
+        ],
+    ),
+    (
+        "report",
+        &["time", "net", "wire", "crypto", "engine", "record", "vendor", "diagnose", "scenario", "load", "config"],
+    ),
     (
         "cli",
         &[
-            "time", "seed", "net", "wire", "crypto", "engine", "fault", "link", "record", "drive", "config", "vendor",
-            "diagnose", "scenario", "report",
+            "time", "seed", "net", "wire", "crypto", "auth", "engine", "esp", "fault", "link", "record", "drive",
+            "config", "vendor", "diagnose", "scenario", "load", "report",
         ],
     ),
     ("main", &["cli"]),
@@ -43,7 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &["src/crypto/lc.rs", "src/link/udp/"];
 
 /// What the sans-IO modules must not name of the standard library.
-const SANS_IO: &[&str] = &["time", "seed", "net", "wire", "crypto", "engine", "fault"];
+const SANS_IO: &[&str] = &["time", "seed", "net", "wire", "crypto", "auth", "engine", "esp", "fault"];
 const OUTSIDE: &[&str] = &["std::thread", "std::fs", "std::process", "std::env", "std::io", "tokio", "nix"];
 
 /// Longest file; past this it is split by exchange or seam.

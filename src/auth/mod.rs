@@ -1,0 +1,1 @@
+//! How peers prove who they are: certificate paths and EAP methods, without I/O.

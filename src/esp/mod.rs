@@ -1,0 +1,1 @@
+//! The ESP data plane, without I/O (RFC 4303).

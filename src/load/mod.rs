@@ -1,0 +1,1 @@
+//! Load: many tunnels at a planned rate, measured.
