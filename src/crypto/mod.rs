@@ -16,6 +16,7 @@ mod mac;
 pub mod prf;
 mod primes;
 pub mod secret;
+pub mod sign;
 pub mod sk;
 pub mod suite;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use integ::{IcvOutput, Integ};
 pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth};
 pub use prf::{Prf, PrfOutput};
 pub use secret::Secret;
+pub use sign::{KeyError, KeyKind, PrivateKey, PublicKey, Scheme, SignHash};
 pub use sk::SkSuite;
 pub use suite::{EspSuite, IkeSuite};
 
