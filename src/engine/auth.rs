@@ -15,7 +15,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::child::{AgreedChild, ChildCx};
+use super::child::{AgreedChild, ChildCx, Groups};
 use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeUp, NatFinding};
@@ -24,9 +24,8 @@ use super::fragment::Reassembly;
 use super::info::Request;
 use super::init::{AwaitInitResponse, floated};
 use super::sa::{Established, IkeSa, Phase};
-use super::spec::{AuthSpec, ChildFailure, ConnectionSpec, DpdMode, IdMatch, SaId, Side};
+use super::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, SaId, Side};
 use super::tamper::{Decision, Deliver, RecvCx, SecretKind, Trigger};
-use super::timer::Timer;
 use crate::crypto::{IkeKeys, IkeSuite, PrfOutput, psk_auth};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
@@ -206,7 +205,7 @@ impl Core {
             inner.push(Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)));
         }
         if let Some(child) = sa.spec.children.first() {
-            super::child::offer(child, wait.spi_in, &mut inner);
+            super::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
@@ -302,14 +301,7 @@ impl Core {
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());
         }
-        sa.phase = Phase::Established(Box::new(Established {
-            suite: candidate.suite,
-            keys: candidate.keys,
-            children: Vec::new(),
-            pending: None,
-            closing: false,
-            nat: candidate.nat,
-        }));
+        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat));
         let inner = message.sk.as_deref().unwrap_or_default();
         let evidence = Evidence { wait: &wait, nr: &candidate.nr, response: &candidate.response };
         self.judge_auth_response(now, sa, inner, error, &evidence);
@@ -364,15 +356,17 @@ impl Core {
         self.ike_up(now, sa, id.clone(), false);
         let spec = Arc::clone(&sa.spec);
         let Some(child) = spec.children.first() else { return };
-        let cx = ChildCx { ni: &evidence.wait.init.ni, nr: evidence.nr, spi_in: evidence.wait.spi_in, initiator: true };
+        let (ni, nr, spi_in) = (&evidence.wait.init.ni, evidence.nr, evidence.wait.spi_in);
+        let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: true };
         let (failed, ours_to_delete) = match (parts.error, parts.sa) {
             (Some(notify), _) => {
                 let why = Failure::Rejected { notify: notify.kind, data: notify.data.clone(), protected: true };
                 (Some((Side::Peer, why)), false)
             }
-            _ => match self.accept_child(sa, child, &parts.child(), &cx) {
-                Ok(agreed) => {
-                    self.child_up(sa, agreed);
+            _ => match self.accept_child(sa, 0, &child.proposals, &parts.child()) {
+                Ok(selected) => {
+                    let agreed = self.agree(sa, selected, &cx);
+                    self.child_up(now, sa, agreed);
                     (None, false)
                 }
                 // The responder believes in it: take it back.
@@ -383,7 +377,7 @@ impl Core {
             self.release_esp_spi(sa);
             self.child_failed(sa, exchange, found_by, why);
             if ours_to_delete {
-                sa.enqueue(Request::DeleteChild(cx.spi_in));
+                sa.enqueue(Request::TakeBack(cx.spi_in));
             }
             if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
                 sa.enqueue(Request::Delete);
@@ -471,9 +465,7 @@ impl Core {
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());
         }
-        let children = Vec::new();
-        let up = Established { suite, keys, children, pending: None, closing: false, nat };
-        sa.phase = Phase::Established(Box::new(up));
+        sa.phase = Phase::Established(Established::new(suite, keys, nat));
         let inner = message.sk.as_deref().unwrap_or_default();
         let exchanged = Exchanged { specs, ni, nr, request, response };
         let mut refuse = None;
@@ -556,7 +548,7 @@ impl Core {
         answer.push(Payload::Auth(AuthPayload { method: AuthMethod::SHARED_KEY_MIC, data }));
         self.ike_up(now, sa, id.clone(), parts.initial_contact);
         let spi_in = self.fresh_esp_spi(now, sa);
-        let cx = ChildCx { ni: &exchanged.ni, nr: &exchanged.nr, spi_in, initiator: false };
+        let cx = ChildCx { ni: &exchanged.ni, nr: &exchanged.nr, g_ir: None, spi_in, initiator: false };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseChild(&mut refuse));
         let result = match refuse {
@@ -564,12 +556,13 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
-            None => self.answer_child(sa, &parts.child(), &cx),
+            None => self.select_child(sa, &parts.child(), None, Groups::None),
         };
         match result {
-            Ok((agreed, payloads)) => {
-                answer.extend(payloads);
-                self.child_up(sa, agreed);
+            Ok(selected) => {
+                answer.extend(selected.payloads(spi_in));
+                let agreed = self.agree(sa, selected, &cx);
+                self.child_up(now, sa, agreed);
             }
             Err((notify, why)) => {
                 // The IKE SA is made all the same (RFC 7296 1.2).
@@ -640,7 +633,7 @@ impl Core {
     /// Both ends are authenticated.
     fn ike_up(&mut self, now: Instant, sa: &mut IkeSa, peer_id: IdPayload, initial_contact: bool) {
         let Phase::Established(up) = &sa.phase else { return };
-        let (suite, nat) = (up.suite, up.nat);
+        let suite = up.suite;
         self.counters.ike_up += 1;
         if sa.spec.behaviour.initial_contact {
             let key = identity_key(&sa.spec, &peer_id);
@@ -654,32 +647,20 @@ impl Core {
         let connection = sa.spec.name.clone();
         let up = IkeUp { initiator: sa.initiator, connection, spis: sa.spis, suite, peer_id, path: sa.path };
         self.events.push_back((sa.tunnel, sa.id, Event::IkeUp(Box::new(up))));
-        if let Some(dpd) = sa.spec.dpd.as_ref().filter(|d| d.mode == DpdMode::Periodic) {
-            sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, dpd.interval).unwrap_or(Instant::MAX);
-        }
-        let keepalive = sa.spec.nat.keepalive;
-        if nat.us && sa.path.role == SocketRole::NatT && !keepalive.is_zero() {
-            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, keepalive).unwrap_or(Instant::MAX);
-        }
+        self.start_life(now, sa);
         let cx = sa.cx(now);
         self.inject(now, sa, &Trigger::Up(cx));
     }
 
     /// Registers and announces a Child SA.
-    fn child_up(&mut self, sa: &mut IkeSa, agreed: Box<AgreedChild>) {
-        let AgreedChild { child, announced } = *agreed;
-        let spi_in = child.spi_in;
-        self.counters.child_up += 1;
+    fn child_up(&mut self, now: Instant, sa: &mut IkeSa, agreed: Box<AgreedChild>) {
+        let spi_in = agreed.child.spi_in;
         sa.reserved_spi = None;
-        if let Phase::Established(up) = &mut sa.phase {
-            up.children.push(child);
-            up.children.shrink_to_fit();
-        }
-        self.events.push_back((sa.tunnel, sa.id, Event::ChildInbound(Box::new(announced))));
+        self.add_child(now, sa, agreed);
         self.events.push_back((sa.tunnel, sa.id, Event::ChildOutbound { spi_in }));
     }
 
-    fn child_failed(&mut self, sa: &IkeSa, exchange: ExchangeType, found_by: Side, why: Failure) {
+    pub(super) fn child_failed(&mut self, sa: &IkeSa, exchange: ExchangeType, found_by: Side, why: Failure) {
         let failed = Failed { scope: FailScope::Child, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::ChildFailed(Box::new(failed))));
     }
