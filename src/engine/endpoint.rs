@@ -611,6 +611,9 @@ impl Core {
         self.leave_half_open(sa);
         self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
+            if let Standing::Superseded(successor) = up.standing {
+                self.predecessor_gone(now, sa.id, successor);
+            }
             for child in up.children {
                 self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));

@@ -75,6 +75,10 @@ impl Core {
                 sa.queue = None;
                 return;
             };
+            if matches!(request, Request::Delete) && self.predecessor_lingers(sa) {
+                sa.queue.get_or_insert_default().push_front(request);
+                return;
+            }
             // What has lost its object meanwhile is skipped.
             if let Some(inner) = self.request_payloads(now, sa, &request) {
                 break (request, inner);
@@ -196,6 +200,9 @@ impl Core {
             }
             (Some(Request::DeleteChild(spi)), None) => self.drop_child(now, sa, spi, Side::Us),
             _ => {}
+        }
+        if !creates {
+            self.report_notifies(sa, inner);
         }
         let cx = sa.msg_cx(now, &header, 0);
         self.inject(now, sa, &Trigger::Accepted(cx));

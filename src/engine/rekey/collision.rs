@@ -16,6 +16,7 @@ use super::{Made, Rival, What};
 use crate::engine::endpoint::Core;
 use crate::engine::info::Request;
 use crate::engine::sa::{ChildState, IkeSa, Phase, Standing};
+use crate::engine::spec::SaId;
 use crate::time::Instant;
 
 impl Core {
@@ -89,6 +90,11 @@ impl Core {
             new.enqueue(Request::Delete);
             self.pump(now, &mut new);
         } else {
+            // Until it has seen our DELETE of the old one, the peer may take this one for the loser of a collision, whose
+            // DELETE means nothing for the Child SAs: `predecessor_lingers` keeps the order.
+            if let Some(rekey) = new.rekey_mut() {
+                rekey.predecessor = Some(sa.id);
+            }
             self.adopt(now, sa, &mut new);
             if let Some((rival, _)) = rival {
                 self.with_sa(rival, |_, rival| {
@@ -138,7 +144,26 @@ impl Core {
         self.child_rekeyed(sa, old, new);
     }
 
-    fn is_open(&self, id: crate::engine::spec::SaId) -> bool {
+    /// The IKE SA that this one has replaced at our wish is not deleted yet.
+    pub(in crate::engine) fn predecessor_lingers(&self, sa: &IkeSa) -> bool {
+        let Phase::Established(up) = &sa.phase else { return false };
+        up.rekey.as_ref().is_some_and(|r| r.predecessor.is_some())
+    }
+
+    /// A superseded IKE SA is over: what its successor put off until then can go on.
+    pub(in crate::engine) fn predecessor_gone(&mut self, now: Instant, old: SaId, successor: SaId) {
+        self.with_sa(successor, |core, sa| {
+            let Phase::Established(up) = &mut sa.phase else { return };
+            let Some(rekey) = up.rekey.as_mut().filter(|r| r.predecessor == Some(old)) else { return };
+            rekey.predecessor = None;
+            if rekey.idle() {
+                up.rekey = None;
+            }
+            core.pump(now, sa);
+        });
+    }
+
+    fn is_open(&self, id: SaId) -> bool {
         self.table.get(id).is_some_and(|sa| matches!(&sa.phase, Phase::Established(up) if !up.closing))
     }
 }

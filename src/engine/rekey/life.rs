@@ -131,7 +131,7 @@ impl Core {
         let Phase::Established(up) = &mut sa.phase else { return };
         let Some(rekey) = &mut up.rekey else { return };
         let due: Vec<Later> = rekey.later.extract_if(.., |later| later.at <= now).collect();
-        if rekey.later.is_empty() && rekey.creating.is_none() && rekey.refused_since.is_none() {
+        if rekey.idle() {
             up.rekey = None;
         }
         for later in due {

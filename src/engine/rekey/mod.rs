@@ -76,6 +76,15 @@ pub(super) struct Rekey {
     pub later: Vec<Later>,
     /// Since when the peer has answered TEMPORARY_FAILURE.
     pub refused_since: Option<Instant>,
+    /// The IKE SA that this one has replaced at our wish, while it is being deleted.
+    pub predecessor: Option<SaId>,
+}
+
+impl Rekey {
+    /// Nothing in it is needed any more.
+    fn idle(&self) -> bool {
+        self.later.is_empty() && self.creating.is_none() && self.refused_since.is_none() && self.predecessor.is_none()
+    }
 }
 
 /// Something put off.
@@ -463,7 +472,7 @@ impl Core {
 
 impl IkeSa {
     /// What is kept for CREATE_CHILD_SA, made if it is not there.
-    fn rekey_mut(&mut self) -> Option<&mut Rekey> {
+    pub(super) fn rekey_mut(&mut self) -> Option<&mut Rekey> {
         match &mut self.phase {
             Phase::Established(up) => Some(up.rekey.get_or_insert_default()),
             _ => None,
