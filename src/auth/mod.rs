@@ -4,6 +4,7 @@
 //! says in plain words which check failed. [`method`] picks and reads signature methods (RFC 7296 3.8, RFC 7427).
 
 mod cert;
+pub mod eap;
 mod fault;
 mod file;
 mod identity;

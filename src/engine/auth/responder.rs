@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::sign::Exchanged;
 use super::{AwaitAuthRequest, Parts};
 use crate::crypto::IkeSuite;
-use crate::engine::child::ChildCx;
+use crate::engine::child::{ChildCx, Groups};
 use crate::engine::codec::unprotect;
 use crate::engine::endpoint::Core;
 use crate::engine::event::IgnoredWhy;
@@ -70,9 +70,7 @@ impl Core {
             (None, None) => self.judge_auth_request(now, sa, &parts, &wait),
         };
         let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
-        let children = Vec::new();
-        let up = Established { suite, keys, children, pending: None, closing: false, nat };
-        sa.phase = Phase::Established(Box::new(up));
+        sa.phase = Phase::Established(Established::new(suite, keys, nat));
         match step {
             Ok(Step::Up(id, mut answer)) => {
                 self.ike_up(now, sa, id, parts.initial_contact);
@@ -156,7 +154,7 @@ impl Core {
         answer: &mut Vec<Payload>,
     ) {
         let spi_in = self.fresh_esp_spi(now, sa);
-        let cx = ChildCx { ni, nr, spi_in, initiator: false };
+        let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: false };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseChild(&mut refuse));
         let result = match refuse {
@@ -164,12 +162,13 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
-            None => self.answer_child(sa, &parts.child(), &cx),
+            None => self.select_child(sa, &parts.child(), None, Groups::None),
         };
         match result {
-            Ok((agreed, payloads)) => {
-                answer.extend(payloads);
-                self.child_up(sa, agreed);
+            Ok(selected) => {
+                answer.extend(selected.payloads(spi_in));
+                let agreed = self.agree(sa, selected, &cx);
+                self.child_up(now, sa, agreed);
             }
             Err((notify, why)) => {
                 // The IKE SA is made all the same (RFC 7296 1.2).
