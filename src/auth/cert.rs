@@ -170,6 +170,12 @@ impl Certificate {
         same_dn(&self.issuer, &other.subject)
     }
 
+    /// Whether it holds an identity where RFC 4945 wants it, or where real boxes put it; else the names that are in it.
+    pub fn holds(&self, id: &crate::wire::IdPayload) -> Result<(), Vec<String>> {
+        let lenient = super::judge::Policy::Lenient;
+        super::identity::check(self, id, false, lenient, &mut Vec::new()).map_err(|_| super::identity::names(self))
+    }
+
     /// When it is valid, in seconds since 1970: from the first to the second, both included.
     pub fn validity(&self) -> (i64, i64) {
         (self.not_before, self.not_after)

@@ -71,13 +71,20 @@ fn in_subject(cert: &Certificate, id: &IdPayload) -> Option<String> {
         IdType::ID_IPV4_ADDR | IdType::ID_IPV6_ADDR => address(&id.data)?.to_string(),
         _ => return None,
     };
+    // Where there is an alternative name of the same kind, it alone counts.
+    let kind = |name: &AltName| match id.kind {
+        IdType::ID_FQDN => matches!(name, AltName::Dns(_)),
+        IdType::ID_RFC822_ADDR => matches!(name, AltName::Email(_)),
+        _ => matches!(name, AltName::Ip(_)),
+    };
+    let named = cert.alt_names.iter().any(kind);
     let places: &[&str] = match id.kind {
         IdType::ID_FQDN => &["CN", "unstructuredName"],
         IdType::ID_RFC822_ADDR => &["emailAddress", "CN"],
         _ => &["CN", "unstructuredAddress"],
     };
     let found = |place: &&&str| dn_values(cert.subject(), place).iter().any(|v| v.eq_ignore_ascii_case(&text));
-    if let Some(place) = places.iter().find(found) {
+    if let Some(place) = places.iter().filter(|_| !named).find(found) {
         return Some(format!(
             "{} stands in the subject's {place} only, not among the alternative names",
             printable(&text)

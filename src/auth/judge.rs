@@ -115,6 +115,8 @@ pub struct Judged {
     pub not_after: i64,
     /// SHA-256 of the leaf in hex.
     pub fingerprint: String,
+    /// By which policy.
+    pub policy: Policy,
     /// What was accepted although an RFC says otherwise, or could not be checked.
     pub notes: Vec<String>,
 }
@@ -167,6 +169,7 @@ impl Trust {
             scheme,
             not_after: leaf.not_after,
             fingerprint: leaf.fingerprint(),
+            policy: self.policy,
             notes,
         })
     }

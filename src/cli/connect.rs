@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
 use super::quick::Quick;
 use super::rundir::{self, RunDir};
 use super::signals::Stop;
@@ -185,6 +185,8 @@ struct View {
     shown: bool,
     ladder: Ladder,
     facts: Facts,
+    /// How the peer proved its identity.
+    proof: session::Proof,
     up: Option<(Instant, IkeUp)>,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
@@ -201,6 +203,7 @@ struct View {
 impl View {
     fn new(loaded: Loaded, paint: Paint, shown: bool, verbose: bool) -> Self {
         View {
+            proof: live::proof_by(&loaded.spec),
             loaded,
             paint,
             shown,
@@ -264,7 +267,7 @@ impl View {
 
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
-        self.say(&session::connected(&up, self.facts.nat, self.paint));
+        self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
         self.up = Some((now, up));
     }
@@ -275,6 +278,7 @@ impl Observer for View {
         self.facts.note(&event);
         self.ladder.event(now, &event);
         match event {
+            Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
             Event::IkeUp(up) => self.on_up(now, *up),
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);

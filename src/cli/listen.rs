@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
 use crate::config::Loaded;
@@ -292,6 +292,14 @@ impl Observer for View {
         }
         let number = peer.number;
         match event {
+            Event::PeerCertificate(judged) => {
+                peer.ladder.flush();
+                let proof = live::certificate_proof(&judged);
+                self.line(now, Tone::Plain, &format!("  #{number} {}", proof.by));
+                for note in &proof.notes {
+                    self.line(now, Tone::Warn, &format!("  #{number} accepted {note}"));
+                }
+            }
             Event::IkeUp(up) => {
                 peer.name.clone_from(&up.connection);
                 peer.ladder.flush();

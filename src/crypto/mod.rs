@@ -26,7 +26,7 @@ pub use dh::{KeyPair, SharedSecret};
 pub use encr::Encr;
 pub use group::Group;
 pub use integ::{IcvOutput, Integ};
-pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth};
+pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth, signed_octets};
 pub use prf::{Prf, PrfOutput};
 pub use secret::Secret;
 pub use sign::{KeyError, KeyKind, PrivateKey, PublicKey, Scheme, SignHash};

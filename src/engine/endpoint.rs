@@ -40,7 +40,6 @@ pub(super) struct Core {
     pub table: Table,
     pub cfg: Arc<EndpointConfig>,
     pub seeds: Seeds,
-    #[allow(dead_code)] // certificates need wall time
     pub epoch: UnixTime,
     pub by_spi: HashMap<IkeSpi, SaId>,
     pub by_esp: HashMap<u32, SaId>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
+use crate::auth::Judged;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::ExchangeType;
@@ -18,6 +19,8 @@ pub enum Event {
     InitDone(Box<InitDone>),
     /// The IKE SA's keys; only with `export_keys`.
     IkeKeys(Box<IkeKeyExport>),
+    /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
+    PeerCertificate(Box<Judged>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
     /// An inbound ESP SA must be installed now, before the packet that tells the peer its SPI leaves.

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Credential, Trust};
 use crate::crypto::Secret;
-use crate::wire::registry::{KeMethod, ProtocolId, TransformType};
-use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
+use crate::wire::registry::{IdType, KeMethod, ProtocolId, TransformType};
+use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform, same_dn};
 
 /// One configured connection: what we are, what we accept, what we ask for.
 #[derive(Clone, Debug)]
@@ -53,6 +54,14 @@ pub struct ConnectionSpec {
     pub behaviour: Behaviour,
 }
 
+impl ConnectionSpec {
+    /// True if either end proves itself with a certificate, so that signatures are spoken of (RFC 7427 4).
+    pub fn uses_certificates(&self) -> bool {
+        let with = |auth: &AuthSpec| matches!(auth, AuthSpec::Certificate(_) | AuthSpec::Trust(_));
+        with(&self.local_auth) || with(&self.remote_auth)
+    }
+}
+
 /// A pair of UDP ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ports {
@@ -73,7 +82,7 @@ impl Default for Ports {
 pub enum IdMatch {
     /// Whatever the peer says; only its authentication counts.
     Any,
-    /// Exactly this type and value.
+    /// Exactly this type and value; a distinguished name by its meaning (RFC 5280 7.1).
     Exact(IdPayload),
 }
 
@@ -82,6 +91,9 @@ impl IdMatch {
     pub fn accepts(&self, id: &IdPayload) -> bool {
         match self {
             IdMatch::Any => true,
+            IdMatch::Exact(wanted) if wanted.kind == IdType::ID_DER_ASN1_DN => {
+                id.kind == wanted.kind && same_dn(&wanted.data, &id.data)
+            }
             IdMatch::Exact(wanted) => wanted.kind == id.kind && wanted.data == id.data,
         }
     }
@@ -92,6 +104,10 @@ impl IdMatch {
 pub enum AuthSpec {
     /// A pre-shared key (RFC 7296 2.15), as raw octets.
     Psk(Arc<Secret>),
+    /// Us: a signature with our certificate's key.
+    Certificate(Arc<Credential>),
+    /// The peer: a signature with the key of a certificate that leads to somebody we trust.
+    Trust(Arc<Trust>),
 }
 
 /// A proposal as configured: transforms in order of preference, any number of each type.

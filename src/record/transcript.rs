@@ -197,6 +197,12 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             // That keys were exported is worth a line; the keys themselves belong to the key tables alone.
             o.text("event", "ike_keys").text("spi_i", keys.spis.0).text("spi_r", keys.spis.1);
         }
+        Event::PeerCertificate(judged) => {
+            o.text("event", "peer_certificate").text("subject", &judged.subject);
+            o.texts("issuers", judged.issuers.iter());
+            o.text("key", judged.key).text("signature", judged.scheme).text("sha256", &judged.fingerprint);
+            o.texts("notes", judged.notes.iter());
+        }
         Event::IkeUp(up) => {
             o.text("event", "ike_up").text("role", role(up.initiator)).text("connection", &up.connection);
             o.text("spi_i", up.spis.0).text("spi_r", up.spis.1);
