@@ -315,6 +315,7 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         accept_narrowed: flag(&at.accept_narrowed, plain.accept_narrowed),
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
+        rekey: plain.rekey,
     })
 }
 
