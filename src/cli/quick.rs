@@ -114,6 +114,7 @@ impl Quick {
             persona: "plain".into(),
             peer: PeerFacts::default(),
             control: ControlSpec::default(),
+            data: config::DataSpec::default(),
             limits: None,
             warnings,
         })
