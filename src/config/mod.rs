@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
-pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use build::PERSONAS;
+pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 pub use schema::connection_schema;

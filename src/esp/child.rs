@@ -206,7 +206,8 @@ impl Child {
         let keys = self.keys.as_ref();
         let (ours, theirs) = keys.split_at(keys.len() / 2);
         let (encr, integ) = if inbound { ours } else { theirs }.split_at(self.suite.encr.key_len());
-        *context = Some(Context::new(&self.suite, encr, integ).expect("the engine derives keys of the suite's lengths"));
+        *context =
+            Some(Context::new(&self.suite, encr, integ).expect("the engine derives keys of the suite's lengths"));
         true
     }
 }

@@ -90,8 +90,7 @@ impl Inner {
             (ICMP, 8, 0, ..) => (true, Icmpv4Type::EchoRequest(echo).calc_checksum(data)),
             (ICMP, 0, 0, ..) => (false, Icmpv4Type::EchoReply(echo).calc_checksum(data)),
             (ICMPV6, 128 | 129, 0, IpAddr::V6(from), IpAddr::V6(to)) => {
-                let kind =
-                    if kind == 128 { Icmpv6Type::EchoRequest(echo) } else { Icmpv6Type::EchoReply(echo) };
+                let kind = if kind == 128 { Icmpv6Type::EchoRequest(echo) } else { Icmpv6Type::EchoReply(echo) };
                 let sum = kind.calc_checksum(from.octets(), to.octets(), data).ok()?;
                 (matches!(kind, Icmpv6Type::EchoRequest(_)), sum)
             }
@@ -142,7 +141,8 @@ pub fn within(inner: &Inner, outbound: bool, ours: &[TrafficSelector], theirs: &
     let source = (inner.source, inner.ports.map(|(source, _)| source));
     let destination = (inner.destination, inner.ports.map(|(_, destination)| destination));
     let (our, their) = if outbound { (source, destination) } else { (destination, source) };
-    let any = |list: &[TrafficSelector], (address, port)| list.iter().any(|ts| covers(ts, address, inner.protocol, port));
+    let any =
+        |list: &[TrafficSelector], (address, port)| list.iter().any(|ts| covers(ts, address, inner.protocol, port));
     any(ours, our) && any(theirs, their)
 }
 
@@ -172,11 +172,13 @@ pub fn host_in(selectors: &[TrafficSelector], v6: bool) -> Option<IpAddr> {
         TsRange::V4 { start, end } if !v6 => {
             let (first, last) = (u32::from(start), u32::from(end));
             // 0.0.0.0/0 names everything and no one.
-            (first <= last && last - first < u32::MAX).then(|| IpAddr::V4((if first == last { first } else { first + 1 }).into()))
+            (first <= last && last - first < u32::MAX)
+                .then(|| IpAddr::V4((if first == last { first } else { first + 1 }).into()))
         }
         TsRange::V6 { start, end } if v6 => {
             let (first, last) = (u128::from(start), u128::from(end));
-            (first <= last && last - first < u128::MAX).then(|| IpAddr::V6((if first == last { first } else { first + 1 }).into()))
+            (first <= last && last - first < u128::MAX)
+                .then(|| IpAddr::V6((if first == last { first } else { first + 1 }).into()))
         }
         _ => None,
     })
@@ -347,7 +349,12 @@ mod tests {
         let echo = Echo { request: true, id: 1, seq: 1, data: &[] };
         assert!(build_echo(&mut packet, address("10.1.0.5"), address("10.2.0.9"), &echo));
         let inner = Inner::parse(&packet).expect("well-formed");
-        let of = |kind: u16| TrafficSelector { protocol: ICMP, start_port: kind << 8, end_port: kind << 8, ..net("10.2.0.0/24") };
+        let of = |kind: u16| TrafficSelector {
+            protocol: ICMP,
+            start_port: kind << 8,
+            end_port: kind << 8,
+            ..net("10.2.0.0/24")
+        };
         assert!(within(&inner, true, &[net("10.1.0.0/24")], &[of(8)]));
         assert!(!within(&inner, true, &[net("10.1.0.0/24")], &[of(0)]));
     }

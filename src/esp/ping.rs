@@ -301,7 +301,10 @@ mod tests {
         assert_eq!(ping.expire(Instant::from_millis(3000)), None);
         assert_eq!(hear(&mut ping, Instant::from_millis(3001), &packets[1], 7), Heard::Late(2));
         assert!(!ping.report().done);
-        assert_eq!(hear(&mut ping, Instant::from_millis(3002), &packets[2], 8), Heard::Answer(3, Duration::from_millis(1002)));
+        assert_eq!(
+            hear(&mut ping, Instant::from_millis(3002), &packets[2], 8),
+            Heard::Answer(3, Duration::from_millis(1002))
+        );
         let report = ping.report();
         assert!(report.done);
         assert_eq!((report.sent, report.received, report.lost, report.duplicates, report.late), (3, 2, 1, 1, 1));

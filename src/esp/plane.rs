@@ -482,8 +482,7 @@ impl Plane {
                 let (ours, theirs) = self.transport_ends(spi, path);
                 let mut carried = std::mem::take(&mut self.carried);
                 let built = inner::build_ip(&mut carried, theirs, ours, protocol, payload);
-                let result =
-                    if built { self.deliver(now, spi, &carried) } else { Err(RecvError::MalformedInner) };
+                let result = if built { self.deliver(now, spi, &carried) } else { Err(RecvError::MalformedInner) };
                 self.carried = carried;
                 result.map_err(at_fault)
             }
@@ -682,7 +681,9 @@ impl Plane {
     fn transport_ends(&self, spi: u32, path: Path) -> (IpAddr, IpAddr) {
         let Some(child) = self.children.get(&spi) else { return (path.local.ip(), path.remote.ip()) };
         let only = |list: &[TrafficSelector], address: IpAddr| match list {
-            [one, ..] if !inner::covers_address(one, address) => inner::host_in(list, address.is_ipv6()).unwrap_or(address),
+            [one, ..] if !inner::covers_address(one, address) => {
+                inner::host_in(list, address.is_ipv6()).unwrap_or(address)
+            }
             _ => address,
         };
         (only(child.local_ts(), path.local.ip()), only(child.remote_ts(), path.remote.ip()))

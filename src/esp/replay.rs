@@ -186,9 +186,10 @@ mod tests {
                     0 => plain.top + rng.next_u64() % (u64::from(size) * 5),
                     _ => near + rng.next_u64() % span,
                 };
-                assert_eq!(window.check(seq) == Verdict::Fresh, plain.seen.clone().insert(seq) && {
-                    seq != 0 && seq + plain.size > plain.top
-                });
+                assert_eq!(
+                    window.check(seq) == Verdict::Fresh,
+                    plain.seen.clone().insert(seq) && { seq != 0 && seq + plain.size > plain.top }
+                );
                 assert_eq!(window.accept(seq), plain.accept(seq), "window {size}, number {seq}");
                 if plain.seen.len() > 300 {
                     let keep = plain.top.saturating_sub(plain.size);
