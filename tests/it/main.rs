@@ -12,4 +12,8 @@ mod engine_basic;
 mod engine_rules;
 mod layers;
 mod pair;
+mod rekey;
+mod rekey_collisions;
+mod rekey_life;
+mod rekey_plane;
 mod simulation;
