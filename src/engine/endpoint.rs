@@ -164,6 +164,10 @@ impl Endpoint {
                 up.child(spi).ok_or(CommandError::NoSuchChild)?;
                 Request::RekeyChild(spi, Try::default())
             }
+            Command::RekeyChildWith(spi, pfs) => {
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
+                Request::RekeyChild(spi, Try { pfs, ..Try::default() })
+            }
             Command::RekeyIke => Request::RekeyIke(Try::default()),
             Command::NewChild(name) => {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
