@@ -122,6 +122,11 @@ impl Endpoint {
         self.core.tamper = Some(tamper);
     }
 
+    /// The configuration for IKE SAs made from now on.
+    pub fn config(&self) -> &Arc<EndpointConfig> {
+        &self.core.cfg
+    }
+
     /// Replaces the configuration for IKE SAs made from now on.
     pub fn set_config(&mut self, cfg: Arc<EndpointConfig>) {
         self.core.cfg = cfg;
