@@ -10,6 +10,7 @@ use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
 use super::live::{self, Ladder, explain, finding_json};
+use super::preflight::PreflightArgs;
 use super::quick::Quick;
 use super::rundir::{self, RunDir};
 use super::signals::Stop;
@@ -47,6 +48,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
     #[command(flatten)]
+    preflight: PreflightArgs,
+    #[command(flatten)]
     traffic: TrafficArgs,
     #[command(flatten)]
     carry: CarryArgs,
@@ -65,6 +68,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut loaded = prepare(&args)?;
     args.traffic.apply(&mut loaded.data, args.once)?;
     args.carry.apply(&mut loaded.data)?;
+    if args.preflight.preflight {
+        return super::preflight::run(&args.preflight, &args.common, loaded);
+    }
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("prepare fills it in");
 

@@ -11,6 +11,7 @@ pub mod failures;
 mod listen;
 mod live;
 mod peer_config;
+mod preflight;
 mod quick;
 pub mod run;
 mod rundir;

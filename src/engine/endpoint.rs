@@ -121,6 +121,11 @@ impl Endpoint {
         self.core.tamper = Some(tamper);
     }
 
+    /// The configuration for IKE SAs made from now on.
+    pub fn config(&self) -> &Arc<EndpointConfig> {
+        &self.core.cfg
+    }
+
     /// Replaces the configuration for IKE SAs made from now on.
     pub fn set_config(&mut self, cfg: Arc<EndpointConfig>) {
         self.core.cfg = cfg;
@@ -162,6 +167,10 @@ impl Endpoint {
             Command::RekeyChild(spi) => {
                 up.child(spi).ok_or(CommandError::NoSuchChild)?;
                 Request::RekeyChild(spi, Try::default())
+            }
+            Command::RekeyChildWith(spi, pfs) => {
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
+                Request::RekeyChild(spi, Try { pfs, ..Try::default() })
             }
             Command::RekeyIke => Request::RekeyIke(Try::default()),
             Command::NewChild(name) => {

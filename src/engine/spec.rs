@@ -317,6 +317,11 @@ impl Default for RekeySpec {
 }
 
 impl RekeySpec {
+    /// From when to when after the beginning of a lifetime of `whole` its rekey begins.
+    pub fn window(&self, whole: Duration) -> (Duration, Duration) {
+        (self.soft(whole, u32::MAX), self.soft(whole, 0))
+    }
+
     /// What remains of `whole` when the rekey begins; `noise` in 0..=u32::MAX draws the jitter.
     pub(crate) fn soft(&self, whole: Duration, noise: u32) -> Duration {
         let percent = |n: u8| whole.mul_f64(f64::from(n.min(100)) / 100.0);
@@ -490,10 +495,35 @@ pub enum Command {
     DeleteChild(u32),
     /// Rekey one Child SA, named by our inbound SPI (RFC 7296 1.3.3).
     RekeyChild(u32),
+    /// Rekey one Child SA with another key exchange than the connection asks for, to learn whether the peer takes it.
+    RekeyChildWith(u32, Pfs),
     /// Rekey the IKE SA (RFC 7296 1.3.2).
     RekeyIke,
     /// Negotiate another Child SA, by its name in the connection (RFC 7296 1.3.1).
     NewChild(String),
+}
+
+/// Perfect forward secrecy of a Child SA's rekey that is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pfs {
+    /// As the connection says.
+    #[default]
+    AsConfigured,
+    /// No key exchange.
+    Without,
+    /// This key exchange method and no other.
+    With(KeMethod),
+}
+
+impl Pfs {
+    /// The methods to offer, where `configured` is what the connection says.
+    pub(crate) fn methods(self, configured: &[KeMethod]) -> Vec<KeMethod> {
+        match self {
+            Pfs::AsConfigured => configured.to_vec(),
+            Pfs::Without => Vec::new(),
+            Pfs::With(method) => vec![method],
+        }
+    }
 }
 
 /// Why a command was not taken.

@@ -4,6 +4,7 @@ pub mod data;
 pub mod diagnosis;
 pub mod ladder;
 pub mod paint;
+pub mod preflight;
 pub mod run_junit;
 pub mod run_text;
 pub mod session;

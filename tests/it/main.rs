@@ -12,6 +12,7 @@ mod engine_basic;
 mod engine_rules;
 mod layers;
 mod pair;
+mod preflight;
 mod rekey;
 mod rekey_collisions;
 mod rekey_life;
