@@ -11,6 +11,7 @@ mod engine_rules;
 mod layers;
 mod pair;
 mod rekey;
+mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
