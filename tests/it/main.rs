@@ -3,6 +3,8 @@
 mod capture;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
+#[allow(clippy::disallowed_methods)] // here, too
+mod cli_run;
 mod corpus;
 mod crypto_oracle;
 mod drive;
