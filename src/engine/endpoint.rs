@@ -156,6 +156,16 @@ impl Endpoint {
         if up.closing {
             return Err(CommandError::NotEstablished);
         }
+        if matches!(command, Command::Reauthenticate) {
+            if !up.ours {
+                return Err(CommandError::NotOurs);
+            }
+            self.with_sa(id, |core, sa| {
+                core.reauthenticate(now, sa);
+                core.pump(now, sa);
+            });
+            return Ok(());
+        }
         let request = match command {
             Command::Delete => Request::Delete,
             Command::Liveness => Request::Liveness,
@@ -177,6 +187,7 @@ impl Endpoint {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
                 Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
+            Command::Reauthenticate => unreachable!("seen to above"),
         };
         self.with_sa(id, |core, sa| {
             match request {
@@ -626,6 +637,9 @@ impl Core {
                 self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
+        }
+        if sa.replaces != SaId::NONE {
+            self.reauth_failed(now, std::mem::replace(&mut sa.replaces, SaId::NONE), sa.id);
         }
         if let Some(key) = sa.peer_key.take() {
             self.by_peer.remove(&(key, sa.id));

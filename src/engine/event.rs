@@ -47,6 +47,14 @@ pub enum Event {
     /// The IKE SA was rekeyed: this event's IKE SA has taken over the Child SAs, and the old one is closed in its own
     /// time, with [`Event::Closed`] but without [`Event::Deleted`].
     IkeRekeyed(Box<IkeRekeyed>),
+    /// This event's IKE SA is begun to take the place of another one of the same tunnel, from IKE_SA_INIT on. The other
+    /// one ends with [`Event::Closed`] but without [`Event::Deleted`]: when the new one is up, or, with `break_first`, now.
+    Reauthenticating {
+        /// The IKE SA to be replaced.
+        old: SaId,
+        /// It is gone already.
+        break_first: bool,
+    },
     /// A Child SA could not be made; the IKE SA stays.
     ChildFailed(Box<Failed>),
     /// A Child SA is gone.

@@ -227,6 +227,10 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("spi_i", rekeyed.spis.0).text("spi_r", rekeyed.spis.1);
             write_ike_suite(o, &rekeyed.suite);
         }
+        Event::Reauthenticating { old, break_first } => {
+            o.text("event", "reauthenticating").text("old", format_args!("{}.{}", old.slot, old.generation));
+            o.text("order", if *break_first { "break_first" } else { "make_first" });
+        }
         Event::ChildFailed(failed) => write_failed(o.text("event", "child_failed"), failed),
         Event::ChildDown { spi_in, by } => {
             o.text("event", "child_down").text("spi_in", format_args!("{spi_in:08x}")).text("by", side(*by));

@@ -14,6 +14,7 @@ mod layers;
 mod pair;
 mod preflight;
 mod rekey;
+mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;

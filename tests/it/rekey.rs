@@ -10,7 +10,7 @@ use ikelab::wire::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::pair::*;
 use crate::rekey_plane::Planes;
 
-const BOTH: [End; 2] = [End::Left, End::Right];
+pub const BOTH: [End; 2] = [End::Left, End::Right];
 
 /// A tunnel that is up, with both ends' handles.
 pub struct Tunnel {
@@ -143,8 +143,8 @@ fn pfs(mut spec: ConnectionSpec, groups: &[KeMethod]) -> ConnectionSpec {
     spec
 }
 
-/// Both specs with a second child.
-fn two_children() -> (ConnectionSpec, ConnectionSpec) {
+/// Both specs with a second child, which is not made by itself.
+pub fn two_children() -> (ConnectionSpec, ConnectionSpec) {
     let (mut left, mut right) = (left_spec(), right_spec());
     for (spec, local, remote) in
         [(&mut left, "10.11.0.0/24", "10.12.0.0/24"), (&mut right, "10.12.0.0/24", "10.11.0.0/24")]
@@ -154,6 +154,7 @@ fn two_children() -> (ConnectionSpec, ConnectionSpec) {
         (second.local_ts, second.remote_ts) = (vec![net(local)], vec![net(remote)]);
         spec.children.push(second);
     }
+    left.behaviour.all_children = false;
     (left, right)
 }
 
@@ -318,7 +319,7 @@ fn another_child_by_either_end() {
 
 impl Tunnel {
     /// As [`Tunnel::mirrored`], whatever the order of the SPIs.
-    fn mirrored_any(&mut self, names: &[&str]) {
+    pub fn mirrored_any(&mut self, names: &[&str]) {
         self.look();
         let mut reversed = names.to_vec();
         reversed.reverse();

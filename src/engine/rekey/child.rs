@@ -1,6 +1,6 @@
 //! CREATE_CHILD_SA for Child SAs: another one, or one in place of another (RFC 7296 1.3.1, 1.3.3, 2.8).
 
-use super::{Creating, Later, Made, Parts, Put, Refuse, Rival, Try, What};
+use super::{Creating, Later, Made, PATIENCE, Parts, Put, Refuse, Rival, Try, What};
 use crate::crypto::SharedSecret;
 use crate::engine::child::{AgreedChild, ChildCx, Groups, Selected, offer};
 use crate::engine::endpoint::Core;
@@ -14,10 +14,6 @@ use crate::engine::tamper::{Decision, SecretKind};
 use crate::time::Instant;
 use crate::wire::registry::{KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{KePayload, NoncePayload, NotifyPayload, Payload};
-
-/// How long an answerer waits for a sign that the requester has a new Child SA before it sends on it all the same
-/// (RFC 7296 2.8: "until either it receives one or a timeout has occurred").
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 // The requester.
 

@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// Jitter, from the plan seed.
-    fn noise(&mut self) -> u32 {
+    pub(super) fn noise(&mut self) -> u32 {
         self.jitter += 1;
         let label = format!("rekey jitter {} {}", self.cfg.salt, self.jitter);
         self.seeds.plan.stream(&label).next_u32()
@@ -105,6 +105,9 @@ impl Core {
             if !up.closing {
                 sa.enqueue(Request::RekeyIke(Try::default()));
             }
+        }
+        if matches!(&sa.phase, Phase::Established(up) if up.reauth <= now) {
+            self.reauth_due(now, sa);
         }
         self.children_due(now, sa);
         self.later_due(now, sa);

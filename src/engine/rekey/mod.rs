@@ -22,8 +22,11 @@ mod child;
 mod collision;
 mod ike;
 mod life;
+mod reauth;
 
 pub use life::EspNote;
+
+use std::time::Duration;
 
 use super::child::Payloads;
 use super::endpoint::Core;
@@ -78,12 +81,18 @@ pub(super) struct Rekey {
     pub refused_since: Option<Instant>,
     /// The IKE SA that this one has replaced at our wish, while it is being deleted.
     pub predecessor: Option<SaId>,
+    /// How far it is replaced from scratch.
+    pub reauth: Option<reauth::Reauth>,
 }
 
 impl Rekey {
     /// Nothing in it is needed any more.
     fn idle(&self) -> bool {
-        self.later.is_empty() && self.creating.is_none() && self.refused_since.is_none() && self.predecessor.is_none()
+        self.later.is_empty()
+            && self.creating.is_none()
+            && self.refused_since.is_none()
+            && self.predecessor.is_none()
+            && self.reauth.is_none()
     }
 }
 
@@ -254,6 +263,10 @@ impl From<(NotifyPayload, Failure)> for Refuse {
 /// Our half of an answerer's key exchange: KEr and the secret; nothing where the suite has none.
 type Exchanged = (Option<KePayload>, Option<SharedSecret>);
 
+/// How long an answerer waits for a sign that the requester has a new Child SA before it sends on it all the same
+/// (RFC 7296 2.8: "until either it receives one or a timeout has occurred").
+const PATIENCE: Duration = Duration::from_secs(2);
+
 // The requester.
 
 impl Core {
@@ -263,8 +276,15 @@ impl Core {
             Request::NewChild(spec, try_) => self.request_child(now, sa, *spec, None, *try_),
             Request::RekeyChild(old, try_) => {
                 let Phase::Established(up) = &sa.phase else { return None };
-                let child = up.child(*old).filter(|c| matches!(c.state, ChildState::Live | ChildState::Waiting))?;
-                let spec = child.spec;
+                let child = up.child(*old)?;
+                let (spec, state) = (child.spec, child.state);
+                if state == ChildState::Waiting {
+                    // The peer may not know it yet: it would answer CHILD_SA_NOT_FOUND.
+                    let later = Later { at: now + PATIENCE, what: Put::Ask(request.clone()) };
+                    sa.rekey_mut()?.later.push(later);
+                    return None;
+                }
+                (state == ChildState::Live).then_some(())?;
                 self.request_child(now, sa, spec, Some(*old), *try_)
             }
             Request::RekeyIke(try_) => self.request_ike(now, sa, *try_),
@@ -328,7 +348,7 @@ impl Core {
                 let Phase::Established(up) = &sa.phase else { return };
                 // Gone already, or going: the peer has deleted it, and so has that what it wanted.
                 let state = up.child(old).map(|c| c.state);
-                if matches!(state, Some(ChildState::Live | ChildState::Waiting)) {
+                if state == Some(ChildState::Live) {
                     self.drop_child(now, sa, old, Side::Peer);
                     sa.enqueue(Request::NewChild(spec, Try::default()));
                 }
