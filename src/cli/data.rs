@@ -147,6 +147,8 @@ impl Data {
         let config = PlaneConfig {
             replay_window: spec.replay_window,
             echo: match &spec.echo {
+                // With a TUN device this host answers for itself.
+                EchoAnswers::Selectors if spec.tun.is_some() => EchoPolicy::Off,
                 EchoAnswers::Selectors => EchoPolicy::LocalSelectors,
                 EchoAnswers::None => EchoPolicy::Off,
                 EchoAnswers::Only(list) => EchoPolicy::Only(list.clone()),

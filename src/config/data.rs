@@ -19,7 +19,7 @@ pub(crate) struct DataSection {
     /// Packets in the replay window; 64 by default, 0 for none.
     pub replay_window: Option<At<u32>>,
     /// Who answers echo requests (ICMP, UDP port 7): addresses, `selectors` for every address of `local_ts` (the
-    /// default), or `none`.
+    /// default), or `none`. With `tun` and no addresses here, this host answers.
     pub echo: Option<Vec<At<String>>>,
     /// What `connect` pings.
     pub ping: Option<PingSection>,
