@@ -10,6 +10,7 @@ mod crypto_oracle;
 mod drive;
 mod engine_basic;
 mod engine_rules;
+mod esp;
 mod layers;
 mod pair;
 mod preflight;
