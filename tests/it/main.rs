@@ -16,4 +16,6 @@ mod rekey;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+#[allow(clippy::disallowed_methods)] // and here
+mod schema;
 mod simulation;
