@@ -69,7 +69,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let local = spec.local_addr.expect("prepare fills it in");
 
     let clock = RealClock::start();
-    let link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let mut link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let native = args.common.bind_esp(&mut link, loaded.data.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
@@ -80,12 +81,12 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let spec = Arc::new(spec);
     let config = EndpointConfig { export_keys: args.common.keys, respond: false, ..EndpointConfig::default() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
-    let mut driver = Driver::new(endpoint, link, recorder);
-
     let paint = term::stdout_paint();
     let shown = !args.common.json;
     let ports = (spec.local_ports, spec.remote_ports);
-    let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, args.common.verbose > 0);
+    let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, native, args.common.verbose > 0);
+    data.open_tun(&loaded.data, &link)?;
+    let mut driver = Driver::new(endpoint, link, recorder);
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
@@ -160,6 +161,7 @@ fn live(
         let hold_until = hold_until.filter(|_| !busy);
         let until = ending.map(|(_, at)| at).or(hold_until);
         driver.turn(until, view).map_err(CliError::environment)?;
+        view.data.pump(driver.link.now())?;
         view.settle(driver);
         let now = driver.link.now();
         if view.closed {

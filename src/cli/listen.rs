@@ -77,7 +77,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     }
 
     let clock = RealClock::start();
-    let link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let native = args.common.bind_esp(&mut link, data_spec.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
@@ -89,14 +90,15 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         EndpointConfig { connections: specs, limits, export_keys: args.common.keys, ..EndpointConfig::default() };
     let closing = EndpointConfig { respond: false, ..config.clone() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
-    let mut driver = Driver::new(endpoint, link, recorder);
-
     let paint = term::stdout_paint();
     let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
     let ports = (bound, all[0].spec.remote_ports);
-    let data = Data::new(&data_spec, ports, all[0].peer.vendor, args.common.verbose > 0);
+    let mut data = Data::new(&data_spec, ports, all[0].peer.vendor, native, args.common.verbose > 0);
+    data.open_tun(&data_spec, &link)?;
+    let mut driver = Driver::new(endpoint, link, recorder);
     let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
-    let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
+    let sockets: Vec<String> =
+        driver.link.sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
     if persona.vendor.is_some() {
@@ -107,6 +109,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     loop {
         let until = ending.or(duration.map(|d| Instant::ZERO + d));
         driver.turn(until, &mut view).map_err(CliError::environment)?;
+        view.data.pump(driver.link.now())?;
         view.settle(&driver);
         let now = driver.link.now();
         match ending {

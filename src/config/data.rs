@@ -142,19 +142,18 @@ pub(super) fn build(at: &DataSection) -> Result<DataSpec, Problem> {
             Some(list) => EchoAnswers::Only(list.iter().map(address).collect::<Result<_, _>>()?),
         },
         ping: at.ping.as_ref().map(ping).transpose()?,
-        tun: match &at.tun {
-            // The kernel's limit is 15 octets, and it takes no slash and no white space.
-            Some(name)
-                if name.value.is_empty()
-                    || name.value.len() > 15
-                    || name.value.contains(|c: char| c == '/' || c.is_whitespace()) =>
-            {
-                let problem = Problem::new(format!("`{}` cannot be a device's name", name.value));
-                return Err(problem.hint("up to 15 letters, like ikelab0").at(name.place));
-            }
-            tun => tun.as_ref().map(|name| name.value.clone()),
-        },
+        tun: at.tun.as_ref().map(|name| device_name(&name.value).map_err(|p| p.at(name.place))).transpose()?,
     })
+}
+
+/// A network device's name. The kernel's limit is 15 octets, and it takes no slash and no white space.
+pub(super) fn device_name(name: &str) -> Result<String, Problem> {
+    let bad = name.is_empty() || name.len() > 15 || name.contains(|c: char| c == '/' || c.is_whitespace());
+    if bad {
+        let problem = Problem::new(format!("`{name}` cannot be a device's name"));
+        return Err(problem.hint("up to 15 letters, like ikelab0"));
+    }
+    Ok(name.to_owned())
 }
 
 fn ping(at: &PingSection) -> Result<PingTarget, Problem> {
