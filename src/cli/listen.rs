@@ -23,6 +23,7 @@ use crate::engine::{
 use crate::link::Link;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, SocketRole, Transmit};
+use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -331,6 +332,12 @@ impl Observer for View {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
         if sa == SaId::NONE {
+            // Of no IKE SA: a person who asks for more sees what was not believed, and where it came from.
+            if let (Event::Ignored(ignored), true) = (&event, self.verbose > 0) {
+                let row = Row::ignored(now, ignored);
+                let text = format!("? {}  {}  {}", ignored.path.remote, row.title, row.content);
+                self.line(now, Tone::Warn, &text);
+            }
             return;
         }
         for line in self.log.event(sa, &event) {

@@ -568,7 +568,14 @@ impl Core {
         }
         self.arm(now, sa, attempt);
         let of = sa.spec.retransmit.attempts;
-        self.events.push_back((sa.tunnel, sa.id, Event::Retransmit { exchange, attempt: attempt + 1, of }));
+        // As it was sent: while several answers to IKE_SA_INIT are followed up, the first one's.
+        let (path, first) = match &sa.phase {
+            Phase::AuthSent(waiting) => waiting.candidates.first().map(|c| (c.path, c.datagrams.first())),
+            _ => Some((sa.path, sa.window.outstanding().and_then(|o| o.datagrams.first()))),
+        }
+        .unwrap_or((sa.path, None));
+        let header = first.and_then(|datagram| Header::read(datagram)).unwrap_or(header);
+        self.events.push_back((sa.tunnel, sa.id, Event::Retransmit { header, path, attempt: attempt + 1, of }));
     }
 
     /// Sets the retransmission timer after transmission number `attempt`.

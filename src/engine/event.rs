@@ -8,7 +8,7 @@ use crate::auth::Judged;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::ExchangeType;
-use crate::wire::{IdPayload, IkeSpi, Message, TrafficSelector};
+use crate::wire::{Header, IdPayload, IkeSpi, Message, TrafficSelector};
 
 /// Something that happened to an IKE SA. Drain events before transmits.
 #[derive(Debug)]
@@ -64,10 +64,12 @@ pub enum Event {
         /// Who deleted it.
         by: Side,
     },
-    /// A request was sent again.
+    /// A request was sent again, bit for bit.
     Retransmit {
-        /// Which exchange.
-        exchange: ExchangeType,
+        /// Its header.
+        header: Header,
+        /// The path it took.
+        path: Path,
         /// How often it has now been sent.
         attempt: u8,
         /// How often it will be sent at most.

@@ -19,4 +19,6 @@ mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+#[allow(clippy::disallowed_methods)] // and here
+mod schema;
 mod simulation;
