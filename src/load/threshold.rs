@@ -195,7 +195,9 @@ mod tests {
 
     #[test]
     fn thresholds_are_read_and_judged() {
-        let mut stats = Stats { started: 1000, done: 998, failed: 2, requests: 2000, retransmits: 10, ..Stats::default() };
+        let mut stats = Stats::default();
+        (stats.started, stats.done, stats.failed) = (1000, 998, 2);
+        (stats.requests, stats.retransmits) = (2000, 10);
         (stats.window.started, stats.window.done) = (1000, 998);
         stats.failures.insert(("auth_failed", "auth"), 2);
         let mut stage = StageResult::of_stats("setup", &stats);

@@ -2,6 +2,7 @@
 
 pub mod diagnosis;
 pub mod ladder;
+pub mod load_text;
 pub mod paint;
 pub mod run_junit;
 pub mod run_text;
