@@ -22,24 +22,29 @@ mod info;
 mod init;
 mod natt;
 mod propose;
+mod rekey;
 mod sa;
 mod selectors;
 mod selfcheck;
 mod spec;
 mod stateless;
+mod table;
 mod tamper;
 mod timer;
 mod window;
 
 pub use counters::Counters;
 pub use endpoint::Endpoint;
-pub use event::{ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding};
+pub use event::{
+    ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, MessageTrace, NatFinding,
+};
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, DpdMode, DpdSpec,
-    EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RetransmitSpec, SaId,
-    Side, TunnelId, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CreateChildPolicy, DpdMode,
+    DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RekeySpec,
+    RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

@@ -1,0 +1,151 @@
+//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys, both roles, and its first Child SA.
+//!
+//! ```text
+//!  initiator                                            responder
+//!  HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}    -->
+//!                                                <--    HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+//!                                                <--    HDR, SK {IDr, AUTH, N(error)}   the IKE SA is up, the Child is not
+//!                                                <--    HDR, SK {N(AUTHENTICATION_FAILED)}
+//!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
+//! ```
+//!
+//! Each original role has one wait state, [`AwaitAuthResponse`] and [`AwaitAuthRequest`]. A state that needs a further round
+//! goes back where it was, with the next message id; a message leads to one `Step` of its role's file. What is signed, and
+//! by what it is judged, is in [`sign`]; what follows once both ends are authenticated is in [`up`].
+
+mod initiator;
+mod responder;
+mod sign;
+mod up;
+
+use std::sync::Arc;
+
+use self::sign::Exchanged;
+use super::event::NatFinding;
+use super::failure::Failure;
+use super::fragment::Reassembly;
+use super::init::AwaitInitResponse;
+use super::spec::ConnectionSpec;
+use crate::crypto::{IkeKeys, IkeSuite};
+use crate::net::Path;
+use crate::wire::registry::{NotifyType, PayloadType};
+use crate::wire::{AuthPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload};
+
+/// Answers to one IKE_SA_INIT that are followed at once; more are not believed.
+pub(super) const MAX_CANDIDATES: usize = 4;
+
+/// Initiator: IKE_AUTH is out, once for each answer to IKE_SA_INIT that could be the genuine one. The first valid
+/// protected response decides.
+pub(super) struct AwaitAuthResponse {
+    pub init: Box<AwaitInitResponse>,
+    #[allow(clippy::vec_box)] // large, nearly always one, and handed on whole
+    pub candidates: Vec<Box<Candidate>>,
+    /// What to say instead of "no answer" when we give up: the last candidate that was not believed.
+    pub complaint: Option<Failure>,
+    /// Our inbound SPI of the first Child SA.
+    pub spi_in: u32,
+}
+
+/// What one answer to IKE_SA_INIT led to.
+pub(super) struct Candidate {
+    pub spi_r: IkeSpi,
+    pub suite: IkeSuite,
+    pub keys: IkeKeys,
+    pub nr: Vec<u8>,
+    /// The answer as received: the responder's AUTH covers it.
+    pub response: Vec<u8>,
+    pub nat: NatFinding,
+    pub vendor_ids: Vec<Vec<u8>>,
+    pub peer_fragments: bool,
+    pub path: Path,
+    /// Our IKE_AUTH for it.
+    pub datagrams: Vec<Vec<u8>>,
+    /// Fragments of its answer: never joined with those that another candidate's keys opened.
+    pub reassembly: Option<Box<Reassembly>>,
+    /// Both ends support RFC 7383.
+    pub fragments: bool,
+}
+
+impl Candidate {
+    /// What AUTH covers if this answer to our request `init` is the genuine one.
+    fn exchanged<'a>(&'a self, init: &'a AwaitInitResponse) -> Exchanged<'a> {
+        Exchanged {
+            suite: &self.suite,
+            keys: &self.keys,
+            request: &init.request,
+            response: &self.response,
+            ni: &init.ni,
+            nr: &self.nr,
+        }
+    }
+}
+
+/// Responder: IKE_SA_INIT is answered.
+pub(super) struct AwaitAuthRequest {
+    /// Connections that fit the addresses; the identity decides.
+    pub specs: Vec<Arc<ConnectionSpec>>,
+    pub suite: IkeSuite,
+    pub keys: IkeKeys,
+    pub ni: Vec<u8>,
+    pub nr: Vec<u8>,
+    /// The initiator's IKE_SA_INIT as received: its AUTH covers it.
+    pub request: Vec<u8>,
+    /// Ours as sent.
+    pub response: Vec<u8>,
+    pub nat: NatFinding,
+}
+
+impl AwaitAuthRequest {
+    /// What AUTH covers.
+    fn exchanged(&self) -> Exchanged<'_> {
+        Exchanged {
+            suite: &self.suite,
+            keys: &self.keys,
+            request: &self.request,
+            response: &self.response,
+            ni: &self.ni,
+            nr: &self.nr,
+        }
+    }
+}
+
+/// The payloads of IKE_AUTH, wherever they stand.
+#[derive(Default)]
+struct Parts<'a> {
+    id_i: Option<&'a IdPayload>,
+    id_r: Option<&'a IdPayload>,
+    auth: Option<&'a AuthPayload>,
+    sa: Option<&'a SaPayload>,
+    ts_i: Option<&'a TsPayload>,
+    ts_r: Option<&'a TsPayload>,
+    error: Option<&'a NotifyPayload>,
+    initial_contact: bool,
+    transport: bool,
+    critical: Option<PayloadType>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(payloads: &'a [Payload]) -> Self {
+        let mut parts = Parts::default();
+        for payload in payloads {
+            match payload {
+                Payload::IdI(id) => parts.id_i = parts.id_i.or(Some(id)),
+                Payload::IdR(id) => parts.id_r = parts.id_r.or(Some(id)),
+                Payload::Auth(auth) => parts.auth = parts.auth.or(Some(auth)),
+                Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
+                Payload::TsI(ts) => parts.ts_i = parts.ts_i.or(Some(ts)),
+                Payload::TsR(ts) => parts.ts_r = parts.ts_r.or(Some(ts)),
+                Payload::Notify(n) if n.kind == NotifyType::INITIAL_CONTACT => parts.initial_contact = true,
+                Payload::Notify(n) if n.kind == NotifyType::USE_TRANSPORT_MODE => parts.transport = true,
+                Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),
+                Payload::Raw(raw) if raw.critical => parts.critical = parts.critical.or(Some(raw.kind)),
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    fn child(&self) -> super::child::Payloads<'a> {
+        super::child::Payloads { sa: self.sa, ts_i: self.ts_i, ts_r: self.ts_r, transport: self.transport }
+    }
+}

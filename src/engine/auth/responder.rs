@@ -1,0 +1,230 @@
+//! IKE_AUTH as the responder sees it.
+
+use std::sync::Arc;
+
+use super::sign::Exchanged;
+use super::{AwaitAuthRequest, Parts};
+use crate::crypto::IkeSuite;
+use crate::engine::child::{ChildCx, Groups};
+use crate::engine::codec::unprotect;
+use crate::engine::endpoint::Core;
+use crate::engine::event::IgnoredWhy;
+use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
+use crate::engine::info::Request;
+use crate::engine::sa::{Established, IkeSa, Phase};
+use crate::engine::spec::{ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::tamper::{Decision, SecretKind, Trigger};
+use crate::net::Path;
+use crate::time::Instant;
+use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
+use crate::wire::{Decoded, IdPayload, Message, NotifyPayload, Payload};
+
+impl Core {
+    /// A protected IKE_AUTH request, perhaps.
+    pub(in crate::engine) fn auth_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        path: Path,
+        decoded: Decoded,
+        bytes: &mut [u8],
+    ) {
+        let header = decoded.header;
+        if header.exchange != ExchangeType::IKE_AUTH {
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
+        }
+        let Phase::InitAnswered(wait) = &sa.phase else { return };
+        let keys = (&wait.keys, wait.suite.sk());
+        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return,
+            Err(why) => return self.ignore(Some(sa.who()), path, Some(header), why, ""),
+        };
+        let mut message = Message { header, outer: decoded.payloads, sk: Some(inner) };
+        if !self.screen_parsed(now, sa, path, &mut message) {
+            return;
+        }
+        let mut answer = true;
+        self.decide(now, sa, Decision::Answer(header.exchange, &mut answer));
+        if !answer {
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Tampered, "not answered");
+        }
+        self.leave_half_open(sa);
+        let Phase::InitAnswered(wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        sa.alarms.half_open = Instant::MAX;
+        sa.last_heard = now;
+        // After IKE_SA_INIT everything goes where the peer now is (RFC 7296 2.23).
+        sa.path = path;
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
+        let parts = Parts::of(message.sk.as_deref().unwrap_or_default());
+        let mut refuse = None;
+        self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
+        let step = match (refuse, error) {
+            (Some(kind), _) => Err(Refusal {
+                notify: NotifyPayload::new(kind),
+                why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
+            }),
+            (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) => self.judge_auth_request(now, sa, &parts, &wait),
+        };
+        let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
+        sa.phase = Phase::Established(Established::new(suite, keys, nat));
+        match step {
+            Ok(Step::Up(id, mut answer)) => {
+                self.ike_up(now, sa, id, parts.initial_contact);
+                self.answer_first_child(now, sa, &parts, (&ni, &nr), &mut answer);
+                self.respond(now, sa, path, &header, answer);
+                let cx = sa.msg_cx(now, &header, 0);
+                self.inject(now, sa, &Trigger::Accepted(cx));
+                self.pump(now, sa);
+            }
+            Err(refusal) => {
+                self.respond(now, sa, path, &header, vec![Payload::Notify(refusal.notify)]);
+                self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, refusal.why, true);
+            }
+        }
+    }
+
+    /// Judges the initiator's identity and AUTH, and finds its connection.
+    #[allow(clippy::result_large_err)] // once for each refused peer
+    fn judge_auth_request(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        parts: &Parts<'_>,
+        wait: &AwaitAuthRequest,
+    ) -> Result<Step, Refusal> {
+        if let Some(kind) = parts.critical {
+            let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+            return Err(Refusal { notify, why: Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)) });
+        }
+        let missing = |kind| Refusal::syntax(Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind)));
+        let id = parts.id_i.ok_or_else(|| missing(PayloadType::IDI))?;
+        let Some(auth) = parts.auth else {
+            // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
+            return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
+        };
+        // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
+        for (there, kind) in [
+            (parts.sa.is_some(), PayloadType::SA),
+            (parts.ts_i.is_some(), PayloadType::TSI),
+            (parts.ts_r.is_some(), PayloadType::TSR),
+        ] {
+            if !there {
+                return Err(missing(kind));
+            }
+        }
+        let exchanged = wait.exchanged();
+        let spec = find_connection(&wait.specs, &wait.suite, id, parts.id_r)
+            .ok_or_else(|| Refusal::auth(AuthFault::Identity { got: id.clone() }));
+        let verdict = spec.and_then(|spec| {
+            let verified = exchanged.by_initiator(id).verify(&spec.remote_auth, auth);
+            verified.map_err(Refusal::auth).map(|()| spec)
+        });
+        let mut accept = verdict.is_ok();
+        self.decide(now, sa, Decision::AcceptAuth(&mut accept));
+        sa.spec = match (verdict, accept) {
+            (Ok(spec), true) => Arc::clone(spec),
+            (Ok(_), false) => return Err(Refusal::auth(AuthFault::Mismatch { id: id.clone() })),
+            (Err(refusal), false) => return Err(refusal),
+            (Err(_), true) => Arc::clone(&sa.spec),
+        };
+        Ok(Step::Up(id.clone(), self.our_proof(now, sa, &exchanged)))
+    }
+
+    /// Our identity and its proof.
+    fn our_proof(&mut self, now: Instant, sa: &IkeSa, exchanged: &Exchanged<'_>) -> Vec<Payload> {
+        let mut auth = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth);
+        auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
+        let mut answer = Vec::with_capacity(6);
+        answer.push(Payload::IdR(sa.spec.local_id.clone()));
+        answer.push(Payload::Auth(auth));
+        answer
+    }
+
+    /// Answers the Child SA that IKE_AUTH negotiates with the IKE SA.
+    fn answer_first_child(
+        &mut self,
+        now: Instant,
+        sa: &mut IkeSa,
+        parts: &Parts<'_>,
+        (ni, nr): (&[u8], &[u8]),
+        answer: &mut Vec<Payload>,
+    ) {
+        let spi_in = self.fresh_esp_spi(now, sa);
+        let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: false };
+        let mut refuse = None;
+        self.decide(now, sa, Decision::RefuseChild(&mut refuse));
+        let result = match refuse {
+            Some(kind) => {
+                let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
+                Err((NotifyPayload::new(kind), why))
+            }
+            None => self.select_child(sa, &parts.child(), None, Groups::None),
+        };
+        match result {
+            Ok(selected) => {
+                answer.extend(selected.payloads(spi_in));
+                let agreed = self.agree(sa, selected, &cx);
+                self.child_up(now, sa, agreed);
+            }
+            Err((notify, why)) => {
+                // The IKE SA is made all the same (RFC 7296 1.2).
+                self.release_esp_spi(sa);
+                answer.push(Payload::Notify(notify));
+                self.child_failed(sa, ExchangeType::IKE_AUTH, Side::Us, why);
+                if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
+                    sa.enqueue(Request::Delete);
+                }
+            }
+        }
+    }
+}
+
+/// What an accepted request leads to.
+enum Step {
+    /// The initiator has proved this identity; the answer begins with our own.
+    Up(IdPayload, Vec<Payload>),
+}
+
+/// Why IKE_AUTH is refused, and with which notify.
+struct Refusal {
+    notify: NotifyPayload,
+    why: Failure,
+}
+
+impl Refusal {
+    fn syntax(why: Failure) -> Self {
+        Refusal { notify: NotifyPayload::new(NotifyType::INVALID_SYNTAX), why }
+    }
+
+    fn auth(fault: AuthFault) -> Self {
+        Refusal { notify: NotifyPayload::new(NotifyType::AUTHENTICATION_FAILED), why: Failure::AuthFailed(fault) }
+    }
+}
+
+/// The connection for a peer: its identity must be acceptable and the agreed suite must be one of the connection's. An
+/// IDr that names us is preferred; another one is answered with our own identity (RFC 7296 2.6: "might use some other").
+fn find_connection<'a>(
+    specs: &'a [Arc<ConnectionSpec>],
+    suite: &IkeSuite,
+    id: &IdPayload,
+    asked_for: Option<&IdPayload>,
+) -> Option<&'a Arc<ConnectionSpec>> {
+    let chosen = suite.to_proposal(1, Vec::new());
+    let fits = |spec: &&Arc<ConnectionSpec>| {
+        let agreed = spec.ike_proposals.iter().any(|p| chosen.transforms.iter().all(|t| p.transforms.contains(t)));
+        agreed && spec.remote_id.accepts(id)
+    };
+    let named = |spec: &&Arc<ConnectionSpec>| asked_for.is_some_and(|asked| *asked == spec.local_id);
+    // An exact identity is a better match than "any".
+    let exact = |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_id, IdMatch::Exact(_));
+    let candidates = || specs.iter().filter(fits);
+    candidates()
+        .find(|s| named(s) && exact(s))
+        .or_else(|| candidates().find(exact))
+        .or_else(|| candidates().find(named))
+        .or_else(|| candidates().next())
+}
