@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
+use super::metrics::Metrics;
 use super::quick::Quick;
 use super::rundir::RunDir;
 use super::signals::Stop;
@@ -15,7 +16,7 @@ use super::term;
 use crate::config::Loaded;
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
-use crate::load::gauge::Gauges;
+use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
 use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
@@ -27,6 +28,7 @@ use crate::load::files;
 use crate::record::Recorder;
 use crate::report::load_text;
 use crate::time::{Instant, RealClock, utc_text};
+use crate::vendor::persona::Persona;
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
@@ -61,6 +63,9 @@ pub struct Args {
     /// churn: how long a tunnel lives
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     live: String,
+    /// rekey-ike, rekey-child: spread the rekeys over this time; 0s means all at once
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    over: String,
     /// How long to wait for open operations after the last one was begun
     #[arg(long, value_name = "DURATION", default_value = "15s")]
     drain: String,
@@ -118,6 +123,9 @@ pub struct Args {
     /// Begin at this time, in seconds since 1970 UTC, so that several machines begin together
     #[arg(long, value_name = "SECONDS")]
     start_at: Option<f64>,
+    /// Serve Prometheus metrics on this address while the run lasts, like 127.0.0.1:9500
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<std::net::SocketAddr>,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -137,6 +145,10 @@ enum Kind {
     Churn,
     /// Bring tunnels up, forget them as if the peer had reloaded, reconnect all at once
     Storm,
+    /// Bring tunnels up, then rekey the IKE SA of each
+    RekeyIke,
+    /// Bring tunnels up, then rekey the Child SA of each
+    RekeyChild,
     /// IKE_SA_INIT only: half-open IKE SAs
     Flood,
 }
@@ -184,6 +196,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         other => CliError::environment(other),
     })?;
     let stop = Stop::watch_flag(fleet.waker(), fleet.stop_flag())?;
+    let lanes = fleet.gauges().to_vec();
+    let metrics = args.metrics.map(|at| Metrics::serve(at, move || gauge::prometheus(&lanes))).transpose()?;
     let dir = RunDir::create(args.common.out.as_deref(), clock.epoch())?;
     let tester = Tester::of(fleet.network(), plan.process, plan.threads.into());
     let mut order = plan.order.clone();
@@ -192,6 +206,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let shown = !args.common.json;
     if shown {
         term::print(&headline(&plan, &connection, &tester, &seeds.plan, &dir));
+    }
+    if let Some(metrics) = metrics.as_ref().filter(|_| shown) {
+        term::print(&format!("metrics on http://{}/metrics\n", metrics.address()));
     }
     let mut live = Live::new(shown);
     let played = workload::play(&mut fleet, &order, &mut |name, gauges, since| live.show(name, gauges, since))
@@ -250,7 +267,7 @@ pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
 
 /// Thresholds are about the stage that the workload is about: the storm of a storm, else the first.
 fn judge(thresholds: &[Threshold], played: &Played) -> Vec<Judged> {
-    let about = played.stages.iter().position(|s| s.name == "storm").unwrap_or(0);
+    let about = played.stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
     let (Some(stage), Some(times)) = (played.stages.get(about), played.times.get(about)) else { return Vec::new() };
     // What happens to tunnels that are up, and to those that go, belongs to the run as a whole.
     let (mut stage, mut times) = (stage.clone(), times.clone());
@@ -297,6 +314,10 @@ impl Plan {
             Kind::Hold => Workload::Hold(time("--hold", &args.hold)?),
             Kind::Churn => Workload::Churn(time("--live", &args.live)?),
             Kind::Storm => Workload::Storm,
+            Kind::RekeyIke | Kind::RekeyChild => {
+                let over = time("--over", &args.over)?;
+                Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
+            }
             Kind::Flood => Workload::Flood,
         };
         // Only churn begins a tunnel twice.
@@ -487,6 +508,7 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
     }
     common::warn(&loaded);
     common::resolve(&mut loaded)?;
+    Persona::dress(&mut loaded);
     let Some(remote) = loaded.spec.remote_addr else {
         return Err(CliError::usage("load whom? Give PEER, or remote.address in the file"));
     };

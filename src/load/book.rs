@@ -24,8 +24,23 @@ pub enum Open {
     Nothing,
     /// IKE_SA_INIT and IKE_AUTH.
     SetUp,
+    /// CREATE_CHILD_SA that replaces the IKE SA.
+    RekeyIke,
+    /// CREATE_CHILD_SA that replaces the Child SA.
+    RekeyChild,
     /// DELETE.
     Delete,
+}
+
+impl Open {
+    fn timed(self) -> Timed {
+        match self {
+            Open::Nothing | Open::SetUp => Timed::Up,
+            Open::RekeyIke => Timed::RekeyIke,
+            Open::RekeyChild => Timed::RekeyChild,
+            Open::Delete => Timed::Delete,
+        }
+    }
 }
 
 /// One tunnel.
@@ -39,8 +54,10 @@ struct Tunnel {
     /// It needed a retransmission.
     retried: bool,
     planned: Instant,
-    /// When IKE_SA_INIT was answered.
+    /// When IKE_SA_INIT was answered; zero before that.
     mark: Instant,
+    /// Our inbound SPI of its Child SA.
+    child: u32,
 }
 
 impl Default for Tunnel {
@@ -53,6 +70,7 @@ impl Default for Tunnel {
             retried: false,
             planned: Instant::ZERO,
             mark: Instant::ZERO,
+            child: 0,
         }
     }
 }
@@ -69,6 +87,8 @@ pub struct Book {
     pub live: Option<Duration>,
     start: Instant,
     measure_from: Instant,
+    /// What the present stage is about; other operations are counted aside.
+    purpose: Open,
     open: u64,
     up: u64,
     children: bool,
@@ -91,6 +111,7 @@ impl Book {
             live: None,
             start: Instant::ZERO,
             measure_from: Instant::ZERO,
+            purpose: Open::SetUp,
             open: 0,
             up: 0,
             children,
@@ -102,9 +123,9 @@ impl Book {
     }
 
     /// Figures start from nothing; tunnels stay as they are.
-    pub fn begin_stage(&mut self, start: Instant, warm_up: Duration) {
+    pub fn begin_stage(&mut self, start: Instant, warm_up: Duration, purpose: Open) {
         self.stats = Stats::default();
-        (self.start, self.measure_from) = (start, start + warm_up);
+        (self.start, self.measure_from, self.purpose) = (start, start + warm_up, purpose);
         self.gauges.done.store(0, Relaxed);
     }
 
@@ -199,7 +220,7 @@ impl Book {
         let measured = planned >= self.measure_from;
         let tunnel = &mut self.tunnels[place];
         debug_assert_eq!(tunnel.open, Open::Nothing, "one operation at a time");
-        (tunnel.sa, tunnel.open, tunnel.planned, tunnel.mark) = (sa, open, planned, now);
+        (tunnel.sa, tunnel.open, tunnel.planned, tunnel.mark) = (sa, open, planned, Instant::ZERO);
         (tunnel.measured, tunnel.retried) = (measured, false);
         self.open += 1;
         self.stats.requests += 1;
@@ -209,6 +230,10 @@ impl Book {
         }
         if self.faulty(place) {
             self.stats.faulty.started += 1;
+            return;
+        }
+        if open != self.purpose {
+            self.stats.aside.started += 1;
             return;
         }
         self.stats.started += 1;
@@ -221,15 +246,16 @@ impl Book {
         self.stats.unfinished += 1;
         let stage = match self.tunnels[place].open {
             Open::Delete => "delete",
-            _ if self.tunnels[place].mark > self.tunnels[place].planned => "auth",
+            Open::RekeyIke | Open::RekeyChild => "rekey",
+            _ if self.tunnels[place].mark > Instant::ZERO => "auth",
             _ => "init",
         };
         self.fail(place, now, "no_response", stage);
     }
 
-    /// A tunnel that was taken for up is not.
-    pub fn gone(&mut self, place: usize) {
-        self.set_down(place);
+    /// Our inbound SPI of a tunnel's Child SA.
+    pub fn child(&self, place: usize) -> u32 {
+        self.tunnels.get(place).map_or(0, |t| t.child)
     }
 
     /// Everything about a tunnel's IKE SA is to be forgotten.
@@ -267,17 +293,20 @@ impl Book {
         was
     }
 
-    fn succeed(&mut self, place: usize, now: Instant, what: Timed) {
+    fn succeed(&mut self, place: usize, now: Instant) {
         let Tunnel { planned, measured, .. } = self.tunnels[place];
         let was = self.finish(place);
         if self.faulty(place) {
             self.stats.faulty.done += 1;
-        } else {
+        } else if was == self.purpose {
             self.stats.done += 1;
             self.stats.window.done += u64::from(measured);
             self.bin(now).done += 1;
-            self.time(what, now.since(planned));
+            self.time(was.timed(), now.since(planned));
             self.gauges.done.fetch_add(1, Relaxed);
+        } else {
+            self.stats.aside.done += 1;
+            self.time(was.timed(), now.since(planned));
         }
         if was == Open::SetUp {
             self.gauges.established.fetch_add(1, Relaxed);
@@ -301,14 +330,16 @@ impl Book {
             self.stats.faulty.failed += 1;
             &mut self.stats.faulty_failures
         } else {
-            self.stats.failed += 1;
-            self.stats.window.failed += u64::from(measured);
+            if was == self.purpose {
+                self.stats.failed += 1;
+                self.stats.window.failed += u64::from(measured);
+                self.bin(now).failed += 1;
+            } else {
+                self.stats.aside.failed += 1;
+            }
             &mut self.stats.failures
         };
         *failures.entry((class, stage)).or_default() += 1;
-        if !self.faulty(place) {
-            self.bin(now).failed += 1;
-        }
         self.gauges.fail(class, stage);
         if was == Open::SetUp {
             self.gauges.failed.fetch_add(1, Relaxed);
@@ -336,6 +367,7 @@ impl Book {
             (FailScope::IkeSa, open) => self.fail(place, now, class, stage_of(open, failed.exchange)),
             // Our DELETE was not answered; the engine forgets the IKE SA and says so in its next event.
             (FailScope::Exchange, Open::Delete) => self.fail(place, now, class, "delete"),
+            (FailScope::Exchange, Open::RekeyIke) => self.fail(place, now, class, "rekey"),
             (FailScope::Exchange | FailScope::Child, _) => {}
         }
     }
@@ -345,7 +377,19 @@ impl Observer for Book {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         let number = if tunnel.0 >= FAULTY { tunnel.0 - FAULTY } else { tunnel.0 };
         let place = self.lane.index(number).and_then(|place| usize::try_from(place).ok());
-        let Some(place) = place.filter(|&place| self.tunnels.get(place).is_some_and(|t| t.sa == sa)) else { return };
+        let Some(place) = place.filter(|&place| place < self.tunnels.len()) else { return };
+        if let Event::IkeRekeyed(rekeyed) = &event
+            && self.tunnels[place].sa == rekeyed.old
+        {
+            self.tunnels[place].sa = rekeyed.new;
+            if self.tunnels[place].open == Open::RekeyIke {
+                self.succeed(place, now);
+            }
+            return;
+        }
+        if self.tunnels[place].sa != sa {
+            return;
+        }
         let Tunnel { open, planned, mark, up, .. } = self.tunnels[place];
         match event {
             Event::InitDone(_) if open == Open::SetUp => {
@@ -360,24 +404,32 @@ impl Observer for Book {
                     self.time(Timed::Auth, now.since(mark));
                 }
                 if !self.children {
-                    self.succeed(place, now, Timed::Up);
+                    self.succeed(place, now);
                 }
             }
-            Event::ChildOutbound { .. } => match open {
-                Open::SetUp => self.succeed(place, now, Timed::Up),
-                _ => self.stats.children += 1,
-            },
+            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
+            Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
+            Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
+                self.tunnels[place].child = new;
+                if open == Open::RekeyChild {
+                    self.succeed(place, now);
+                }
+            }
+            Event::ChildFailed(failed) if open == Open::RekeyChild => {
+                self.fail(place, now, failed.why.class(failed.exchange), "rekey");
+            }
             Event::ChildFailed(failed) if open == Open::SetUp => {
                 // The IKE SA is of no use here without its Child.
                 self.fail(place, now, failed.why.class(failed.exchange), "child");
                 self.to_abandon.push(place);
             }
             Event::Failed(failed) => self.failed(now, place, &failed),
-            Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now, Timed::Delete),
+            Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now),
             Event::Deleted { by: Side::Peer } => match open {
                 Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
+                Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
                 // Both ends had the same idea.
-                Open::Delete => self.succeed(place, now, Timed::Delete),
+                Open::Delete => self.succeed(place, now),
                 Open::Nothing if up => *self.stats.lost.entry("peer_deleted").or_default() += 1,
                 Open::Nothing => {}
             },

@@ -106,6 +106,8 @@ pub struct Stats {
     pub dropped: Dropped,
     /// Tunnels with a chosen fault: begun, up, failed. They count in none of the figures above.
     pub faulty: Window,
+    /// Operations that the stage is not about: the deletes of a churn.
+    pub aside: Window,
     /// Failures by class and stage.
     pub failures: BTreeMap<(&'static str, &'static str), u64>,
     /// Failures of tunnels with a chosen fault, by class and stage.
@@ -118,8 +120,6 @@ pub struct Stats {
     pub retransmits: u64,
     /// Operations that needed at least one retransmission.
     pub retried: u64,
-    /// Children that came up after the first.
-    pub children: u64,
     times: Vec<Option<Histogram<u64>>>,
     /// One per second, from the stage's begin.
     pub bins: Vec<Bin>,
@@ -207,6 +207,7 @@ impl Stats {
         self.unfinished += other.unfinished;
         self.window.add(&other.window);
         self.faulty.add(&other.faulty);
+        self.aside.add(&other.aside);
         self.dropped.late += other.dropped.late;
         self.dropped.in_flight += other.dropped.in_flight;
         self.dropped.no_tunnel += other.dropped.no_tunnel;
@@ -214,7 +215,6 @@ impl Stats {
         self.requests += other.requests;
         self.retransmits += other.retransmits;
         self.retried += other.retried;
-        self.children += other.children;
         for (into, from) in
             [(&mut self.failures, &other.failures), (&mut self.faulty_failures, &other.faulty_failures)]
         {

@@ -3,6 +3,7 @@
 //! Start at [`run`], which makes the shards and leads them through the stages of a workload. A [`shard`] begins what
 //! [`arrival`] has planned and keeps its [`book`]; [`measure`] is what comes out.
 
+pub mod answer;
 pub mod arrival;
 pub mod book;
 pub mod files;

@@ -101,6 +101,13 @@ pub enum Work {
     },
     /// Keep what is up.
     Hold(Duration),
+    /// Rekey what is up.
+    Rekey {
+        /// When.
+        schedule: Arc<Schedule>,
+        /// The IKE SAs, or their Child SAs.
+        ike: bool,
+    },
     /// Delete what is up.
     Delete(Arc<Schedule>),
     /// Forget everything without a word to the peer, as if the peer had reloaded.
@@ -217,17 +224,23 @@ impl Shard {
     fn stage(&mut self, stage: &Stage) -> io::Result<Report> {
         let (used, link) = (Used::of_thread(), self.driver.link.counters());
         self.queue = 0;
-        self.book.begin_stage(stage.start, stage.warm_up);
+        let purpose = match &stage.work {
+            Work::Rekey { ike: true, .. } => Open::RekeyIke,
+            Work::Rekey { ike: false, .. } => Open::RekeyChild,
+            Work::Delete(_) => Open::Delete,
+            _ => Open::SetUp,
+        };
+        self.book.begin_stage(stage.start, stage.warm_up, purpose);
         while self.driver.link.now() < stage.start {
             self.turn(stage.start)?;
         }
         match &stage.work {
             Work::SetUp { schedule, live } => {
                 self.book.live = *live;
-                self.run(stage, Arc::clone(schedule), Op::SetUp)?;
+                self.run(stage, Arc::clone(schedule), Open::SetUp)?;
                 self.book.live = None;
             }
-            Work::Delete(schedule) => self.run(stage, Arc::clone(schedule), Op::Delete)?,
+            Work::Delete(schedule) | Work::Rekey { schedule, .. } => self.run(stage, Arc::clone(schedule), purpose)?,
             Work::Serial { count } => self.serial(stage, *count)?,
             Work::Hold(length) => {
                 let end = stage.start + *length;
@@ -256,7 +269,7 @@ impl Shard {
     }
 
     /// Begins operations by the schedule, then waits for those that are open.
-    fn run(&mut self, stage: &Stage, schedule: Arc<Schedule>, op: Op) -> io::Result<()> {
+    fn run(&mut self, stage: &Stage, schedule: Arc<Schedule>, op: Open) -> io::Result<()> {
         let mut arrivals = Arrivals::new(schedule, self.lane, &self.plan, &stage.label);
         let mut drained: Option<Instant> = None;
         let mut void = false;
@@ -271,9 +284,9 @@ impl Shard {
                 let done = self.begin(op, planned, now);
                 begun += usize::from(done);
                 // Nothing is left to be deleted: the rest of the plan is void.
-                void |= op == Op::Delete && !done;
+                void |= op == Open::Delete && !done;
             }
-            if void || self.stopped() && op == Op::SetUp {
+            if void || self.stopped() && op != Open::Delete {
                 while arrivals.take().is_some() {}
             }
             self.work_off();
@@ -305,7 +318,7 @@ impl Shard {
                 break;
             }
             let now = self.driver.link.now();
-            self.begin(Op::SetUp, now, now);
+            self.begin(Open::SetUp, now, now);
             let until = now + stage.drain;
             while self.book.open() > 0 {
                 if self.driver.link.now() >= until {
@@ -319,13 +332,13 @@ impl Shard {
     }
 
     /// Begins one operation; false if there was none to begin.
-    fn begin(&mut self, op: Op, planned: Instant, now: Instant) -> bool {
+    fn begin(&mut self, op: Open, planned: Instant, now: Instant) -> bool {
         let lag = now.since(planned);
-        if op == Op::Delete {
+        if op == Open::Delete {
             let Some(place) = self.next_up() else { return false };
             self.book.due(planned);
             self.book.stats.time(Timed::Lag, lag);
-            self.delete(place, planned, now);
+            self.command(place, op, planned, now);
             return true;
         }
         self.book.due(planned);
@@ -337,12 +350,16 @@ impl Shard {
             self.book.drop_start(planned, |d| &mut d.in_flight);
             return false;
         }
-        let Some(place) = self.free_place() else {
+        let place = if op == Open::SetUp { self.free_place() } else { self.next_up() };
+        let Some(place) = place else {
             self.book.drop_start(planned, |d| &mut d.no_tunnel);
             return false;
         };
         self.book.stats.time(Timed::Lag, lag);
-        self.set_up(place, planned, now);
+        match op {
+            Open::SetUp => self.set_up(place, planned, now),
+            op => self.command(place, op, planned, now),
+        }
         true
     }
 
@@ -377,11 +394,17 @@ impl Shard {
         self.book.begun(place, Open::SetUp, sa, spi, planned, now);
     }
 
-    fn delete(&mut self, place: usize, planned: Instant, now: Instant) {
+    fn command(&mut self, place: usize, op: Open, planned: Instant, now: Instant) {
         let Some(sa) = self.book.sa(place) else { return };
-        match self.driver.endpoint.command(now, sa, Command::Delete) {
-            Ok(()) => self.book.begun(place, Open::Delete, sa, None, planned, now),
-            Err(_) => self.book.gone(place),
+        let command = match op {
+            Open::RekeyIke => Command::RekeyIke,
+            Open::RekeyChild => Command::RekeyChild(self.book.child(place)),
+            _ => Command::Delete,
+        };
+        match self.driver.endpoint.command(now, sa, command) {
+            Ok(()) => self.book.begun(place, op, sa, None, planned, now),
+            // It is on its way down, and the events that say so are on their way to the book.
+            Err(_) => self.book.drop_start(planned, |d| &mut d.no_tunnel),
         }
     }
 
@@ -400,7 +423,7 @@ impl Shard {
             }
         }
         while let Some((place, planned)) = self.book.take_delete(now) {
-            self.delete(place, planned, now);
+            self.command(place, Open::Delete, planned, now);
         }
     }
 
@@ -436,11 +459,4 @@ impl Shard {
         }
         Ok(())
     }
-}
-
-/// What an arrival begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Op {
-    SetUp,
-    Delete,
 }

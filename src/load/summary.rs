@@ -162,6 +162,8 @@ pub struct StageResult {
     pub dropped: Dropped,
     /// Tunnels with a chosen fault, which count nowhere else.
     pub faulty: Window,
+    /// Operations that the stage is not about, like the deletes of a churn.
+    pub aside: Window,
     /// Failures by class.
     pub failures: Vec<Failures>,
     /// Failures of tunnels with a chosen fault.
@@ -469,6 +471,7 @@ impl StageResult {
             success: stats.window.success(),
             dropped: Dropped { late: d.late, in_flight: d.in_flight, no_tunnel: d.no_tunnel, not_sent: d.not_sent },
             faulty: window(&stats.faulty),
+            aside: window(&stats.aside),
             failures: failures(&stats.failures),
             faulty_failures: failures(&stats.faulty_failures),
             lost: stats.lost.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect(),

@@ -142,6 +142,7 @@ impl Metric {
                 // Fractions of a millisecond are written as microseconds.
                 match text.strip_suffix("us") {
                     Some(micros) => micros.parse().ok(),
+                    None if text.ends_with(|c: char| c.is_ascii_digit()) => None,
                     None => crate::config::duration(text).ok().map(|d| d.as_secs_f64() * 1e6),
                 }
             }

@@ -27,6 +27,13 @@ pub enum Workload {
     Churn(Duration),
     /// Bring tunnels up, forget them as if the peer had reloaded, bring all of them up again at once.
     Storm,
+    /// Bring tunnels up, then rekey each of them.
+    Rekey {
+        /// The IKE SAs, or their Child SAs.
+        ike: bool,
+        /// Spread over this time; none means all at once.
+        over: Duration,
+    },
     /// IKE_SA_INIT only.
     Flood,
 }
@@ -40,6 +47,8 @@ impl Workload {
             Workload::Hold(_) => "hold",
             Workload::Churn(_) => "churn",
             Workload::Storm => "storm",
+            Workload::Rekey { ike: true, .. } => "rekey-ike",
+            Workload::Rekey { ike: false, .. } => "rekey-child",
             Workload::Flood => "flood",
         }
     }
@@ -119,6 +128,17 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         Workload::Hold(length) => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
             player.stage("hold", "none", None, Work::Hold(length), Duration::ZERO, (0, length.as_secs_f64()))?;
+        }
+        Workload::Rekey { ike, over } => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            let up = player.played.stages.last().map_or(0, |s| s.up);
+            let seconds = over.as_secs_f64();
+            let schedule = match seconds > 0.0 {
+                true => Schedule::count(up, up as f64 / seconds),
+                false => Schedule::at_once(up),
+            };
+            let work = Work::Rekey { schedule: Arc::new(schedule), ike };
+            player.stage(order.workload.name(), "open-loop", None, work, Duration::ZERO, (up, seconds))?;
         }
         Workload::Storm => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
