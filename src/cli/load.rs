@@ -24,8 +24,8 @@ use crate::load::template::{Pool, Template};
 use crate::load::threshold::{self, Judged, Threshold};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
-use crate::load::files;
-use crate::record::Recorder;
+use crate::load::capacity::{self, Search};
+use crate::load::{files, keep};
 use crate::report::load_text;
 use crate::time::{Instant, RealClock, utc_text};
 use crate::vendor::persona::Persona;
@@ -45,6 +45,18 @@ pub struct Args {
     /// Tunnels per second: 100, a ramp 50..500, or steps 100,200,400
     #[arg(long, value_name = "RATE", default_value = "10")]
     rate: String,
+    /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for
+    #[arg(long)]
+    search: bool,
+    /// --search: try no rate above this
+    #[arg(long, value_name = "RATE", default_value_t = 1e5, requires = "search")]
+    max_rate: f64,
+    /// --search: repeat it this often; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "search")]
+    trials: u32,
+    /// --search: without the goodput beyond the limit
+    #[arg(long, requires = "search")]
+    no_curve: bool,
     /// For how long tunnels are begun
     #[arg(long = "for", value_name = "DURATION", default_value = "60s")]
     duration: String,
@@ -151,6 +163,8 @@ enum Kind {
     RekeyChild,
     /// IKE_SA_INIT only: half-open IKE SAs
     Flood,
+    /// Bring tunnels up until one is refused, and say which and why
+    Tunnels,
 }
 
 /// Arrivals by name.
@@ -190,8 +204,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         rules: plan.rules.clone(),
         in_flight: args.max_open,
         too_late: plan.too_late,
+        keep: true,
     };
-    let mut fleet = Fleet::start(setup, clock, |_| Recorder::new()).map_err(|error| match error {
+    let mut fleet = Fleet::start(setup, clock).map_err(|error| match error {
         StartError::Usage(why) => CliError::usage(format!("--sources: {why}")),
         other => CliError::environment(other),
     })?;
@@ -211,8 +226,13 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         term::print(&format!("metrics on http://{}/metrics\n", metrics.address()));
     }
     let mut live = Live::new(shown);
-    let played = workload::play(&mut fleet, &order, &mut |name, gauges, since| live.show(name, gauges, since))
-        .map_err(CliError::environment)?;
+    let mut watch = |name: &str, gauges: &[(Lane, Arc<Gauges>)], since| live.show(name, gauges, since);
+    let played = match &plan.search {
+        Some(search) => capacity::rate(&mut fleet, &tester, search, &mut watch)
+            .map(|(found, played)| Played { capacity: Some(found), ..played }),
+        None => workload::play(&mut fleet, &order, &mut watch),
+    };
+    let played = played.map_err(CliError::environment)?;
     live.end();
     let _ = stop;
 
@@ -234,13 +254,17 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         workload: order.workload.name().into(),
         thresholds: judge(&plan.thresholds, &played),
         stages: played.stages.clone(),
-        capacity: None,
+        capacity: played.capacity.clone(),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
         interrupted: played.interrupted,
         exit_code: 0,
     };
-    let exit = conclude(&mut result, plan.honesty);
+    let exit = match plan.search {
+        Some(_) => found(&mut result),
+        None => conclude(&mut result, plan.honesty),
+    };
     files::write(dir.path(), &played.stages, &played.times).map_err(CliError::environment)?;
+    keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
     if shown {
@@ -259,6 +283,23 @@ pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
     let exit = match () {
         () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
         () if met => Exit::Met,
+        () => Exit::NotMet,
+    };
+    result.exit_code = exit as u8;
+    exit
+}
+
+/// A search ends well if it has found a rate that is held, and if the tester was not what ended it.
+fn found(result: &mut LoadResult) -> Exit {
+    use crate::load::summary::Limit;
+    let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
+    let limited = capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let who = if limited { "tester" } else { "peer" };
+    result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
+    result.thresholds.clear();
+    let exit = match () {
+        () if limited || result.interrupted => Exit::Inconclusive,
+        () if capacity.median > 0.0 => Exit::Met,
         () => Exit::NotMet,
     };
     result.exit_code = exit as u8;
@@ -293,6 +334,7 @@ struct Plan {
     faulty: Option<Faulty>,
     rules: Vec<crate::fault::Rule>,
     start_at: Option<f64>,
+    search: Option<Search>,
 }
 
 impl Plan {
@@ -319,6 +361,7 @@ impl Plan {
                 Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
             }
             Kind::Flood => Workload::Flood,
+            Kind::Tunnels => Workload::Tunnels,
         };
         // Only churn begins a tunnel twice.
         let limit = args.tunnels.filter(|_| args.workload != Kind::Churn);
@@ -352,6 +395,25 @@ impl Plan {
             lag: time("--max-lag", &args.max_lag)?.as_secs_f64() * 1e6,
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let drain = time("--drain", &args.drain)?;
+        let warm_up = time("--warm-up", &args.warm_up)?;
+        let thresholds: Vec<Threshold> = thresholds;
+        if args.search && (workload != Workload::Setup || args.trials == 0 || !(args.max_rate > 0.0)) {
+            return Err(CliError::usage("--search: with --workload setup, at least one trial and a --max-rate above 0"));
+        }
+        let search = args.search.then(|| Search {
+            from: schedule.mean_rate(),
+            up_to: args.max_rate,
+            length,
+            warm_up,
+            trials: args.trials,
+            precision: 0.05,
+            thresholds: thresholds.clone(),
+            drain,
+            delete_rate,
+            honesty,
+            curve: !args.no_curve,
+        });
         let threads = match args.threads {
             Some(0) => return Err(CliError::usage("--threads: at least one")),
             Some(threads) => threads,
@@ -362,19 +424,21 @@ impl Plan {
                 workload,
                 schedule,
                 tunnels,
-                warm_up: time("--warm-up", &args.warm_up)?,
-                drain: time("--drain", &args.drain)?,
+                warm_up,
+                drain,
                 delete_rate: (!args.keep && workload != Workload::Flood).then_some(delete_rate),
                 start: None,
             },
             thresholds,
-            threads: if workload == Workload::Serial { 1 } else { threads },
+            // The order of tunnels is the question.
+            threads: if matches!(workload, Workload::Serial | Workload::Tunnels) { 1 } else { threads },
             process: process(args.shard.as_deref())?,
             too_late: time("--too-late", &args.too_late)?,
             honesty,
             faulty,
             rules,
             start_at: args.start_at,
+            search,
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::arrival::Lane;
 use super::gauge::Gauges;
+use super::keep::Keeper;
 use super::measure::{Dropped, Stats, Timed};
 use super::peers::{FAULTY, Peers};
 use crate::drive::Observer;
@@ -58,6 +59,8 @@ struct Tunnel {
     mark: Instant,
     /// Our inbound SPI of its Child SA.
     child: u32,
+    /// Our SPI of its IKE SA, as it was begun.
+    spi: u64,
 }
 
 impl Default for Tunnel {
@@ -71,6 +74,7 @@ impl Default for Tunnel {
             planned: Instant::ZERO,
             mark: Instant::ZERO,
             child: 0,
+            spi: 0,
         }
     }
 }
@@ -96,11 +100,12 @@ pub struct Book {
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
     to_abandon: Vec<usize>,
+    keeper: Option<Keeper>,
 }
 
 impl Book {
     /// An empty book for the tunnels of `lane`.
-    pub fn new(lane: Lane, peers: Arc<Peers>, gauges: Arc<Gauges>) -> Self {
+    pub fn new(lane: Lane, peers: Arc<Peers>, gauges: Arc<Gauges>, keeper: Option<Keeper>) -> Self {
         let children = !peers.base.children.is_empty();
         Book {
             lane,
@@ -119,6 +124,7 @@ impl Book {
             deletes: VecDeque::new(),
             to_share: Vec::new(),
             to_abandon: Vec::new(),
+            keeper,
         }
     }
 
@@ -213,7 +219,7 @@ impl Book {
     }
 
     /// An operation was begun.
-    pub fn begun(&mut self, place: usize, open: Open, sa: SaId, _spi: Option<IkeSpi>, planned: Instant, now: Instant) {
+    pub fn begun(&mut self, place: usize, open: Open, sa: SaId, spi: Option<IkeSpi>, planned: Instant, now: Instant) {
         if self.tunnels.len() <= place {
             self.tunnels.resize(place + 1, Tunnel::default());
         }
@@ -224,7 +230,11 @@ impl Book {
         (tunnel.measured, tunnel.retried) = (measured, false);
         self.open += 1;
         self.stats.requests += 1;
+        tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
         if open == Open::SetUp {
+            if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
+                keeper.begin(spi.0, self.lane.number(place as u64));
+            }
             self.gauges.attempts.fetch_add(1, Relaxed);
             self.gauges.half_open.fetch_add(1, Relaxed);
         }
@@ -309,6 +319,9 @@ impl Book {
             self.time(was.timed(), now.since(planned));
         }
         if was == Open::SetUp {
+            if let Some(keeper) = &self.keeper {
+                keeper.succeeded(self.tunnels[place].spi, now.since(planned));
+            }
             self.gauges.established.fetch_add(1, Relaxed);
             self.tunnels[place].up = true;
             self.up += 1;
@@ -324,8 +337,14 @@ impl Book {
     }
 
     fn fail(&mut self, place: usize, now: Instant, class: &'static str, stage: &'static str) {
-        let measured = self.tunnels[place].measured;
+        let Tunnel { measured, planned, spi, .. } = self.tunnels[place];
         let was = self.finish(place);
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| was == Open::SetUp) {
+            keeper.failed(spi, now.since(planned), class, stage);
+        }
+        if was == Open::SetUp && self.stats.refused.is_none() && !self.faulty(place) {
+            self.stats.refused = Some((self.stats.done, format!("{class} in {stage}")));
+        }
         let failures = if self.faulty(place) {
             self.stats.faulty.failed += 1;
             &mut self.stats.faulty_failures
@@ -346,6 +365,13 @@ impl Book {
         }
     }
 
+    /// The first failure of a stage, with the words that the classes do not have.
+    fn refused(&mut self, place: usize, failed: &Failed, class: &'static str) {
+        if self.stats.refused.is_none() && !self.faulty(place) {
+            self.stats.refused = Some((self.stats.done, format!("{} ({class})", failed.why)));
+        }
+    }
+
     /// The tunnel is not up any more, by whatever cause.
     fn set_down(&mut self, place: usize) {
         let tunnel = &mut self.tunnels[place];
@@ -361,6 +387,9 @@ impl Book {
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
         let class = failed.why.class(failed.exchange);
         let tunnel = self.tunnels[place];
+        if tunnel.open == Open::SetUp {
+            self.refused(place, failed, class);
+        }
         match (failed.scope, tunnel.open) {
             (FailScope::IkeSa, Open::Nothing) if tunnel.up => *self.stats.lost.entry(class).or_default() += 1,
             (FailScope::IkeSa, Open::Nothing) => {}
@@ -420,7 +449,9 @@ impl Observer for Book {
             }
             Event::ChildFailed(failed) if open == Open::SetUp => {
                 // The IKE SA is of no use here without its Child.
-                self.fail(place, now, failed.why.class(failed.exchange), "child");
+                let class = failed.why.class(failed.exchange);
+                self.refused(place, &failed, class);
+                self.fail(place, now, class, "child");
                 self.to_abandon.push(place);
             }
             Event::Failed(failed) => self.failed(now, place, &failed),

@@ -120,6 +120,8 @@ pub struct Stats {
     pub retransmits: u64,
     /// Operations that needed at least one retransmission.
     pub retried: u64,
+    /// The first set-up that failed: how many had succeeded before it, and why, in words.
+    pub refused: Option<(u64, String)>,
     times: Vec<Option<Histogram<u64>>>,
     /// One per second, from the stage's begin.
     pub bins: Vec<Bin>,
@@ -215,6 +217,9 @@ impl Stats {
         self.requests += other.requests;
         self.retransmits += other.retransmits;
         self.retried += other.retried;
+        if self.refused.is_none() {
+            self.refused.clone_from(&other.refused);
+        }
         for (into, from) in
             [(&mut self.failures, &other.failures), (&mut self.faulty_failures, &other.faulty_failures)]
         {

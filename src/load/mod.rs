@@ -6,8 +6,10 @@
 pub mod answer;
 pub mod arrival;
 pub mod book;
+pub mod capacity;
 pub mod files;
 pub mod gauge;
+pub mod keep;
 pub mod measure;
 pub mod peers;
 pub mod resource;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::arrival::Lane;
 use super::gauge::Gauges;
+use super::keep::Keeper;
 use super::measure::Stats;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Core, Used};
@@ -19,7 +20,6 @@ use crate::fault::Rule;
 use crate::link::LinkCounters;
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::net::SocketRole;
-use crate::record::Recorder;
 use crate::seed::Seeds;
 use crate::time::{Instant, RealClock};
 
@@ -50,6 +50,8 @@ pub struct Setup {
     pub in_flight: u64,
     /// What could not be begun this long after its time is dropped.
     pub too_late: Duration,
+    /// Keep the datagrams of the failed and the slowest handshakes.
+    pub keep: bool,
 }
 
 /// What the shards have in common outside of their work.
@@ -102,6 +104,7 @@ pub struct Fleet {
     stop: Arc<AtomicBool>,
     network: Network,
     stages: u64,
+    keepers: Vec<Keeper>,
 }
 
 struct Member {
@@ -126,16 +129,12 @@ pub enum StartError {
 }
 
 impl Fleet {
-    /// Opens the sockets and starts the shards, which then wait for their first stage. `recorder` makes each shard's.
+    /// Opens the sockets and starts the shards, which then wait for their first stage.
     ///
     /// # Errors
     ///
     /// If a socket cannot be opened, or there are too few source addresses.
-    pub fn start(
-        setup: Setup,
-        clock: RealClock,
-        mut recorder: impl FnMut(Lane) -> Recorder,
-    ) -> Result<Fleet, StartError> {
+    pub fn start(setup: Setup, clock: RealClock) -> Result<Fleet, StartError> {
         let (process, processes) = setup.process;
         let threads = u64::from(setup.threads.max(1));
         let mut links = Vec::new();
@@ -176,10 +175,12 @@ impl Fleet {
         let base = ConnectionSpec { local_ports: ports, ..ConnectionSpec::clone(&setup.peers.base) };
         let peers = Arc::new(Peers { base: Arc::new(base), ..setup.peers });
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut shards, mut lanes) = (Vec::new(), Vec::new());
+        let (mut shards, mut lanes, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
         for (octet, (link, sources)) in (0_u8..).zip(links) {
             let lane = Lane { first: process + processes * u64::from(octet), stride: processes * threads };
             let gauges = Arc::new(Gauges::new(lane.share(setup.tunnels)));
+            let keeper = setup.keep.then(Keeper::default);
+            keepers.extend(keeper.clone());
             let config = ShardConfig {
                 lane,
                 octet,
@@ -192,19 +193,19 @@ impl Fleet {
                 stop: Arc::clone(&stop),
                 in_flight: (setup.in_flight / threads).max(1),
                 too_late: setup.too_late,
+                keeper,
             };
             let (orders, orders_in) = mpsc::channel();
             let (reports_out, reports) = mpsc::channel();
             let waker = link.waker();
-            let recorder = recorder(lane);
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{octet}"))
-                .spawn(move || Shard::new(config, link, recorder).serve(&orders_in, &reports_out))
+                .spawn(move || Shard::new(config, link).serve(&orders_in, &reports_out))
                 .map_err(StartError::Thread)?;
             shards.push(Member { orders, reports, waker, thread: Some(thread) });
             lanes.push((lane, gauges));
         }
-        Ok(Fleet { clock, shards, lanes, stop, network, stages: 0 })
+        Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers })
     }
 
     /// The flag that ends a run early: arrivals cease, open operations get two seconds.
@@ -220,6 +221,11 @@ impl Fleet {
     /// What the shards show while they work.
     pub fn gauges(&self) -> &[(Lane, Arc<Gauges>)] {
         &self.lanes
+    }
+
+    /// What was kept of handshakes.
+    pub fn keepers(&self) -> &[Keeper] {
+        &self.keepers
     }
 
     /// Addresses, ports, buffers.

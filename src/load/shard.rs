@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::arrival::{Arrivals, Lane, Schedule};
 use super::book::{Book, Open};
 use super::gauge::Gauges;
+use super::keep::Keeper;
 use super::measure::{Stats, Timed};
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
@@ -59,6 +60,8 @@ pub struct ShardConfig {
     pub in_flight: u64,
     /// What could not be begun this long after its time is dropped.
     pub too_late: Duration,
+    /// Keeps the datagrams of some handshakes.
+    pub keeper: Option<Keeper>,
 }
 
 /// What the coordinator says to a shard.
@@ -93,6 +96,8 @@ pub enum Work {
         schedule: Arc<Schedule>,
         /// Delete each of them this long after it came up.
         live: Option<Duration>,
+        /// Begin no more when one was refused.
+        until_refused: bool,
     },
     /// One after the other, as the BMWG drafts have it: each begins when the one before is up.
     Serial {
@@ -153,13 +158,18 @@ pub struct Shard {
     cursor: usize,
     queue: usize,
     looked: Instant,
+    until_refused: bool,
 }
 
 impl Shard {
-    /// A shard on its sockets. `recorder` may keep the datagrams of some handshakes.
-    pub fn new(config: ShardConfig, link: UdpLink, recorder: Recorder) -> Self {
-        let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, in_flight, too_late } =
-            config;
+    /// A shard on its sockets.
+    pub fn new(config: ShardConfig, link: UdpLink) -> Self {
+        let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, .. } = config;
+        let ShardConfig { in_flight, too_late, keeper, .. } = config;
+        let mut recorder = Recorder::new();
+        if let Some(keeper) = &keeper {
+            recorder.add(keeper.clone());
+        }
         let plan = seeds.plan.clone();
         let endpoint = EndpointConfig {
             connections: Vec::new(),
@@ -174,7 +184,7 @@ impl Shard {
         if !rules.is_empty() {
             endpoint.set_tamper(Box::new(FaultPlan::new(rules, &plan)));
         }
-        let book = Book::new(lane, Arc::clone(&peers), gauges);
+        let book = Book::new(lane, Arc::clone(&peers), gauges, keeper);
         let driver = Driver::with_batch(endpoint, link, recorder, BATCH);
         Shard {
             driver,
@@ -191,6 +201,7 @@ impl Shard {
             cursor: 0,
             queue: 0,
             looked: Instant::ZERO,
+            until_refused: false,
         }
     }
 
@@ -235,8 +246,8 @@ impl Shard {
             self.turn(stage.start)?;
         }
         match &stage.work {
-            Work::SetUp { schedule, live } => {
-                self.book.live = *live;
+            Work::SetUp { schedule, live, until_refused } => {
+                (self.book.live, self.until_refused) = (*live, *until_refused);
                 self.run(stage, Arc::clone(schedule), Open::SetUp)?;
                 self.book.live = None;
             }
@@ -286,6 +297,7 @@ impl Shard {
                 // Nothing is left to be deleted: the rest of the plan is void.
                 void |= op == Open::Delete && !done;
             }
+            void |= self.until_refused && op == Open::SetUp && self.book.stats.refused.is_some();
             if void || self.stopped() && op != Open::Delete {
                 while arrivals.take().is_some() {}
             }

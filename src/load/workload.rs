@@ -11,7 +11,7 @@ use super::arrival::{Lane, Schedule, Segment, Spacing};
 use super::gauge::Gauges;
 use super::run::{Fleet, Outcome};
 use super::shard::Work;
-use super::summary::{StageResult, histograms};
+use super::summary::{Capacity, StageResult, histograms};
 use crate::time::Instant;
 
 /// What is done to the peer.
@@ -36,6 +36,8 @@ pub enum Workload {
     },
     /// IKE_SA_INIT only.
     Flood,
+    /// Bring tunnels up until one is refused.
+    Tunnels,
 }
 
 impl Workload {
@@ -50,6 +52,7 @@ impl Workload {
             Workload::Rekey { ike: true, .. } => "rekey-ike",
             Workload::Rekey { ike: false, .. } => "rekey-child",
             Workload::Flood => "flood",
+            Workload::Tunnels => "tunnels",
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct Played {
     pub times: Vec<BTreeMap<String, Histogram<u64>>>,
     /// Storm: seconds until 50, 90, 99 and 100 % were up again.
     pub recovery: Option<Recovery>,
+    /// What a search has found.
+    pub capacity: Option<Capacity>,
     /// Ended by a signal.
     pub interrupted: bool,
 }
@@ -110,10 +115,15 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
     let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain };
     let schedule = Arc::new(order.schedule.clone());
     let planned = (order.schedule.total(), order.schedule.length().as_secs_f64());
-    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live };
+    let until_refused = order.workload == Workload::Tunnels;
+    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
     match order.workload {
         Workload::Setup => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+        }
+        Workload::Tunnels => {
+            let outcome = player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            player.played.capacity = Some(super::capacity::tunnels(&outcome, order.tunnels.min(planned.0)));
         }
         Workload::Flood => {
             player.stage("flood", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
@@ -149,7 +159,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
                 "storm",
                 "open-loop",
                 None,
-                Work::SetUp { schedule: storm, live: None },
+                Work::SetUp { schedule: storm, live: None, until_refused: false },
                 Duration::ZERO,
                 (up, 0.0),
             )?;
