@@ -44,6 +44,9 @@ pub struct Args {
     /// End by itself after this long, like 30s
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
+    /// Serve a load with this many threads: no capture, no transcripts, counters only
+    #[arg(long, value_name = "N", conflicts_with = "keys")]
+    threads: Option<u8>,
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
@@ -76,6 +79,11 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         return Err(CliError::usage(format!("{message}; one `listen` has one pair of ports")));
     }
 
+    if let Some(threads) = args.threads {
+        let addresses = addresses(&all);
+        let connections = all.into_iter().map(|loaded| loaded.spec).collect();
+        return super::listen_many::run(&args.common, connections, limits, addresses, threads, duration);
+    }
     let clock = RealClock::start();
     let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
     let native = args.common.bind_esp(&mut link, data_spec.encapsulation)?;

@@ -297,6 +297,21 @@ impl Endpoint {
         held.into_iter().chain(timer).min()
     }
 
+    /// Our SPI of an IKE SA; `None` if the handle is stale.
+    pub fn our_spi(&self, id: SaId) -> Option<IkeSpi> {
+        self.get(id).map(IkeSa::our_spi)
+    }
+
+    /// Lets an authenticated IKE SA go on with another copy of its connection: identity and key are needed in IKE_AUTH
+    /// only, so that many tunnels that differ in nothing else can share one afterwards. Does nothing before that.
+    pub fn share_spec(&mut self, id: SaId, spec: &Arc<ConnectionSpec>) {
+        self.with_sa(id, |_, sa| {
+            if matches!(sa.phase, Phase::Established(_)) {
+                sa.spec = Arc::clone(spec);
+            }
+        });
+    }
+
     /// IKE SAs in the table, closing ones included.
     pub fn sa_count(&self) -> usize {
         self.core.table.count()

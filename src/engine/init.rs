@@ -494,10 +494,8 @@ impl Core {
         vendor_ids: Vec<Vec<u8>>,
         peer_fragments: bool,
     ) {
-        if self.cfg.trace {
-            let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
-            self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
-        }
+        let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
+        self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
         self.export_keys(sa, suite, keys);
     }
 

@@ -3,6 +3,7 @@
 pub mod data;
 pub mod diagnosis;
 pub mod ladder;
+pub mod load_text;
 pub mod paint;
 pub mod preflight;
 pub mod run_junit;
