@@ -53,7 +53,8 @@ pub fn run(args: &PreflightArgs, common: &Common, loaded: Loaded) -> Result<Exit
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("the caller fills it in");
     let clock = RealClock::start();
-    let link = common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let mut link = common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let native = common.bind_esp(&mut link, loaded.data.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = common.record(&link, clock)?;
     let seeds = common.seeds()?;
@@ -77,7 +78,7 @@ pub fn run(args: &PreflightArgs, common: &Common, loaded: Loaded) -> Result<Exit
         target,
     };
     let trials = plan(&spec);
-    let data = Data::new(&loaded.data, (spec.local_ports, spec.remote_ports), loaded.peer.vendor, false);
+    let data = Data::new(&loaded.data, (spec.local_ports, spec.remote_ports), loaded.peer.vendor, native, false);
     let mut view = View {
         flight: Preflight::new(trials, !spec.children.is_empty(), options),
         data,

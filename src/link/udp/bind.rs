@@ -38,7 +38,15 @@ pub struct UdpConfig {
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        UdpConfig { addresses: Vec::new(), ike_port: 500, natt_port: 4500, interface: None, socket_buffer: 8 << 20, share: None, any_address: false }
+        UdpConfig {
+            addresses: Vec::new(),
+            ike_port: 500,
+            natt_port: 4500,
+            interface: None,
+            socket_buffer: 8 << 20,
+            share: None,
+            any_address: false,
+        }
     }
 }
 
