@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
+use super::preflight::PreflightArgs;
 use super::quick::Quick;
 use super::rundir::{self, RunDir};
 use super::signals::Stop;
@@ -47,6 +48,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
     #[command(flatten)]
+    preflight: PreflightArgs,
+    #[command(flatten)]
     traffic: TrafficArgs,
     #[command(flatten)]
     carry: CarryArgs,
@@ -65,6 +68,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut loaded = prepare(&args)?;
     args.traffic.apply(&mut loaded.data, args.once)?;
     args.carry.apply(&mut loaded.data)?;
+    if args.preflight.preflight {
+        return super::preflight::run(&args.preflight, &args.common, loaded);
+    }
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("prepare fills it in");
 
@@ -204,6 +210,8 @@ struct View {
     shown: bool,
     ladder: Ladder,
     facts: Facts,
+    /// How the peer proved its identity.
+    proof: session::Proof,
     up: Option<(Instant, IkeUp)>,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
@@ -220,6 +228,7 @@ struct View {
 impl View {
     fn new(loaded: Loaded, data: Data, paint: Paint, shown: bool, verbose: bool) -> Self {
         View {
+            proof: live::proof_by(&loaded.spec),
             loaded,
             data,
             paint,
@@ -289,7 +298,7 @@ impl View {
 
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
-        self.say(&session::connected(&up, self.facts.nat, self.paint));
+        self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
         self.up = Some((now, up));
     }
@@ -321,6 +330,7 @@ impl Observer for View {
         self.facts.note(&event);
         self.ladder.event(now, &event);
         match event {
+            Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
             Event::IkeUp(up) => self.on_up(now, *up),
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);

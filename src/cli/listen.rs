@@ -11,7 +11,7 @@ use serde_json::json;
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
 use crate::config::{DataSpec, Loaded};
@@ -23,6 +23,7 @@ use crate::engine::{
 use crate::link::Link;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, SocketRole, Transmit};
+use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -43,6 +44,9 @@ pub struct Args {
     /// End by itself after this long, like 30s
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
+    /// Serve a load with this many threads: no capture, no transcripts, counters only
+    #[arg(long, value_name = "N", conflicts_with = "keys")]
+    threads: Option<u8>,
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
@@ -75,6 +79,11 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         return Err(CliError::usage(format!("{message}; one `listen` has one pair of ports")));
     }
 
+    if let Some(threads) = args.threads {
+        let addresses = addresses(&all);
+        let connections = all.into_iter().map(|loaded| loaded.spec).collect();
+        return super::listen_many::run(&args.common, connections, limits, addresses, threads, duration);
+    }
     let clock = RealClock::start();
     let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
     let native = args.common.bind_esp(&mut link, data_spec.encapsulation)?;
@@ -331,6 +340,12 @@ impl Observer for View {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
         if sa == SaId::NONE {
+            // Of no IKE SA: a person who asks for more sees what was not believed, and where it came from.
+            if let (Event::Ignored(ignored), true) = (&event, self.verbose > 0) {
+                let row = Row::ignored(now, ignored);
+                let text = format!("? {}  {}  {}", ignored.path.remote, row.title, row.content);
+                self.line(now, Tone::Warn, &text);
+            }
             return;
         }
         for line in self.log.event(sa, &event) {
@@ -344,6 +359,14 @@ impl Observer for View {
         }
         let number = peer.number;
         match event {
+            Event::PeerCertificate(judged) => {
+                peer.ladder.flush();
+                let proof = live::certificate_proof(&judged);
+                self.line(now, Tone::Plain, &format!("  #{number} {}", proof.by));
+                for note in &proof.notes {
+                    self.line(now, Tone::Warn, &format!("  #{number} accepted {note}"));
+                }
+            }
             Event::IkeUp(up) => {
                 peer.name.clone_from(&up.connection);
                 peer.ladder.flush();

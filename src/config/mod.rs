@@ -5,6 +5,7 @@
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
 mod build;
+mod certificate;
 mod data;
 mod error;
 mod file;

@@ -10,7 +10,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage,
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys;
+use super::{steer, sys};
 use crate::net::SocketRole;
 
 /// ESP's protocol number.
@@ -29,11 +29,24 @@ pub struct UdpConfig {
     pub interface: Option<String>,
     /// Wanted size of each socket's buffers in octets of kernel memory.
     pub socket_buffer: usize,
+    /// Several links of this process, so many, bind the same addresses and ports, one after the other; each receives what
+    /// carries its number as the first octet of our SPI ([`crate::link::udp::steer`]).
+    pub share: Option<u8>,
+    /// Bind addresses that this host does not have (yet): IP_FREEBIND.
+    pub any_address: bool,
 }
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        UdpConfig { addresses: Vec::new(), ike_port: 500, natt_port: 4500, interface: None, socket_buffer: 8 << 20 }
+        UdpConfig {
+            addresses: Vec::new(),
+            ike_port: 500,
+            natt_port: 4500,
+            interface: None,
+            socket_buffer: 8 << 20,
+            share: None,
+            any_address: false,
+        }
     }
 }
 
@@ -83,6 +96,9 @@ pub enum BindError {
          travel in UDP with `nat: {{traversal: force}}` in the connection file"
     )]
     EspPrivilege,
+    /// The kernel does not deal datagrams out to the threads.
+    #[error("cannot share UDP {0} among threads: {1}; use --threads 1")]
+    Steer(SocketAddr, #[source] io::Error),
     /// No epoll or eventfd: the host is out of file descriptors or memory.
     #[error("cannot set up waiting for packets: {0}")]
     Wait(#[source] io::Error),
@@ -171,8 +187,18 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
         })?;
     }
     set_options(&fd, local, role)?;
+    if config.any_address {
+        // One option name for both families, at the IPv4 level.
+        sys::set_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1).map_err(|e| BindError::Other(local, e))?;
+    }
+    if config.share.is_some() {
+        socket::setsockopt(&fd, sockopt::ReusePort, &true).map_err(wrong)?;
+    }
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
+    if let Some(shards) = config.share {
+        sys::steer(fd.as_fd(), &steer::program(role, shards)).map_err(|e| BindError::Steer(local, e))?;
+    }
     let mut local = local;
     if port == 0 {
         local.set_port(bound_port(&fd).map_err(wrong)?);
