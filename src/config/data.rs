@@ -207,7 +207,9 @@ mod tests {
         assert_eq!((ping.address, ping.source), (address("10.2.2.2"), Some(address("10.1.1.1"))));
         assert_eq!((ping.count, ping.size), (Some(7), 1200));
         assert_eq!((ping.interval, ping.timeout), (Duration::from_millis(200), Duration::from_secs(3)));
-        for (word, echo) in [("[none]", EchoAnswers::None), ("[]", EchoAnswers::None), ("[selectors]", EchoAnswers::Selectors)] {
+        for (word, echo) in
+            [("[none]", EchoAnswers::None), ("[]", EchoAnswers::None), ("[selectors]", EchoAnswers::Selectors)]
+        {
             assert_eq!(parse(&format!("data: {{echo: {word}}}")).map(|spec| spec.echo), Ok(echo));
         }
     }

@@ -576,9 +576,8 @@ fn how_esp_travels_follows_ike_or_the_setting() {
         natt_ports: (4501, 4502),
         ..PlaneConfig::default()
     };
-    let carry = |encapsulation, native, path, encapsulated| {
-        config(encapsulation, native).carry(Some(path), encapsulated)
-    };
+    let carry =
+        |encapsulation, native, path, encapsulated| config(encapsulation, native).carry(Some(path), encapsulated);
     assert_eq!(carry(Encapsulation::Auto, true, path(true), true), Ok(path(true)));
     let native = carry(Encapsulation::Auto, true, ike_path, false).expect("a path");
     assert_eq!((native.role, native.local.port(), native.remote.port()), (SocketRole::Esp, 0, 0));
