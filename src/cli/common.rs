@@ -11,7 +11,7 @@ use super::term;
 use crate::config::{Encapsulation, Loaded};
 use crate::link::guard;
 use crate::link::netem::{Doom, Netem, PathSpec, Way};
-use crate::link::udp::{UdpConfig, UdpLink};
+use crate::link::udp::{BindError, UdpConfig, UdpLink};
 use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, Transcript, TranscriptDir};
 use crate::seed::{KeySeed, PlanSeed, Seeds};
@@ -100,7 +100,12 @@ impl Common {
         match link.open_esp(&config) {
             Ok(()) => Ok(true),
             Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),
-            Err(_) => Ok(false),
+            // Whoever needs it is told when there is data to send.
+            Err(BindError::EspPrivilege) => Ok(false),
+            Err(error) => {
+                term::warning(&format!("no native ESP: {error}"));
+                Ok(false)
+            }
         }
     }
 
