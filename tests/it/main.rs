@@ -11,6 +11,7 @@ mod drive;
 mod engine_basic;
 mod engine_rules;
 mod layers;
+mod load;
 mod pair;
 mod rekey;
 mod rekey_collisions;
