@@ -9,17 +9,21 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::common::{self, Common};
+use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
-use crate::config::Loaded;
+use crate::config::{DataSpec, Loaded};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
-use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, Event, FailScope, Failed, Limits, SaId, Side, TunnelId};
+use crate::engine::{
+    ConnectionSpec, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, Limits, SaId, Side, TunnelId,
+};
 use crate::link::Link;
 use crate::link::udp::UdpLink;
-use crate::net::{Path, SocketRole};
+use crate::net::{Path, SocketRole, Transmit};
+use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -44,6 +48,8 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with = "keys")]
     threads: Option<u8>,
     #[command(flatten)]
+    carry: CarryArgs,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -60,11 +66,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         common::resolve(&mut loaded)?;
         Persona::dress(&mut loaded);
         args.common.apply_ports(&mut loaded);
+        args.carry.apply(&mut loaded.data)?;
         check(&loaded)?;
         all.push(loaded);
     }
     let limits = limits(&all)?;
     let persona = persona(&all)?;
+    let data_spec = data_of(&all)?;
     let ports = all[0].spec.local_ports;
     if let Some(other) = all.iter().find(|l| l.spec.local_ports != ports) {
         let message = format!("{} and {} have different local ports", name(&all[0]), name(other));
@@ -77,7 +85,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         return super::listen_many::run(&args.common, connections, limits, addresses, threads, duration);
     }
     let clock = RealClock::start();
-    let link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let native = args.common.bind_esp(&mut link, data_spec.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
@@ -89,12 +98,15 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         EndpointConfig { connections: specs, limits, export_keys: args.common.keys, ..EndpointConfig::default() };
     let closing = EndpointConfig { respond: false, ..config.clone() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
-    let mut driver = Driver::new(endpoint, link, recorder);
-
     let paint = term::stdout_paint();
     let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
-    let mut view = View::new(all, log, paint, !args.common.json, args.common.verbose);
-    let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
+    let ports = (bound, all[0].spec.remote_ports);
+    let mut data = Data::new(&data_spec, ports, all[0].peer.vendor, native, args.common.verbose > 0);
+    data.open_tun(&data_spec, &link)?;
+    let mut driver = Driver::new(endpoint, link, recorder);
+    let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
+    let sockets: Vec<String> =
+        driver.link.sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
     if persona.vendor.is_some() {
@@ -105,6 +117,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     loop {
         let until = ending.or(duration.map(|d| Instant::ZERO + d));
         driver.turn(until, &mut view).map_err(CliError::environment)?;
+        view.data.pump(driver.link.now())?;
         view.settle(&driver);
         let now = driver.link.now();
         match ending {
@@ -125,12 +138,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     }
     view.settle(&driver);
     let counters = driver.endpoint.counters();
-    view.say(&format!("\n{}", session::counters(counters, driver.link.counters().esp_in)));
+    view.say(&format!("\n{}{}", session::counters(counters), view.data.summary()));
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
     result["exit_code"] = (Exit::Met as u8).into();
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["listening_on"] = sockets.into();
+    result["data"] = view.data.json();
     result["findings"] = view.findings.iter().map(finding_json).collect();
     result["counters"] = json!({
         "ike_sas_up": counters.ike_up,
@@ -160,6 +174,19 @@ fn check(loaded: &Loaded) -> Result<(), CliError> {
         )));
     }
     Ok(())
+}
+
+/// The one `data` section that says something, or the defaults.
+fn data_of(all: &[Loaded]) -> Result<DataSpec, CliError> {
+    let mut with = all.iter().filter(|l| l.data != DataSpec::default());
+    let Some(first) = with.next() else { return Ok(DataSpec::default()) };
+    match with.find(|other| other.data != first.data) {
+        None => Ok(first.data.clone()),
+        Some(other) => {
+            let message = format!("{} and {} have different sections `data`", name(first), name(other));
+            Err(CliError::usage(format!("{message}; one `listen` has one data plane")))
+        }
+    }
 }
 
 /// The one `limits` section, or the defaults.
@@ -216,6 +243,7 @@ struct Peer {
 
 struct View {
     all: Vec<Loaded>,
+    data: Data,
     /// The lines that the box which we play would log.
     log: LogWriter,
     paint: Paint,
@@ -228,10 +256,11 @@ struct View {
 }
 
 impl View {
-    fn new(all: Vec<Loaded>, log: LogWriter, paint: Paint, shown: bool, verbose: u8) -> Self {
+    fn new(all: Vec<Loaded>, log: LogWriter, data: Data, paint: Paint, shown: bool, verbose: u8) -> Self {
         View {
             all,
             log,
+            data,
             paint,
             shown,
             verbose,
@@ -263,6 +292,9 @@ impl View {
 
     /// After a turn: prints what waited for it.
     fn settle(&mut self, driver: &Driver<UdpLink>) {
+        for (tone, line) in self.data.lines() {
+            self.say(&format!("{}\n", self.paint.tone(tone, &line)));
+        }
         self.peers.retain(|_, peer| {
             peer.ladder.flush();
             !peer.closed
@@ -285,8 +317,35 @@ impl View {
 }
 
 impl Observer for View {
-    fn event(&mut self, now: Instant, _: TunnelId, sa: SaId, event: Event) {
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        self.data.esp(now, path, packet);
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.data.poll_transmit(now)
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.data.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        self.data.reclaim(buffer);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.data.poll_timeout()
+    }
+
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        self.data.event(now, tunnel, sa, &event);
         if sa == SaId::NONE {
+            // Of no IKE SA: a person who asks for more sees what was not believed, and where it came from.
+            if let (Event::Ignored(ignored), true) = (&event, self.verbose > 0) {
+                let row = Row::ignored(now, ignored);
+                let text = format!("? {}  {}  {}", ignored.path.remote, row.title, row.content);
+                self.line(now, Tone::Warn, &text);
+            }
             return;
         }
         for line in self.log.event(sa, &event) {
@@ -300,6 +359,14 @@ impl Observer for View {
         }
         let number = peer.number;
         match event {
+            Event::PeerCertificate(judged) => {
+                peer.ladder.flush();
+                let proof = live::certificate_proof(&judged);
+                self.line(now, Tone::Plain, &format!("  #{number} {}", proof.by));
+                for note in &proof.notes {
+                    self.line(now, Tone::Warn, &format!("  #{number} accepted {note}"));
+                }
+            }
             Event::IkeUp(up) => {
                 peer.name.clone_from(&up.connection);
                 peer.ladder.flush();

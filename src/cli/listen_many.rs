@@ -47,7 +47,9 @@ pub fn run(
     let stop = Stop::watch_flag(answering.waker(), answering.stop_flag())?;
     let sockets: Vec<String> = addresses
         .iter()
-        .flat_map(|a| [answering.ports.ike, answering.ports.natt].map(|port| std::net::SocketAddr::new(*a, port).to_string()))
+        .flat_map(|a| {
+            [answering.ports.ike, answering.ports.natt].map(|port| std::net::SocketAddr::new(*a, port).to_string())
+        })
         .collect();
     let say = |text: &str| {
         if !common.json {
@@ -58,7 +60,10 @@ pub fn run(
     let plural = if threads == 1 { "thread" } else { "threads" };
     say(&format!("listening on {} with {threads} {plural}; Ctrl-C ends it\n", sockets.join(", ")));
     if let Some(granted) = answering.clamp {
-        say(&format!("the kernel grants {granted} octets of receive buffer instead of {} (net.core.rmem_max)\n", 8 << 20));
+        say(&format!(
+            "the kernel grants {granted} octets of receive buffer instead of {} (net.core.rmem_max)\n",
+            8 << 20
+        ));
     }
     let mut next = Instant::ZERO + EVERY;
     while !stop.asked() && answering.is_running() {
@@ -113,8 +118,7 @@ pub fn run(
 
 fn figures(answering: &Answering) -> String {
     let sum = |of: fn(&Shown) -> &std::sync::atomic::AtomicU64| answering.sum(of);
-    let threads: Vec<String> =
-        answering.each(|s| &s.ike_up).iter().map(ToString::to_string).collect();
+    let threads: Vec<String> = answering.each(|s| &s.ike_up).iter().map(ToString::to_string).collect();
     format!(
         "IKE SAs up so far {} ({} per thread)  in the table {}  half open {}  failed {}  deleted {}  rekeyed {}  cookies {}  \
          dropped by limits {}  answers repeated {}",

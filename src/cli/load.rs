@@ -16,6 +16,7 @@ use super::term;
 use crate::config::Loaded;
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
+use crate::load::capacity::{self, Search};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
@@ -24,7 +25,6 @@ use crate::load::template::{Pool, Template};
 use crate::load::threshold::{self, Judged, Threshold};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
-use crate::load::capacity::{self, Search};
 use crate::load::{files, keep};
 use crate::report::load_text;
 use crate::time::{Instant, RealClock, utc_text};
@@ -293,7 +293,8 @@ pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
 fn found(result: &mut LoadResult) -> Exit {
     use crate::load::summary::Limit;
     let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
-    let limited = capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let limited =
+        capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
     let who = if limited { "tester" } else { "peer" };
     result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
     result.thresholds.clear();
@@ -339,9 +340,8 @@ struct Plan {
 
 impl Plan {
     fn read(args: &Args) -> Result<Plan, CliError> {
-        let time = |flag: &str, text: &str| {
-            crate::config::duration(text).map_err(|e| CliError::usage(format!("{flag}: {e}")))
-        };
+        let time =
+            |flag: &str, text: &str| crate::config::duration(text).map_err(|e| CliError::usage(format!("{flag}: {e}")));
         let length = time("--for", &args.duration)?;
         if length.is_zero() {
             return Err(CliError::usage("--for: must be longer than nothing"));
@@ -399,7 +399,9 @@ impl Plan {
         let warm_up = time("--warm-up", &args.warm_up)?;
         let thresholds: Vec<Threshold> = thresholds;
         if args.search && (workload != Workload::Setup || args.trials == 0 || !(args.max_rate > 0.0)) {
-            return Err(CliError::usage("--search: with --workload setup, at least one trial and a --max-rate above 0"));
+            return Err(CliError::usage(
+                "--search: with --workload setup, at least one trial and a --max-rate above 0",
+            ));
         }
         let search = args.search.then(|| Search {
             from: schedule.mean_rate(),
@@ -458,7 +460,9 @@ impl Plan {
 
 /// `100`, `50..500` or `100,200,400`.
 fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
-    let wrong = || CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"));
+    let wrong = || {
+        CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"))
+    };
     let number = |t: &str| t.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0 && *n <= 1e7);
     let segments = if let Some((from, to)) = text.split_once("..") {
         vec![Segment { from: number(from).ok_or_else(wrong)?, to: number(to).ok_or_else(wrong)?, length }]
@@ -521,7 +525,8 @@ fn fault(args: &Args, workload: Workload) -> Result<(Option<Faulty>, Vec<crate::
             (Change::None, vec![Rule { name: "half-open".into(), when, action: Action::DropSent, times: None }])
         }
         name => {
-            let row = table::find(name).map_err(|e| CliError::usage(format!("--fault: {e}; or bad-psk, bad-proposal, half-open")))?;
+            let row = table::find(name)
+                .map_err(|e| CliError::usage(format!("--fault: {e}; or bad-psk, bad-proposal, half-open")))?;
             let mut rule = row.rule(&Default::default(), None).map_err(|e| CliError::usage(format!("--fault: {e}")))?;
             rule.when.tunnels = tunnels;
             (Change::None, vec![rule])

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn the_page_is_served_again_and_again() {
-        let metrics = Metrics::serve("127.0.0.1:0".parse().expect("an address"), || "ike_sas 1\n".into()).expect("a port");
+        let metrics =
+            Metrics::serve("127.0.0.1:0".parse().expect("an address"), || "ike_sas 1\n".into()).expect("a port");
         let get = |path: &str| {
             let mut stream = std::net::TcpStream::connect(metrics.address()).expect("it listens");
             write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");

@@ -5,6 +5,7 @@
 
 mod common;
 mod connect;
+mod data;
 pub mod exit;
 pub mod failures;
 mod listen;
@@ -13,6 +14,7 @@ mod live;
 mod load;
 mod metrics;
 mod peer_config;
+mod preflight;
 mod quick;
 pub mod run;
 mod rundir;
@@ -47,8 +49,25 @@ enum Command {
     Failures(failures::FailuresArgs),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
-    /// Print the JSON Schema of connection files
-    Schema,
+    /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
+    Schema(SchemaArgs),
+}
+
+#[derive(clap::Args)]
+struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum, default_value_t = SchemaOf::Connection)]
+    of: SchemaOf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SchemaOf {
+    /// Connection files
+    Connection,
+    /// Scenario files
+    Scenario,
+    /// Lines of connect --json, of listen --json, and of transcripts
+    Events,
 }
 
 /// Runs the command line of this process.
@@ -68,8 +87,12 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::PeerConfig(args) => peer_config::run(&args),
-        Command::Schema => {
-            term::print(&crate::config::connection_schema());
+        Command::Schema(args) => {
+            term::print(&match args.of {
+                SchemaOf::Connection => crate::config::connection_schema(),
+                SchemaOf::Scenario => format!("{:#}\n", crate::scenario::load::schema()),
+                SchemaOf::Events => crate::record::events_schema(),
+            });
             Ok(Exit::Met)
         }
     };

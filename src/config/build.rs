@@ -8,10 +8,10 @@ use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSec
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
-use super::{Loaded, value, words};
+use super::{Loaded, certificate, value, words};
 use crate::engine::{
-    Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing, NatSpec,
-    NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing,
+    NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -48,10 +48,23 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
-    let local_auth = secret::auth(&file.auth.local, sources, &mut warnings)?;
-    let remote_auth = match &file.auth.remote {
-        Some(end) => secret::auth(end, sources, &mut warnings)?,
-        None => local_auth.clone(),
+    let local_auth = secret::local(&file.auth.local, sources, &mut warnings)?;
+    let remote_auth = match (&file.auth.remote, &local_auth) {
+        (Some(end), _) => secret::remote(end, sources, &mut warnings)?,
+        (None, AuthSpec::Psk(_)) => local_auth.clone(),
+        (None, _) => {
+            let problem =
+                Problem::new("auth.remote is missing: with a certificate of ours, the peer's end must be said");
+            return Err(problem.hint("certificate: {ca: [./ca.pem]}, or a pre-shared key").at(file.auth.local.place));
+        }
+    };
+    let local_id = match (local_id, &local_auth) {
+        (Some(mut id), AuthSpec::Certificate(credential)) if file.local.id.is_some() => {
+            certificate::settle_id(credential, &mut id, &mut warnings);
+            Some(id)
+        }
+        (local_id, AuthSpec::Certificate(credential)) => certificate::default_id(credential).or(local_id),
+        (local_id, _) => local_id,
     };
 
     let ike_proposals = some_of(&file.ike.proposals, "proposals")?
@@ -121,12 +134,13 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
+        data: super::data::build(&file.data)?,
         limits: file.limits.as_ref().map(|l| limits(&l.value)).transpose()?,
         warnings: unique,
     })
 }
 
-fn address(at: &At<String>) -> Result<IpAddr, Problem> {
+pub(super) fn address(at: &At<String>) -> Result<IpAddr, Problem> {
     at.value.trim().parse().map_err(|_| Problem::new(format!("`{}` is not an IP address", at.value)).at(at.place))
 }
 
@@ -323,6 +337,8 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
+        all_children: plain.all_children,
+        childless: plain.childless,
     })
 }
 
@@ -368,7 +384,7 @@ fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
     value::duration(&at.value.0).map_err(|p| p.at(at.place))
 }
 
-fn positive(at: &At<Quantity>) -> Result<Duration, Problem> {
+pub(super) fn positive(at: &At<Quantity>) -> Result<Duration, Problem> {
     let duration = duration(at)?;
     if duration.is_zero() { Err(Problem::new("must be longer than nothing").at(at.place)) } else { Ok(duration) }
 }
@@ -382,7 +398,7 @@ fn some_of<'a, T>(list: &'a At<Vec<T>>, what: &str) -> Result<&'a [T], Problem> 
 }
 
 /// A word that must be one of a few.
-fn one_of<'a>(at: Option<&At<String>>, what: &str, words: &[&'a str]) -> Result<Option<&'a str>, Problem> {
+pub(super) fn one_of<'a>(at: Option<&At<String>>, what: &str, words: &[&'a str]) -> Result<Option<&'a str>, Problem> {
     let Some(at) = at else { return Ok(None) };
     let given = at.value.trim().to_ascii_lowercase().replace('_', "-");
     match words.iter().find(|word| **word == given) {

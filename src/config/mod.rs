@@ -5,6 +5,8 @@
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
 mod build;
+mod certificate;
+mod data;
 mod error;
 mod file;
 mod peer;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
 pub use build::PERSONAS;
+pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 pub use schema::connection_schema;
@@ -45,6 +48,8 @@ pub struct Loaded {
     pub peer: PeerFacts,
     /// How to drive the box.
     pub control: ControlSpec,
+    /// What to do with the tunnel's data.
+    pub data: DataSpec,
     /// Responder limits, if the file has the section.
     pub limits: Option<Limits>,
     /// What is legal and looks unintended or weak, one sentence each.
@@ -131,6 +136,11 @@ pub fn selector(text: &str) -> Result<crate::wire::TrafficSelector, String> {
 /// A duration, as in `ike.lifetime`.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::duration(text).map_err(sentence)
+}
+
+/// A network device's name, as in `data.tun`.
+pub fn device_name(name: &str) -> Result<String, String> {
+    data::device_name(name).map_err(sentence)
 }
 
 /// A vendor by name, as in `remote.vendor`.

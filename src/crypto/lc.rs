@@ -410,6 +410,55 @@ impl AeadContext {
             unsafe { sys::EVP_AEAD_CTX_init(&mut self.0, method, key.as_ptr(), key.len(), tag_len, ptr::null_mut()) };
         assert_eq!(done, 1, "callers check the key length, and tags are at most 16 octets");
     }
+
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        let mut written = 0;
+        // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
+        // which the function permits; there is no extra input.
+        let done = unsafe {
+            sys::EVP_AEAD_CTX_seal_scatter(
+                &self.0,
+                data,
+                tag.as_mut_ptr(),
+                &mut written,
+                tag.len(),
+                nonce.as_ptr(),
+                nonce.len(),
+                data,
+                len,
+                ptr::null(),
+                0,
+                aad.as_ptr(),
+                aad.len(),
+            )
+        };
+        assert!(done == 1 && written == tag.len(), "messages are far below the cipher's length limit");
+    }
+
+    fn open(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
+        // which the function permits.
+        let good = unsafe {
+            sys::EVP_AEAD_CTX_open_gather(
+                &self.0,
+                data,
+                nonce.as_ptr(),
+                nonce.len(),
+                data,
+                len,
+                tag.as_ptr(),
+                tag.len(),
+                aad.as_ptr(),
+                aad.len(),
+            )
+        } == 1;
+        if !good {
+            clear_errors();
+        }
+        good
+    }
 }
 
 impl Drop for AeadContext {
@@ -426,79 +475,267 @@ impl Drop for AeadContext {
 pub(super) fn aead_seal(aead: Aead, key: &[u8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
     let mut context = AeadContext::empty();
     context.key(aead, key, tag.len());
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    let mut written = 0;
-    // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
-    // which the function permits; there is no extra input.
-    let done = unsafe {
-        sys::EVP_AEAD_CTX_seal_scatter(
-            &context.0,
-            data,
-            tag.as_mut_ptr(),
-            &mut written,
-            tag.len(),
-            nonce.as_ptr(),
-            nonce.len(),
-            data,
-            len,
-            ptr::null(),
-            0,
-            aad.as_ptr(),
-            aad.len(),
-        )
-    };
-    assert!(done == 1 && written == tag.len(), "messages are far below the cipher's length limit");
+    context.seal(nonce, aad, text, tag);
 }
 
 /// Decrypts `text` in place if the tag matches; otherwise returns false and `text` is overwritten.
 pub(super) fn aead_open(aead: Aead, key: &[u8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
     let mut context = AeadContext::empty();
     context.key(aead, key, tag.len());
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
-    // which the function permits.
-    let good = unsafe {
-        sys::EVP_AEAD_CTX_open_gather(
-            &context.0,
-            data,
-            nonce.as_ptr(),
-            nonce.len(),
-            data,
-            len,
-            tag.as_ptr(),
-            tag.len(),
-            aad.as_ptr(),
-            aad.len(),
-        )
-    } == 1;
-    if !good {
-        clear_errors();
+    context.open(nonce, aad, text, tag)
+}
+
+/// An AEAD that stays keyed.
+pub(super) struct KeyedAead(Box<AeadContext>);
+
+// SAFETY: the context belongs to no thread; sealing and opening only read it.
+unsafe impl Send for KeyedAead {}
+
+impl KeyedAead {
+    /// Keys it. The key must have the cipher's length; a tag has 8 to 16 octets.
+    pub(super) fn new(aead: Aead, key: &[u8], tag_len: usize) -> Self {
+        let mut context = Box::new(AeadContext::empty());
+        context.key(aead, key, tag_len);
+        KeyedAead(context)
     }
-    good
+
+    /// As [`aead_seal`], with the tag length it was made for.
+    pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
+        self.0.seal(nonce, aad, text, tag);
+    }
+
+    /// As [`aead_open`].
+    pub(super) fn open(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        self.0.open(nonce, aad, text, tag)
+    }
 }
 
 /// Triple DES in CBC mode, in place, over whole blocks; AWS-LC is several times faster at it than RustCrypto.
 pub(super) fn triple_des_cbc(key: &[u8; 24], iv: &[u8; 8], encrypt: bool, text: &mut [u8]) {
-    assert!(text.len().is_multiple_of(8), "callers check for whole blocks");
-    // SAFETY: no arguments; null is caught by `own`.
-    let context = CipherContext::own(unsafe { sys::EVP_CIPHER_CTX_new() });
-    // SAFETY: the context is live, the cipher is a static, key and IV have the octets it reads; null means no engine.
-    let ready = unsafe {
-        sys::EVP_CipherInit_ex(
-            context.as_ptr(),
-            sys::EVP_des_ede3_cbc(),
-            ptr::null_mut(),
-            key.as_ptr(),
-            iv.as_ptr(),
-            i32::from(encrypt),
-        )
-    };
-    assert_eq!(ready, 1, "{NO_MEMORY}");
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    // SAFETY: the context is keyed; pointer and length are of one live slice of whole blocks, and this function
-    // works in place without padding.
-    let done = unsafe { sys::EVP_Cipher(context.as_ptr(), data, data, len) };
-    assert_eq!(done, 1, "CBC over whole blocks cannot fail");
+    KeyedTripleDes::new(key).run(iv, encrypt, text);
+}
+
+/// Triple DES in CBC mode that stays keyed.
+pub(super) struct KeyedTripleDes(CipherContext);
+
+// SAFETY: the context belongs to no thread, and is used through `&mut` only.
+unsafe impl Send for KeyedTripleDes {}
+
+impl KeyedTripleDes {
+    /// Keys it.
+    pub(super) fn new(key: &[u8; 24]) -> Self {
+        // SAFETY: no arguments; null is caught by `own`.
+        let context = CipherContext::own(unsafe { sys::EVP_CIPHER_CTX_new() });
+        // SAFETY: the context is live, the cipher is a static, the key has the octets it reads; null means no engine,
+        // and that the IV comes later.
+        let ready = unsafe {
+            let cipher = sys::EVP_des_ede3_cbc();
+            sys::EVP_CipherInit_ex(context.as_ptr(), cipher, ptr::null_mut(), key.as_ptr(), ptr::null(), 1)
+        };
+        assert_eq!(ready, 1, "{NO_MEMORY}");
+        KeyedTripleDes(context)
+    }
+
+    /// Encrypts or decrypts whole blocks in place.
+    pub(super) fn run(&mut self, iv: &[u8; 8], encrypt: bool, text: &mut [u8]) {
+        assert!(text.len().is_multiple_of(8), "callers check for whole blocks");
+        // SAFETY: the context is keyed, and null for cipher and key keeps both; the IV has the octets it reads.
+        let ready = unsafe {
+            let (context, none) = (self.0.as_ptr(), ptr::null());
+            sys::EVP_CipherInit_ex(context, ptr::null(), ptr::null_mut(), none, iv.as_ptr(), i32::from(encrypt))
+        };
+        assert_eq!(ready, 1, "{NO_MEMORY}");
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        // SAFETY: the context is keyed; pointer and length are of one live slice of whole blocks, and this function
+        // works in place without padding.
+        let done = unsafe { sys::EVP_Cipher(self.0.as_ptr(), data, data, len) };
+        assert_eq!(done, 1, "CBC over whole blocks cannot fail");
+    }
+}
+
+guard!(
+    /// A signature under way.
+    DigestContext,
+    sys::EVP_MD_CTX,
+    sys::EVP_MD_CTX_free
+);
+
+/// A signature key of any kind that AWS-LC reads, private or public.
+pub(super) struct SignatureKey(NonNull<sys::EVP_PKEY>);
+
+impl Drop for SignatureKey {
+    fn drop(&mut self) {
+        // SAFETY: the constructors took the only owner of the key; the free clears it.
+        unsafe { sys::EVP_PKEY_free(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: the key is never changed after it is made; AWS-LC documents use of one key by several threads as safe then.
+unsafe impl Send for SignatureKey {}
+// SAFETY: as above.
+unsafe impl Sync for SignatureKey {}
+
+/// What a [`SignatureKey`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SignatureKeyKind {
+    Rsa,
+    P256,
+    P384,
+    P521,
+    Ed25519,
+}
+
+/// How a signature is made, beside its key.
+#[derive(Clone, Copy)]
+pub(super) enum SignatureMode {
+    /// PKCS #1 v1.5 for RSA, an ASN.1 sequence of r and s for a curve.
+    Digest(SignatureDigest),
+    /// RSASSA-PSS with that hash in MGF1 too, and a salt of so many octets.
+    Pss(SignatureDigest, u16),
+    /// The message itself: Ed25519.
+    Pure,
+}
+
+/// The hash below a signature.
+#[derive(Clone, Copy)]
+pub(super) enum SignatureDigest {
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl SignatureKey {
+    /// A private key as PKCS #8, PKCS #1 or SEC 1 DER; the form is recognised.
+    pub(super) fn private(der: &[u8]) -> Option<Self> {
+        let mut at = der.as_ptr();
+        let len = std::ffi::c_long::try_from(der.len()).ok()?;
+        // SAFETY: pointer and length are of one live slice; a null first argument asks for a new key.
+        let raw = unsafe { sys::d2i_AutoPrivateKey(ptr::null_mut(), &mut at, len) };
+        clear_errors();
+        NonNull::new(raw).map(SignatureKey)
+    }
+
+    /// A public key as SubjectPublicKeyInfo DER.
+    pub(super) fn public(spki: &[u8]) -> Option<Self> {
+        let mut at = spki.as_ptr();
+        let len = std::ffi::c_long::try_from(spki.len()).ok()?;
+        // SAFETY: as in `private`.
+        let raw = unsafe { sys::d2i_PUBKEY(ptr::null_mut(), &mut at, len) };
+        clear_errors();
+        NonNull::new(raw).map(SignatureKey)
+    }
+
+    /// What it is; `None` for a kind or curve that is not for IKE.
+    pub(super) fn kind(&self) -> Option<SignatureKeyKind> {
+        // SAFETY: the key is live.
+        match unsafe { sys::EVP_PKEY_id(self.0.as_ptr()) } {
+            sys::EVP_PKEY_RSA => Some(SignatureKeyKind::Rsa),
+            sys::EVP_PKEY_ED25519 => Some(SignatureKeyKind::Ed25519),
+            sys::EVP_PKEY_EC => {
+                // SAFETY: the key is live and a curve's, so that it has a curve key, and that a group; both are borrowed.
+                let curve = unsafe {
+                    let group = sys::EC_KEY_get0_group(sys::EVP_PKEY_get0_EC_KEY(self.0.as_ptr()));
+                    sys::EC_GROUP_get_curve_name(group)
+                };
+                match curve {
+                    sys::NID_X9_62_prime256v1 => Some(SignatureKeyKind::P256),
+                    sys::NID_secp384r1 => Some(SignatureKeyKind::P384),
+                    sys::NID_secp521r1 => Some(SignatureKeyKind::P521),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Bits of the modulus or the curve.
+    pub(super) fn bits(&self) -> u32 {
+        // SAFETY: the key is live.
+        u32::try_from(unsafe { sys::EVP_PKEY_bits(self.0.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// True if both have the same public part.
+    pub(super) fn same_public(&self, other: &SignatureKey) -> bool {
+        // SAFETY: both keys are live.
+        let same = unsafe { sys::EVP_PKEY_cmp(self.0.as_ptr(), other.0.as_ptr()) } == 1;
+        clear_errors();
+        same
+    }
+
+    /// Signs; `None` if the key is public only, too small for the hash, or of another kind than the mode.
+    pub(super) fn sign(&self, mode: SignatureMode, message: &[u8]) -> Option<Vec<u8>> {
+        let context = self.context(mode, true)?;
+        // SAFETY: the key is live.
+        let most = usize::try_from(unsafe { sys::EVP_PKEY_size(self.0.as_ptr()) }).ok()?;
+        let mut signature = vec![0; most];
+        let mut len = most;
+        let (out, data) = (signature.as_mut_ptr(), message.as_ptr());
+        // SAFETY: the context is set up for signing; `len` says how much `out` holds, and `data` is a live slice.
+        let done = unsafe { sys::EVP_DigestSign(context.as_ptr(), out, &mut len, data, message.len()) };
+        clear_errors();
+        (done == 1).then(|| {
+            signature.truncate(len);
+            signature
+        })
+    }
+
+    /// Whether `signature` is this key's.
+    pub(super) fn verify(&self, mode: SignatureMode, message: &[u8], signature: &[u8]) -> bool {
+        let Some(context) = self.context(mode, false) else { return false };
+        // SAFETY: the context is set up for verification; both pointers come with the length of their own live slice.
+        let good = unsafe {
+            sys::EVP_DigestVerify(
+                context.as_ptr(),
+                signature.as_ptr(),
+                signature.len(),
+                message.as_ptr(),
+                message.len(),
+            )
+        } == 1;
+        clear_errors();
+        good
+    }
+
+    fn context(&self, mode: SignatureMode, sign: bool) -> Option<DigestContext> {
+        // SAFETY: no arguments; null is caught by `own`. The digests are statics.
+        let (context, digest) = unsafe {
+            let digest = match mode {
+                SignatureMode::Pure => ptr::null(),
+                SignatureMode::Digest(d) | SignatureMode::Pss(d, _) => match d {
+                    SignatureDigest::Sha1 => sys::EVP_sha1(),
+                    SignatureDigest::Sha256 => sys::EVP_sha256(),
+                    SignatureDigest::Sha384 => sys::EVP_sha384(),
+                    SignatureDigest::Sha512 => sys::EVP_sha512(),
+                },
+            };
+            (DigestContext::own(sys::EVP_MD_CTX_new()), digest)
+        };
+        let mut settings = ptr::null_mut();
+        let engine = ptr::null_mut();
+        // SAFETY: context and key are live; the settings it hands out belong to the context and live as long. The key is
+        // not changed: its count of references is, which AWS-LC does atomically.
+        let ready = unsafe {
+            if sign {
+                sys::EVP_DigestSignInit(context.as_ptr(), &mut settings, digest, engine, self.0.as_ptr())
+            } else {
+                sys::EVP_DigestVerifyInit(context.as_ptr(), &mut settings, digest, engine, self.0.as_ptr())
+            }
+        } == 1;
+        let mut good = ready;
+        if let (SignatureMode::Pss(_, salt), true) = (mode, ready) {
+            // SAFETY: the settings are live, and the digest is a static.
+            good = unsafe {
+                sys::EVP_PKEY_CTX_set_rsa_padding(settings, sys::RSA_PKCS1_PSS_PADDING) == 1
+                    && sys::EVP_PKEY_CTX_set_rsa_mgf1_md(settings, digest) == 1
+                    && sys::EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, i32::from(salt)) == 1
+            };
+        }
+        if !good {
+            clear_errors();
+        }
+        good.then_some(context)
+    }
 }
 
 /// Empties this thread's error queue, which refused peer values would otherwise fill for the next user of AWS-LC.

@@ -10,12 +10,14 @@ pub mod dh;
 pub mod encr;
 pub mod group;
 pub mod integ;
+pub mod keyed;
 pub mod keymat;
 mod lc;
 mod mac;
 pub mod prf;
 mod primes;
 pub mod secret;
+pub mod sign;
 pub mod sk;
 pub mod suite;
 #[cfg(test)]
@@ -25,9 +27,11 @@ pub use dh::{KeyPair, SharedSecret};
 pub use encr::Encr;
 pub use group::Group;
 pub use integ::{IcvOutput, Integ};
-pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth};
+pub use keyed::{KeyedEncr, KeyedInteg};
+pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth, signed_octets};
 pub use prf::{Prf, PrfOutput};
 pub use secret::Secret;
+pub use sign::{KeyError, KeyKind, PrivateKey, PublicKey, Scheme, SignHash};
 pub use sk::SkSuite;
 pub use suite::{EspSuite, IkeSuite};
 

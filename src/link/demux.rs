@@ -39,6 +39,8 @@ impl Classified {
 pub fn classify(role: SocketRole, payload: &[u8]) -> Classified {
     match (role, payload) {
         (_, []) => Classified::Empty,
+        (SocketRole::Esp, _) if payload.len() >= ESP_MIN => Classified::Esp,
+        (SocketRole::Esp, _) => Classified::Garbage,
         (SocketRole::Ike, _) => Classified::Ike { marker: 0 },
         (SocketRole::NatT, [0xff]) => Classified::Keepalive,
         (SocketRole::NatT, [0, 0, 0, 0]) => Classified::Empty,
@@ -72,6 +74,15 @@ mod tests {
         for payload in [&[0xfe][..], &[0xff, 0xff], &[0, 0, 0], &[0, 0, 0, 1, 0, 0, 0]] {
             assert_eq!(classify(SocketRole::NatT, payload), Classified::Garbage, "{payload:02x?}");
         }
+    }
+
+    #[test]
+    fn a_raw_socket_has_nothing_but_esp() {
+        let raw = |payload: &[u8]| classify(SocketRole::Esp, payload);
+        assert_eq!(raw(&[0, 0, 0, 0, 0, 0, 0, 1]), Classified::Esp, "SPI 0 is for the data plane to refuse");
+        assert_eq!(raw(&[0xff]), Classified::Garbage);
+        assert_eq!(raw(&[]), Classified::Empty);
+        assert!(Class::Esp.marker(SocketRole::Esp).is_empty());
     }
 
     #[test]

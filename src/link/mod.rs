@@ -7,6 +7,7 @@
 pub mod demux;
 pub mod guard;
 pub mod sim;
+pub mod tun;
 pub mod udp;
 
 use std::fmt;
@@ -186,6 +187,11 @@ impl TxBatch {
     /// Forgets all items.
     pub fn clear(&mut self) {
         self.items.clear();
+    }
+
+    /// Takes out all items, sent or not.
+    pub fn drain(&mut self) -> impl Iterator<Item = Transmit> + '_ {
+        self.items.drain(..).map(|item| item.transmit)
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::resource::{self, Used};
 use crate::drive::{Driver, Observer};
-use crate::engine::{ConnectionSpec, Counters, Endpoint, EndpointConfig, Event, IgnoredWhy, Limits, Ports, SaId, Side, TunnelId};
+use crate::engine::{
+    ConnectionSpec, Counters, Endpoint, EndpointConfig, Event, IgnoredWhy, Limits, Ports, SaId, Side, TunnelId,
+};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Link, LinkCounters};
 use crate::net::SocketRole;

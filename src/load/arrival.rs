@@ -236,11 +236,7 @@ mod tests {
     #[test]
     fn a_ramp_and_steps_have_the_planned_number_in_every_second() {
         let second = Duration::from_secs(1);
-        let ramp = Schedule::new(
-            vec![Segment { from: 10.0, to: 110.0, length: 10 * second }],
-            Spacing::Even,
-            None,
-        );
+        let ramp = Schedule::new(vec![Segment { from: 10.0, to: 110.0, length: 10 * second }], Spacing::Even, None);
         let steps = Schedule::new(
             [5.0, 50.0, 20.0].map(|rate| Segment { from: rate, to: rate, length: 2 * second }).to_vec(),
             Spacing::Even,
@@ -263,10 +259,12 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread() {
-        let schedule =
-            Schedule::new(vec![Segment { from: 1000.0, to: 1000.0, length: Duration::from_secs(20) }], Spacing::Poisson, None);
-        let mut all: Vec<f64> =
-            (0..2).flat_map(|first| times(schedule.clone(), Lane { first, stride: 2 })).collect();
+        let schedule = Schedule::new(
+            vec![Segment { from: 1000.0, to: 1000.0, length: Duration::from_secs(20) }],
+            Spacing::Poisson,
+            None,
+        );
+        let mut all: Vec<f64> = (0..2).flat_map(|first| times(schedule.clone(), Lane { first, stride: 2 })).collect();
         all.sort_by(f64::total_cmp);
         // 20,000 expected, standard deviation 141.
         assert!((all.len() as f64 - 20_000.0).abs() < 700.0, "{}", all.len());

@@ -54,7 +54,12 @@ const CURVE: [f64; 7] = [0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0];
 /// # Errors
 ///
 /// If a shard's sockets have become unusable.
-pub fn rate(fleet: &mut Fleet, tester: &Tester, search: &Search, watch: &mut Watch<'_>) -> io::Result<(Capacity, Played)> {
+pub fn rate(
+    fleet: &mut Fleet,
+    tester: &Tester,
+    search: &Search,
+    watch: &mut Watch<'_>,
+) -> io::Result<(Capacity, Played)> {
     let mut hunt = Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new() };
     let mut trials = Vec::new();
     let mut tester_first = false;
@@ -107,7 +112,9 @@ fn finding(median: f64, search: &Search, curve: &[Step], tester_first: bool) -> 
     } else if median >= search.up_to {
         format!("{median:.1} per second was held, and no more was tried (--max-rate)")
     } else if tester_first {
-        format!("{median:.1} per second was held; above it this tester was the limit at times, so the peer may take more")
+        format!(
+            "{median:.1} per second was held; above it this tester was the limit at times, so the peer may take more"
+        )
     } else {
         format!("{median:.1} per second was held")
     };
@@ -191,9 +198,7 @@ impl Hunt<'_, '_> {
 /// Says what a run that set up tunnels until the first refusal has found.
 pub fn tunnels(outcome: &Outcome, asked: u64) -> Capacity {
     let (up, finding) = match &outcome.stats.refused {
-        Some((before, words)) => {
-            (*before, format!("tunnel {} was refused: {words}", before + 1))
-        }
+        Some((before, words)) => (*before, format!("tunnel {} was refused: {words}", before + 1)),
         None => (outcome.stats.done, format!("all of {asked} tunnels came up: no limit was met")),
     };
     Capacity {

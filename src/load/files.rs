@@ -9,7 +9,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::V2Serializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogHistogram, IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogHistogram, IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
 
 use super::summary::StageResult;
 
@@ -103,11 +105,8 @@ pub fn csv(stages: &[StageResult]) -> String {
     let mut out = String::from("stage,second,due,started,done,failed,dropped\n");
     for stage in stages {
         for (second, b) in stage.bins.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "{},{second},{},{},{},{},{}",
-                stage.name, b.due, b.started, b.done, b.failed, b.dropped
-            );
+            let _ =
+                writeln!(out, "{},{second},{},{},{},{},{}", stage.name, b.due, b.started, b.done, b.failed, b.dropped);
         }
     }
     out
@@ -121,7 +120,8 @@ pub fn csv(stages: &[StageResult]) -> String {
 pub fn write(dir: &Path, stages: &[StageResult], times: &[BTreeMap<String, Histogram<u64>>]) -> io::Result<()> {
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
-        std::fs::write(&path, bytes).map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
+        std::fs::write(&path, bytes)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
     };
     put(HLOG, &hlog(stages, times)?)?;
     put(CSV, csv(stages).as_bytes())
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_log_comes_back_without_loss() {
-        let stages = ["setup", "delete"].map(|name| StageResult { name: name.into(), to: 2.0, ..StageResult::default() });
+        let stages =
+            ["setup", "delete"].map(|name| StageResult { name: name.into(), to: 2.0, ..StageResult::default() });
         let filled = |step: u64| {
             let mut h = histogram();
             (1..500).for_each(|n| h.record(n * step).expect("in range"));

@@ -248,7 +248,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a scratch folder");
         write(dir.path(), UnixTime(0), &[keeper]).expect("it is writable");
         let text = std::fs::read_to_string(dir.path().join("handshakes.txt")).expect("written");
-        assert!(text.contains("tunnel 100: slow, 100.000 ms") && text.contains("tunnel 1: auth_failed in auth"), "{text}");
+        assert!(
+            text.contains("tunnel 100: slow, 100.000 ms") && text.contains("tunnel 1: auth_failed in auth"),
+            "{text}"
+        );
         assert!(text.contains("IKE_SA_INIT request #0"), "{text}");
         for name in ["failed.pcapng", "slowest.pcapng"] {
             assert!(std::fs::metadata(dir.path().join(name)).expect("written").len() > 200);

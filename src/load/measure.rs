@@ -220,8 +220,7 @@ impl Stats {
         if self.refused.is_none() {
             self.refused.clone_from(&other.refused);
         }
-        for (into, from) in
-            [(&mut self.failures, &other.failures), (&mut self.faulty_failures, &other.faulty_failures)]
+        for (into, from) in [(&mut self.failures, &other.failures), (&mut self.faulty_failures, &other.faulty_failures)]
         {
             for (key, count) in from {
                 *into.entry(*key).or_default() += count;

@@ -142,7 +142,8 @@ impl Fleet {
         let mut network =
             Network { sources: 0, ports, shared: false, clamp: None, buffer_wanted: setup.socket_buffer, sockets: 0 };
         for thread in 0..threads {
-            let sources = Sources::deal(&setup.peers.sources, setup.process, (thread, threads)).map_err(StartError::Usage)?;
+            let sources =
+                Sources::deal(&setup.peers.sources, setup.process, (thread, threads)).map_err(StartError::Usage)?;
             let many = sources.addresses.len() > SINGLE_SOCKETS;
             let shared = threads > 1 && (sources.shared || many);
             let addresses = match sources.addresses.first() {
@@ -167,8 +168,11 @@ impl Fleet {
             network.shared |= shared;
             network.sockets += link.sockets().count() as u64;
             network.clamp = network.clamp.into_iter().chain(link.receive_buffer_clamp()).min();
-            network.sources =
-                if sources.shared { sources.addresses.len() as u64 } else { network.sources + sources.addresses.len() as u64 };
+            network.sources = if sources.shared {
+                sources.addresses.len() as u64
+            } else {
+                network.sources + sources.addresses.len() as u64
+            };
             links.push((link, sources));
         }
         network.ports = ports;

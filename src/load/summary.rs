@@ -445,7 +445,11 @@ impl StageResult {
         let window = |w: &super::measure::Window| Window { started: w.started, done: w.done, failed: w.failed };
         let failures = |map: &BTreeMap<(&'static str, &'static str), u64>| {
             map.iter()
-                .map(|((class, stage), count)| Failures { class: (*class).into(), stage: (*stage).into(), count: *count })
+                .map(|((class, stage), count)| Failures {
+                    class: (*class).into(),
+                    stage: (*stage).into(),
+                    count: *count,
+                })
                 .collect()
         };
         let d = &stats.dropped;

@@ -32,7 +32,9 @@ impl Template {
                 parts.push(Part::Text(before.to_owned()));
             }
             parts.push(number(inside).ok_or_else(|| {
-                format!("`{{{inside}}}` in `{text}` is not {{n}}, {{n6}}, or n with / % + * and numbers, like {{n/256%256}}")
+                format!(
+                    "`{{{inside}}}` in `{text}` is not {{n}}, {{n6}}, or n with / % + * and numbers, like {{n/256%256}}"
+                )
             })?);
             rest = behind;
         }
@@ -205,8 +207,14 @@ mod tests {
             let pool = Pool::parse(text).expect(text);
             (0..pool.len()).map(|n| pool.get(n).expect("within").to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(all("127.1.0.9/29"), ["127.1.0.9", "127.1.0.10", "127.1.0.11", "127.1.0.12", "127.1.0.13", "127.1.0.14"]);
-        assert_eq!(all("10.0.0.254-10.0.1.1, 10.9.9.9"), ["10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1", "10.9.9.9"]);
+        assert_eq!(
+            all("127.1.0.9/29"),
+            ["127.1.0.9", "127.1.0.10", "127.1.0.11", "127.1.0.12", "127.1.0.13", "127.1.0.14"]
+        );
+        assert_eq!(
+            all("10.0.0.254-10.0.1.1, 10.9.9.9"),
+            ["10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1", "10.9.9.9"]
+        );
         assert_eq!(all("192.0.2.4/31"), ["192.0.2.4", "192.0.2.5"]);
         assert_eq!(all("2001:db8::fffe/127"), ["2001:db8::fffe", "2001:db8::ffff"]);
         assert_eq!(Pool::parse("2001:db8::/112").expect("a network").len(), 65_536);

@@ -90,7 +90,8 @@ impl Threshold {
     }
 }
 
-const EXAMPLES: &str = "write success>=99.9%, p99(setup)<200ms, rate>=500, rtx<=1%, failed(auth_failed)<=0, lost<=0 or dropped<=0";
+const EXAMPLES: &str =
+    "write success>=99.9%, p99(setup)<200ms, rate>=500, rtx<=1%, failed(auth_failed)<=0, lost<=0 or dropped<=0";
 
 impl Metric {
     fn parse(name: &str) -> Result<Metric, String> {

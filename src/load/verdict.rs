@@ -55,8 +55,11 @@ fn tester_reasons(stage: &StageResult, tester: &Tester, honesty: Honesty) -> Vec
             d.not_sent
         ));
     }
-    let (thread, busiest) =
-        (0..).zip(&stage.used.threads).map(|(n, share)| (n, *share)).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
+    let (thread, busiest) = (0..)
+        .zip(&stage.used.threads)
+        .map(|(n, share)| (n, *share))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((0, 0.0));
     if busiest > honesty.cpu {
         out.push(format!("in {name} its thread {thread} used {:.0} % of a core", busiest * 100.0));
     }
@@ -70,9 +73,15 @@ fn tester_reasons(stage: &StageResult, tester: &Tester, honesty: Honesty) -> Vec
     }
     if stage.used.receive_overflows > 0 {
         let granted = tester.buffer_granted.map_or_else(String::new, |octets| {
-            format!("; the kernel granted {octets} octets of receive buffer instead of {} (net.core.rmem_max)", tester.buffer_wanted)
+            format!(
+                "; the kernel granted {octets} octets of receive buffer instead of {} (net.core.rmem_max)",
+                tester.buffer_wanted
+            )
         });
-        out.push(format!("in {name} its full receive buffers lost {} datagrams{granted}", stage.used.receive_overflows));
+        out.push(format!(
+            "in {name} its full receive buffers lost {} datagrams{granted}",
+            stage.used.receive_overflows
+        ));
     }
     out
 }

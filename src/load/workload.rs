@@ -174,7 +174,14 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
             let segments = vec![Segment { from: rate, to: rate, length }];
             let schedule = Arc::new(Schedule::new(segments, Spacing::Even, None));
-            player.stage("delete", "open-loop", None, Work::Delete(schedule), Duration::ZERO, (up, up as f64 / rate))?;
+            player.stage(
+                "delete",
+                "open-loop",
+                None,
+                Work::Delete(schedule),
+                Duration::ZERO,
+                (up, up as f64 / rate),
+            )?;
         }
     }
     Ok(player.played)
@@ -199,7 +206,8 @@ impl Player<'_, '_> {
     ) -> io::Result<Outcome> {
         let begin = at.unwrap_or_else(|| self.fleet.now());
         let watch = &mut self.watch;
-        let mut seen = |gauges: &[(Lane, Arc<Gauges>)], now: Instant| watch(name, gauges, Instant::ZERO + now.since(begin));
+        let mut seen =
+            |gauges: &[(Lane, Arc<Gauges>)], now: Instant| watch(name, gauges, Instant::ZERO + now.since(begin));
         let outcome = self.fleet.stage(at, work, warm_up, self.drain, EVERY, &mut seen)?;
         self.played.stages.push(StageResult::of(name, method, &outcome, planned));
         self.played.times.push(histograms(&outcome.stats));

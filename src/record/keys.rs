@@ -111,6 +111,11 @@ impl Record for KeyTables {
             Event::IkeUp(up) => {
                 self.paths.insert(sa, up.path);
             }
+            Event::IkeRekeyed(rekeyed) => {
+                if let Some(path) = self.paths.get(&rekeyed.old).copied() {
+                    self.paths.insert(rekeyed.new, path);
+                }
+            }
             Event::IkeKeys(keys) => self.ike_keys(keys),
             Event::ChildInbound(child) => self.child(sa, child),
             Event::Closed => {
@@ -223,6 +228,7 @@ fn decode_as_entries(ports: &[(u16, SocketRole)]) -> String {
         let dissector = match role {
             SocketRole::Ike => "ISAKMP",
             SocketRole::NatT => "UDPENCAP",
+            SocketRole::Esp => return out,
         };
         let _ = writeln!(out, "decode_as_entry: udp.port,{port},(none),{dissector}");
         out

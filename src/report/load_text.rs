@@ -12,7 +12,8 @@ pub fn render(result: &LoadResult, recovery: Option<&Recovery>, paint: Paint) ->
     let mut out = String::from("thresholds\n");
     for judged in &result.thresholds {
         let (mark, tone) = if judged.met { ("met", Tone::Good) } else { ("MISSED", Tone::Bad) };
-        let _ = writeln!(out, "  {} {:<28} {}", paint.tone(tone, &format!("{mark:>6}")), judged.threshold, judged.measured);
+        let _ =
+            writeln!(out, "  {} {:<28} {}", paint.tone(tone, &format!("{mark:>6}")), judged.threshold, judged.measured);
     }
     for stage in result.stages.iter().filter(|s| s.name != "forget") {
         out.push_str(&stage_text(stage, paint));
@@ -33,7 +34,12 @@ pub fn render(result: &LoadResult, recovery: Option<&Recovery>, paint: Paint) ->
         let _ = writeln!(
             out,
             "\ncapacity\n  {:.1} {} (median of {}; {:.1} to {:.1})\n  {}",
-            capacity.median, capacity.of, capacity.trials.len(), capacity.range.0, capacity.range.1, capacity.finding
+            capacity.median,
+            capacity.of,
+            capacity.trials.len(),
+            capacity.range.0,
+            capacity.range.1,
+            capacity.finding
         );
         for step in &capacity.curve {
             let _ = writeln!(
@@ -85,7 +91,11 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
         let _ = writeln!(
             out,
             "  begun {}   done {}   failed {}   dropped by the tester {}   up at the end {}",
-            stage.started, stage.done, stage.failed, stage.dropped.total(), stage.up
+            stage.started,
+            stage.done,
+            stage.failed,
+            stage.dropped.total(),
+            stage.up
         );
         if stage.planned_rate > 0.0 {
             let _ = writeln!(

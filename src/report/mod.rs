@@ -1,9 +1,11 @@
 //! Terminal text. Everything here is a pure function from data to text; it reads results and computes nothing.
 
+pub mod data;
 pub mod diagnosis;
 pub mod ladder;
 pub mod load_text;
 pub mod paint;
+pub mod preflight;
 pub mod run_junit;
 pub mod run_text;
 pub mod session;

@@ -31,6 +31,8 @@ pub(super) fn program(role: SocketRole, shards: u8) -> Vec<sock_filter> {
     let mut out = Vec::new();
     let ike = match role {
         SocketRole::Ike => 0,
+        // Raw sockets have no port to share; whoever opens one gets everything.
+        SocketRole::Esp => return vec![op(RET_K, 0)],
         SocketRole::NatT => {
             // Fewer octets than an SPI: a keepalive, which is nobody's.
             out.push(op(LD_W_LEN, 0));

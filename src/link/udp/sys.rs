@@ -210,7 +210,13 @@ pub fn receive_queue(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut len = size_of_val(&values) as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` octets to an array of that size, and the length it wrote to `len`.
     let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, values.as_mut_ptr().cast(), ptr::from_mut(&mut len))
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            ptr::from_mut(&mut len),
+        )
     };
     // The first value is SK_MEMINFO_RMEM_ALLOC.
     if result == 0 { Ok(values[0] as usize) } else { Err(io::Error::last_os_error()) }
