@@ -100,7 +100,11 @@ fn count(played: &Played, stage: &str, latency: &str) -> u64 {
 fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
     let (played, headend, fleet) = Lab::new(2, Limits::default()).play();
     let [setup, delete] = &played.stages[..] else { panic!("{:?}", played.stages) };
-    assert_eq!((setup.started, setup.done, setup.failed, setup.dropped.total(), setup.up), (100, 100, 0, 0, 100), "{setup:?}");
+    assert_eq!(
+        (setup.started, setup.done, setup.failed, setup.dropped.total(), setup.up),
+        (100, 100, 0, 0, 100),
+        "{setup:?}"
+    );
     assert_eq!((delete.started, delete.done, delete.up, delete.sas), (100, 100, 0, 0), "{delete:?}");
     for latency in ["T_init", "T_auth", "T_up", "start_lag"] {
         assert_eq!(count(&played, "setup", latency), 100, "{latency}");
@@ -143,7 +147,8 @@ fn tunnels_with_a_wrong_key_fail_beside_honest_ones() {
     let setup = &played.stages[0];
     assert_eq!((setup.started, setup.done, setup.failed), (75, 75, 0), "{setup:?}");
     assert_eq!((setup.faulty.started, setup.faulty.done, setup.faulty.failed), (25, 0, 25));
-    let failures: Vec<_> = setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
+    let failures: Vec<_> =
+        setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
     assert_eq!(failures, [("auth_failed", "auth", 25)]);
     let dir = tempfile::tempdir().expect("a scratch folder");
     ikelab::load::keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
@@ -197,12 +202,17 @@ fn the_first_refused_tunnel_is_named() {
     lab.order.schedule = Schedule::count(20, 20.0);
     lab.setup.threads = 1;
     lab.base(|spec| {
-        spec.retransmit = RetransmitSpec { initial: Duration::from_millis(100), attempts: 2, ..RetransmitSpec::default() };
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(100), attempts: 2, ..RetransmitSpec::default() };
     });
     let (played, _headend, _fleet) = lab.play();
     let found = played.capacity.expect("it was searched for");
     assert_eq!((found.median, found.of.as_str()), (7.0, "tunnels"));
-    assert!(found.finding.starts_with("tunnel 8 was refused") && found.finding.contains("no_response"), "{}", found.finding);
+    assert!(
+        found.finding.starts_with("tunnel 8 was refused") && found.finding.contains("no_response"),
+        "{}",
+        found.finding
+    );
 }
 
 #[test]
@@ -230,7 +240,8 @@ fn what_comes_too_late_or_is_too_much_is_dropped_and_counted() {
     // Nobody answers there.
     lab.base(|spec| {
         spec.remote_addr = Some(address("127.0.0.63"));
-        spec.retransmit = RetransmitSpec { initial: Duration::from_millis(50), attempts: 1, ..RetransmitSpec::default() };
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(50), attempts: 1, ..RetransmitSpec::default() };
     });
     lab.setup.in_flight = 10;
     lab.setup.threads = 1;
