@@ -7,11 +7,12 @@ use super::error::{Place, Problem, did_you_mean};
 use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSection, LimitsSection, Quantity};
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
+use super::schedules::Schedule;
 use super::secret::{self, Sources};
 use super::{Loaded, certificate, value, words};
 use crate::engine::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing,
-    NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch, Limits, Mode,
+    Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -105,6 +106,12 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
                     Some("on-demand") => DpdMode::OnDemand,
                     _ => DpdMode::Periodic,
                 },
+                retransmit: dpd.retransmit.as_ref().map(retransmit).transpose()?,
+                action: match one_of(dpd.action.as_ref(), "action", &["clear", "restart", "hold"])? {
+                    Some("restart") => DpdAction::Restart,
+                    Some("hold") => DpdAction::Hold,
+                    _ => DpdAction::Clear,
+                },
             }),
             None => None,
         },
@@ -128,7 +135,11 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         given: super::Given {
             retransmit: {
                 let r = &file.retransmit;
-                r.initial.is_some() || r.factor.is_some() || r.attempts.is_some() || r.max_wait.is_some()
+                r.like.is_some()
+                    || r.initial.is_some()
+                    || r.factor.is_some()
+                    || r.attempts.is_some()
+                    || r.max_wait.is_some()
             },
             fragmentation: file.ike.fragmentation.is_some(),
         },
@@ -262,7 +273,9 @@ fn child_spec(
 }
 
 fn retransmit(at: &RetransmitSection) -> Result<RetransmitSpec, Problem> {
-    let mut spec = RetransmitSpec::default();
+    let names: Vec<&str> = Schedule::ALL.iter().map(|s| s.name).collect();
+    let like = one_of(at.like.as_ref(), "schedule", &names)?;
+    let mut spec = like.and_then(Schedule::named).map_or_else(RetransmitSpec::default, Schedule::spec);
     if let Some(initial) = &at.initial {
         spec.initial = positive(initial)?;
     }

@@ -193,6 +193,10 @@ pub(crate) struct DpdSection {
     pub interval: At<Quantity>,
     /// `periodic` (the default) or `on-demand`.
     pub mode: Option<At<String>>,
+    /// When a check is sent again; by default as `retransmit` says for everything.
+    pub retransmit: Option<RetransmitSection>,
+    /// What becomes of the tunnel of a dead peer: `clear` (the default), `restart`, or `hold` until there is traffic.
+    pub action: Option<At<String>>,
 }
 
 /// NAT traversal.
@@ -209,6 +213,8 @@ pub(crate) struct NatSection {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetransmitSection {
+    /// As this box does: strongswan, paloalto-panos, paloalto-panos-7, cisco-ios-xe, cisco-asa. The other keys change it.
+    pub like: Option<At<String>>,
     /// Wait after the first transmission; 1s by default.
     pub initial: Option<At<Quantity>>,
     /// Each further wait is the last one times this; 2 by default.

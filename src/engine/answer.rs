@@ -152,6 +152,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
+            hinted: Instant::ZERO,
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,

@@ -59,6 +59,8 @@ pub(super) struct Core {
     pub jitter: u64,
     /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
     pub replaced: Vec<SaId>,
+    /// Tunnels of dead peers that wait for traffic.
+    pub on_hold: Vec<super::liveness::OnHold>,
     /// Scopes given to IKE SAs as responder at this instant.
     pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
@@ -110,6 +112,7 @@ impl Endpoint {
             next_tunnel: 1 << 32,
             jitter: 0,
             replaced: Vec::new(),
+            on_hold: Vec::new(),
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
         };
@@ -224,6 +227,12 @@ impl Endpoint {
     /// The IKE SAs with their Child SAs, in the order of the table.
     pub fn sas(&self) -> Vec<SaView> {
         self.ids().into_iter().filter_map(|id| self.get(id)).map(IkeSa::view).collect()
+    }
+
+    /// There is traffic for a tunnel. If its peer has died and it was to wait for traffic ([`super::DpdAction::Hold`]), it
+    /// is brought up again by this IKE SA.
+    pub fn wanted(&mut self, now: Instant, tunnel: TunnelId) -> Option<SaId> {
+        self.core.wanted(now, tunnel)
     }
 
     /// Forgets an IKE SA without a word to the peer.
@@ -501,6 +510,7 @@ impl Core {
             }
         };
         if decoded.sk.is_none() {
+            self.unprotected_hint(now, sa, &decoded);
             let detail = crate::wire::summary(&decoded.payloads, header.flags.is_response());
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Unprotected, &detail);
         }
@@ -538,8 +548,8 @@ impl Core {
             return self.half_open_expired(now, sa);
         }
         if sa.window.deadline().is_some_and(|at| at <= now) {
-            let spec = Arc::clone(&sa.spec);
-            match sa.window.due(&spec.retransmit) {
+            let schedule = sa.schedule().clone();
+            match sa.window.due(&schedule) {
                 Some(Due::Again { attempt }) => self.retransmit(now, sa, attempt),
                 Some(Due::GiveUp { attempts }) => self.give_up(now, sa, attempts),
                 None => {}
@@ -582,7 +592,7 @@ impl Core {
             }
         }
         self.arm(now, sa, attempt);
-        let of = sa.spec.retransmit.attempts;
+        let of = sa.schedule().attempts;
         // As it was sent: while several answers to IKE_SA_INIT are followed up, the first one's.
         let (path, first) = match &sa.phase {
             Phase::AuthSent(waiting) => waiting.candidates.first().map(|c| (c.path, c.datagrams.first())),
@@ -595,7 +605,7 @@ impl Core {
 
     /// Sets the retransmission timer after transmission number `attempt`.
     pub(super) fn arm(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
-        let spec = &sa.spec.retransmit;
+        let spec = &sa.schedule().clone();
         let noise = if spec.jitter_percent == 0 {
             0
         } else {

@@ -77,6 +77,17 @@ pub enum Event {
     },
     /// A datagram or message was not believed or not understood, and changed nothing.
     Ignored(Box<Ignored>),
+    /// The peer is dead: it answered nothing any more. [`Event::Failed`] follows.
+    PeerDead {
+        /// How long after it was last heard of this was to be noticed, at the latest; `None` without liveness checks.
+        expected: Option<Duration>,
+        /// How long after it was last heard of it was noticed.
+        measured: Duration,
+        /// What becomes of the tunnel.
+        action: super::spec::DpdAction,
+    },
+    /// The tunnel of a dead peer is brought up again by this event's IKE SA.
+    Restarting,
     /// The peer answered a liveness check.
     Alive {
         /// From the first transmission to the answer.

@@ -8,7 +8,6 @@ use super::rekey::Try;
 use super::sa::{IkeSa, Phase, Standing};
 use super::spec::{SaId, Side};
 use super::tamper::{Decision, Trigger};
-use super::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
@@ -384,28 +383,6 @@ impl Core {
         }
     }
 
-    /// A liveness check is due unless something was heard meanwhile.
-    pub(super) fn liveness_due(&mut self, now: Instant, sa: &mut IkeSa) {
-        sa.alarms.liveness = Instant::MAX;
-        let Some(interval) = sa.spec.dpd.as_ref().map(|d| d.interval) else { return };
-        let Phase::Established(up) = &sa.phase else { return };
-        if up.closing {
-            return;
-        }
-        let due = sa.last_heard + interval;
-        let next = if due > now {
-            due.since(now)
-        } else {
-            // Another request that waits for its answer is a liveness check as good as any.
-            if sa.window.idle() {
-                sa.enqueue(Request::Liveness);
-                self.pump(now, sa);
-            }
-            interval
-        };
-        sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
-    }
-
     /// No answer to the outstanding request, however often it was sent.
     pub(super) fn give_up(&mut self, now: Instant, sa: &mut IkeSa, attempts: u8) {
         let exchange = sa.window.outstanding().map_or(ExchangeType::INFORMATIONAL, |o| o.exchange);
@@ -424,7 +401,10 @@ impl Core {
                     self.deleted(now, sa, Side::Us, false);
                 }
                 Some(Request::Refuse(_)) => self.close(now, sa, false),
-                _ => self.fail(now, sa, exchange, Side::Us, silence, false),
+                _ => {
+                    self.peer_died(now, sa);
+                    self.fail(now, sa, exchange, Side::Us, silence, false);
+                }
             },
             _ => {
                 let complaint = Self::init_complaint(sa);

@@ -143,6 +143,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
+            hinted: Instant::ZERO,
             init_key: None,
             peer_key: None,
             reserved_spi: None,

@@ -20,6 +20,7 @@ mod failure;
 mod fragment;
 mod info;
 mod init;
+mod liveness;
 mod natt;
 mod propose;
 mod rekey;
@@ -43,7 +44,7 @@ pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CreateChildPolicy,
-    DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Pfs, Ports,
+    DpdAction, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Pfs, Ports,
     ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{

@@ -238,6 +238,29 @@ pub struct DpdSpec {
     pub interval: Duration,
     /// Periodic, or only when traffic goes out and nothing comes in.
     pub mode: DpdMode,
+    /// When a check is sent again; `None`: as any other request.
+    pub retransmit: Option<RetransmitSpec>,
+    /// What becomes of the tunnel when the peer is dead.
+    pub action: DpdAction,
+}
+
+impl DpdSpec {
+    /// Checks sent again as any other request; a dead peer's tunnel is gone.
+    pub fn new(interval: Duration, mode: DpdMode) -> Self {
+        DpdSpec { interval, mode, retransmit: None, action: DpdAction::Clear }
+    }
+}
+
+/// What becomes of a tunnel whose peer is dead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DpdAction {
+    /// Nothing: it is gone.
+    #[default]
+    Clear,
+    /// It is brought up again at once, by an IKE_SA_INIT of ours.
+    Restart,
+    /// It is brought up again when there is traffic for it.
+    Hold,
 }
 
 /// When a liveness check is due.

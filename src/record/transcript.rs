@@ -14,8 +14,8 @@ use super::json::{Object, Seconds, object};
 use super::{Datagram, Direction, PacketKey, Record, Sink};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
-    ChildSa, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId, Side,
-    TunnelId,
+    ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId,
+    Side, TunnelId,
 };
 use crate::time::Instant;
 use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
@@ -227,6 +227,24 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("old", format_args!("{}.{}", rekeyed.old.slot, rekeyed.old.generation));
             o.text("spi_i", rekeyed.spis.0).text("spi_r", rekeyed.spis.1);
             write_ike_suite(o, &rekeyed.suite);
+        }
+        Event::PeerDead { expected, measured, action } => {
+            o.text("event", "peer_dead");
+            if let Some(expected) = expected {
+                o.number("expected_ms", expected.as_millis() as u64);
+            }
+            o.number("measured_ms", measured.as_millis() as u64);
+            o.text(
+                "action",
+                match action {
+                    DpdAction::Clear => "clear",
+                    DpdAction::Restart => "restart",
+                    DpdAction::Hold => "hold",
+                },
+            );
+        }
+        Event::Restarting => {
+            o.text("event", "restarting");
         }
         Event::Reauthenticating { old, break_first } => {
             o.text("event", "reauthenticating").text("old", format_args!("{}.{}", old.slot, old.generation));

@@ -12,6 +12,7 @@ mod engine_basic;
 mod engine_rules;
 mod esp;
 mod layers;
+mod liveness;
 mod load;
 mod pair;
 mod preflight;
