@@ -20,7 +20,7 @@ pub struct Ladder {
     paint: Paint,
     /// Print rows at all.
     shown: bool,
-    /// Show liveness checks, too.
+    /// Show liveness checks, too, and what messages offer.
     verbose: bool,
     /// Stands before each row.
     prefix: String,
@@ -40,9 +40,12 @@ impl Ladder {
     pub fn event(&mut self, now: Instant, event: &Event) {
         match event {
             Event::Message(trace) => {
-                let row = Row::message(now, trace);
+                let mut row = Row::message(now, trace);
                 if trace.from == Side::Us && !trace.message.header.flags.is_response() {
                     self.last_sent = Some(row.clone());
+                }
+                if self.verbose {
+                    row.add_details(&trace.message);
                 }
                 if !self.is_liveness(trace) || self.verbose {
                     self.push(row);

@@ -337,6 +337,8 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
+        all_children: plain.all_children,
+        childless: plain.childless,
     })
 }
 

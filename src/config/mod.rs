@@ -138,6 +138,11 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::duration(text).map_err(sentence)
 }
 
+/// A network device's name, as in `data.tun`.
+pub fn device_name(name: &str) -> Result<String, String> {
+    data::device_name(name).map_err(sentence)
+}
+
 /// A vendor by name, as in `remote.vendor`.
 pub fn vendor(name: &str) -> Result<Vendor, String> {
     build::vendor(name).map_err(sentence)

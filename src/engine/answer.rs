@@ -13,7 +13,7 @@ use super::init::{Parts, check_nonce, vendor_ids};
 use super::natt;
 use super::propose::select;
 use super::sa::{Alarms, IkeSa, InitKey, Phase};
-use super::spec::{ConnectionSpec, SaId, Side, TunnelId};
+use super::spec::{Childless, ConnectionSpec, SaId, Side, TunnelId};
 use super::tamper::{Decision, SaCx, SecretKind, Trigger};
 use super::timer::Timer;
 use crate::crypto::{IkeKeys, IkeSuite};
@@ -155,6 +155,7 @@ impl Core {
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,
+            replaces: SaId::NONE,
             scheduled: Instant::MAX,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
@@ -197,6 +198,9 @@ impl Core {
             outer.extend(announcement(signing));
         }
         outer.extend(certificate_request(&specs));
+        if sa.spec.behaviour.childless != Childless::Never {
+            outer.push(Payload::Notify(NotifyPayload::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED)));
+        }
         outer.extend(vendor_ids(&sa.spec));
         let mut suite = suite;
         self.decide(now, &sa, Decision::Suite(&mut suite));

@@ -160,7 +160,10 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         list(&config.local_ts),
         list(&config.remote_ts),
     );
-    for (section, value) in extra.iter().filter(|(k, _)| *k != "ike") {
+    for (_, value) in extra.iter().filter(|(k, _)| *k == "child") {
+        let _ = writeln!(s, "    {value}");
+    }
+    for (section, value) in extra.iter().filter(|(k, _)| !matches!(*k, "ike" | "child")) {
         let _ = writeln!(s, "{section}: {value}");
     }
     if let Some(c) = control {

@@ -112,7 +112,8 @@ pub enum Knob {
     LibreswanSetup,
     /// A `whack --impair` word; the value is empty.
     LibreswanImpair,
-    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway.
+    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway, `child` to
+    /// the one child.
     Ikelab,
 }
 

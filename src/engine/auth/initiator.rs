@@ -13,7 +13,7 @@ use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehav
 use crate::engine::info::Request;
 use crate::engine::init::floated;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
@@ -65,10 +65,12 @@ impl Core {
             inner.push(Payload::IdR(id.clone()));
         }
         inner.push(Payload::Auth(auth));
-        if sa.spec.behaviour.initial_contact {
+        // The peer still has the one that this is to replace.
+        if sa.spec.behaviour.initial_contact && sa.replaces == SaId::NONE {
             inner.push(Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)));
         }
-        if let Some(child) = sa.spec.children.first() {
+        candidate.childless &= matches!(sa.spec.behaviour.childless, Childless::Prefer | Childless::Force);
+        if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         let sent = self.send_round(now, sa, &mut candidate, inner);
@@ -182,14 +184,19 @@ impl Core {
             Some(error) => Step::Refuse(Failure::Malformed(error), NotifyType::INVALID_SYNTAX),
             None => self.judge_auth_response(now, sa, &parts, &candidate.exchanged(&wait.init)),
         };
-        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat));
+        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
             Step::Up(id, certificate) => {
                 self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);
                 let cx = ChildCx { ni, nr, g_ir: None, spi_in: wait.spi_in, initiator: true };
-                self.first_child(now, sa, &parts, &cx);
+                if candidate.childless {
+                    self.release_esp_spi(sa);
+                } else {
+                    self.first_child(now, sa, &parts, &cx);
+                }
+                self.begin_tunnel(now, sa, u16::from(!candidate.childless), inner);
             }
             Step::Refused(why) => self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, false),
             Step::Refuse(why, notify) => self.reject_peer(now, sa, why, notify),

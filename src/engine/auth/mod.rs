@@ -68,6 +68,8 @@ pub(super) struct Candidate {
     pub reassembly: Option<Box<Reassembly>>,
     /// Both ends support RFC 7383.
     pub fragments: bool,
+    /// The responder accepts an IKE_AUTH without a Child SA; then: ours was one (RFC 6023).
+    pub childless: bool,
 }
 
 impl Candidate {

@@ -14,7 +14,7 @@ use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
 use crate::engine::info::Request;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
 use crate::net::Path;
 use crate::time::Instant;
@@ -72,11 +72,12 @@ impl Core {
             (None, None) => self.judge_auth_request(now, sa, &parts, &wait),
         };
         let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
-        sa.phase = Phase::Established(Established::new(suite, keys, nat));
+        sa.phase = Phase::Established(Established::new(suite, keys, nat, false));
         match step {
             Ok(Step::Up(id, certificate, mut answer)) => {
                 self.certified(sa, certificate);
                 self.ike_up(now, sa, id, parts.initial_contact);
+                answer.extend(self.announce_auth_lifetime(now, sa));
                 self.answer_first_child(now, sa, &parts, (&ni, &nr), &mut answer);
                 self.respond(now, sa, path, &header, answer);
                 let cx = sa.msg_cx(now, &header, 0);
@@ -109,13 +110,17 @@ impl Core {
             // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
             return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
         };
+        let childless = sa.spec.behaviour.childless != Childless::Never
+            && parts.sa.is_none()
+            && parts.ts_i.is_none()
+            && parts.ts_r.is_none();
         // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
         for (there, kind) in [
             (parts.sa.is_some(), PayloadType::SA),
             (parts.ts_i.is_some(), PayloadType::TSI),
             (parts.ts_r.is_some(), PayloadType::TSR),
         ] {
-            if !there {
+            if !there && !childless {
                 return Err(missing(kind));
             }
         }
@@ -172,11 +177,19 @@ impl Core {
         (ni, nr): (&[u8], &[u8]),
         answer: &mut Vec<Payload>,
     ) {
+        if parts.sa.is_none() {
+            return; // RFC 6023: nothing but the IKE SA was asked for
+        }
         let spi_in = self.fresh_esp_spi(now, sa);
         let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: false };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseChild(&mut refuse));
+        let refuse_all = || {
+            let why = "IKE_AUTH asks for a Child SA, and we accept IKE SAs without one only (RFC 6023)";
+            Err((NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS), Failure::Local(LocalFault::Other(why.into()))))
+        };
         let result = match refuse {
+            None if sa.spec.behaviour.childless == Childless::Force => refuse_all(),
             Some(kind) => {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
