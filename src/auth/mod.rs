@@ -11,12 +11,14 @@ mod identity;
 mod judge;
 pub mod method;
 mod path;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use cert::{AltName, Certificate};
 pub use fault::CertFault;
 pub use file::{FileFault, certificates, crls, private_key};
-pub use judge::{Judged, MAX_CERTIFICATES, Policy, Trust};
+pub use judge::{Crl, Judged, MAX_CERTIFICATES, Policy, Trust};
 pub use method::{Chosen, SignaturePolicy};
 
 use std::sync::Arc;

@@ -59,6 +59,21 @@ pub enum LineEvent {
     },
     /// The keys of an IKE SA were exported; they are in the key tables, never here.
     IkeKeys { spi_i: IkeSpi, spi_r: IkeSpi },
+    /// The peer's certificate is accepted; `ike_up` follows.
+    PeerCertificate {
+        /// Its subject, as `C=CH, CN=gw`.
+        subject: String,
+        /// The subjects above it, up to the trusted one; empty when it is trusted directly.
+        issuers: Vec<String>,
+        /// What kind of key it has.
+        key: String,
+        /// How AUTH was signed.
+        signature: String,
+        /// SHA-256 of the certificate in hex.
+        sha256: String,
+        /// What was accepted although an RFC says otherwise, or could not be checked.
+        notes: Vec<String>,
+    },
     /// Both ends are authenticated.
     IkeUp {
         role: Role,

@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod capture;
+mod certificates;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
 #[allow(clippy::disallowed_methods)] // here, too
