@@ -124,7 +124,8 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
     let _ = writeln!(s, "ike: {{proposals: [{}]{ike}}}", list(&config.ike));
     // A Child's group is a setting of its own here, not part of the proposal.
     let esp: Vec<Proposal> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
-    let group = esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), ..esp[0].clone() }.to_string());
+    let group =
+        esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), esn: false, ..esp[0].clone() }.to_string());
     let pfs = group.and_then(|g| g.rsplit('-').next().map(str::to_owned)).unwrap_or_else(|| "none".to_owned());
     let bare: Vec<String> = esp.iter().map(|p| Proposal { ke: None, ..p.clone() }.to_string()).collect();
     let _ = writeln!(
@@ -134,6 +135,9 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         list(&config.local_ts),
         list(&config.remote_ts),
     );
+    for (key, value) in config.knobs_of(Knob::IkelabChild) {
+        let _ = writeln!(s, "    {key}: {value}");
+    }
     for (section, value) in extra.iter().filter(|(k, _)| *k != "ike") {
         let _ = writeln!(s, "{section}: {value}");
     }

@@ -81,6 +81,8 @@ pub enum Knob {
     LibreswanImpair,
     /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway.
     Ikelab,
+    /// ikelab's connection file, the child: `mode`, `lifetime`, ...
+    IkelabChild,
 }
 
 /// The selectors behind each end of a [`Net`].

@@ -89,6 +89,12 @@ impl RunDir {
         files.iter().map(read).collect()
     }
 
+    /// Every event of this name, of every IKE SA.
+    #[track_caller]
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        self.transcripts().into_iter().flatten().filter(|e| e["event"] == *name).collect()
+    }
+
     /// Every IKE SA that came up, in no particular order.
     #[track_caller]
     pub fn sas(&self) -> Vec<OurSa> {
