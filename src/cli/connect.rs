@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
+use super::preflight::PreflightArgs;
 use super::quick::Quick;
 use super::rundir::{self, RunDir};
 use super::signals::Stop;
@@ -20,6 +21,7 @@ use crate::drive::{Driver, Observer};
 use crate::engine::{
     ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
 };
+use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
 use crate::link::{Link, LinkNote};
 use crate::net::{Path, SocketRole, Transmit};
@@ -47,6 +49,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
     #[command(flatten)]
+    preflight: PreflightArgs,
+    #[command(flatten)]
     traffic: TrafficArgs,
     #[command(flatten)]
     carry: CarryArgs,
@@ -65,6 +69,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut loaded = prepare(&args)?;
     args.traffic.apply(&mut loaded.data, args.once)?;
     args.carry.apply(&mut loaded.data)?;
+    if args.preflight.preflight {
+        return super::preflight::run(&args.preflight, &args.common, loaded);
+    }
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("prepare fills it in");
 
@@ -86,6 +93,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let ports = (spec.local_ports, spec.remote_ports);
     let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, native, args.common.verbose > 0);
     data.open_tun(&loaded.data, &link)?;
+    let link = args.common.bad_path(link, &loaded.path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
@@ -148,7 +156,7 @@ enum Ending {
 
 /// Turns until the IKE SA is gone, or until we have said goodbye.
 fn live(
-    driver: &mut Driver<UdpLink>,
+    driver: &mut Driver<Netem<UdpLink>>,
     view: &mut View,
     stop: &Stop,
     hold: Option<Duration>,
@@ -204,6 +212,8 @@ struct View {
     shown: bool,
     ladder: Ladder,
     facts: Facts,
+    /// How the peer proved its identity.
+    proof: session::Proof,
     up: Option<(Instant, IkeUp)>,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
@@ -220,6 +230,7 @@ struct View {
 impl View {
     fn new(loaded: Loaded, data: Data, paint: Paint, shown: bool, verbose: bool) -> Self {
         View {
+            proof: live::proof_by(&loaded.spec),
             loaded,
             data,
             paint,
@@ -250,7 +261,7 @@ impl View {
     }
 
     /// After a turn: prints what waited for it.
-    fn settle(&mut self, driver: &Driver<UdpLink>) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
         self.ladder.flush();
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
@@ -289,7 +300,7 @@ impl View {
 
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
-        self.say(&session::connected(&up, self.facts.nat, self.paint));
+        self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
         self.up = Some((now, up));
     }
@@ -321,6 +332,7 @@ impl Observer for View {
         self.facts.note(&event);
         self.ladder.event(now, &event);
         match event {
+            Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
             Event::IkeUp(up) => self.on_up(now, *up),
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);
@@ -363,7 +375,7 @@ fn write_result(
     dir: &RunDir,
     head: Value,
     view: &View,
-    driver: &Driver<UdpLink>,
+    driver: &Driver<Netem<UdpLink>>,
     exit: Exit,
     ending: Ending,
     owned: bool,
@@ -385,6 +397,7 @@ fn write_result(
         Ending::Asked => "by_signal",
     }
     .into();
+    result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["ike_sa"] = match &view.up {
         Some((at, up)) => json!({

@@ -12,6 +12,7 @@ use crate::esp::{self, EchoPolicy, PingSpec, Plane, PlaneConfig, PlaneEvent, Str
 use crate::link::tun::Tun;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, Transmit};
+use crate::preflight::Pings;
 use crate::report::data as words;
 use crate::report::paint::Tone;
 use crate::time::Instant;
@@ -147,6 +148,8 @@ impl Data {
         let config = PlaneConfig {
             replay_window: spec.replay_window,
             echo: match &spec.echo {
+                // With a TUN device this host answers for itself.
+                EchoAnswers::Selectors if spec.tun.is_some() => EchoPolicy::Off,
                 EchoAnswers::Selectors => EchoPolicy::LocalSelectors,
                 EchoAnswers::None => EchoPolicy::Off,
                 EchoAnswers::Only(list) => EchoPolicy::Only(list.clone()),
@@ -216,6 +219,19 @@ impl Data {
         if let Some(stream) = args.stream(tunnel, once) {
             self.plane.stream(now, stream);
         }
+    }
+
+    /// Sends one more ping.
+    pub fn ping(&mut self, now: Instant, spec: PingSpec) {
+        // Each has its own identifier: an answer that is late belongs to the ping before.
+        let id = (std::process::id() as u16).wrapping_add(self.plane.pings().len() as u16);
+        self.plane.ping(now, spec, id);
+    }
+
+    /// What the last ping has come to.
+    pub fn last_ping(&self) -> Pings {
+        let report = self.plane.pings().last().map(|ping| ping.report());
+        report.map_or(Pings { sent: 0, answered: 0 }, |r| Pings { sent: r.sent + r.unsent, answered: r.received })
     }
 
     /// Whether everything that was to be sent has been, and been answered or given up.

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::term;
+use crate::auth::Judged;
 use crate::diagnose::{Facts, Finding, diagnose};
-use crate::engine::{ConnectionSpec, Event, Failed, MessageTrace, Side};
+use crate::engine::{AuthSpec, ConnectionSpec, Event, Failed, MessageTrace, Side};
 use crate::record::{Direction, Recorder};
 use crate::report::ladder::Row;
 use crate::report::paint::Paint;
+use crate::report::session::Proof;
 use crate::time::Instant;
 use crate::vendor::Vendor;
 use crate::wire::registry::ExchangeType;
@@ -125,4 +127,21 @@ pub fn finding_json(finding: &Finding) -> Value {
             .collect::<Vec<_>>(),
         "next": finding.next,
     })
+}
+
+/// How a connection's peer proves its identity, before it has done so.
+pub fn proof_by(spec: &ConnectionSpec) -> Proof {
+    let by = match spec.remote_auth {
+        AuthSpec::Psk(_) => "pre-shared key",
+        AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
+    };
+    Proof { by: by.to_owned(), notes: Vec::new() }
+}
+
+/// How a peer has proved its identity with a certificate.
+pub fn certificate_proof(judged: &Judged) -> Proof {
+    let issuer = judged.issuers.first().map_or_else(|| "trusted directly".to_owned(), |i| format!("issued by {i}"));
+    let by = format!("certificate of {} ({}, {}; {issuer})", judged.subject, judged.key, judged.scheme);
+    let policy = judged.policy.name();
+    Proof { by, notes: judged.notes.iter().map(|note| format!("by policy {policy}: {note}")).collect() }
 }

@@ -9,8 +9,12 @@ mod data;
 pub mod exit;
 pub mod failures;
 mod listen;
+mod listen_many;
 mod live;
+mod load;
+mod metrics;
 mod peer_config;
+mod preflight;
 mod quick;
 pub mod run;
 mod rundir;
@@ -37,6 +41,8 @@ enum Command {
     Connect(Box<connect::Args>),
     /// Serve as responder, for any number of peers, until Ctrl-C
     Listen(Box<listen::Args>),
+    /// Put a planned load on a peer, and say who was the limit
+    Load(Box<load::Args>),
     /// Run failure scenarios against a peer, or against the embedded one
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
@@ -77,6 +83,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
+        Command::Load(args) => load::run(&args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::PeerConfig(args) => peer_config::run(&args),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
+use crate::auth::Judged;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::ExchangeType;
@@ -18,6 +19,8 @@ pub enum Event {
     InitDone(Box<InitDone>),
     /// The IKE SA's keys; only with `export_keys`.
     IkeKeys(Box<IkeKeyExport>),
+    /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
+    PeerCertificate(Box<Judged>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
     /// An inbound ESP SA must be installed now, before the packet that tells the peer its SPI leaves.
@@ -44,6 +47,14 @@ pub enum Event {
     /// The IKE SA was rekeyed: this event's IKE SA has taken over the Child SAs, and the old one is closed in its own
     /// time, with [`Event::Closed`] but without [`Event::Deleted`].
     IkeRekeyed(Box<IkeRekeyed>),
+    /// This event's IKE SA is begun to take the place of another one of the same tunnel, from IKE_SA_INIT on. The other
+    /// one ends with [`Event::Closed`] but without [`Event::Deleted`]: when the new one is up, or, with `break_first`, now.
+    Reauthenticating {
+        /// The IKE SA to be replaced.
+        old: SaId,
+        /// It is gone already.
+        break_first: bool,
+    },
     /// A Child SA could not be made; the IKE SA stays.
     ChildFailed(Box<Failed>),
     /// A Child SA is gone.

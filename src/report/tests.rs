@@ -161,7 +161,8 @@ fn session(paint: Paint) -> String {
         keys: ChildKeys { i_encr: secret(), i_integ: secret(), r_encr: secret(), r_integ: secret() },
     };
     let nat = NatFinding { peer_detects: true, us: true, peer: false };
-    super::session::connected(&up, Some(nat), paint) + &super::session::child_up(&child, paint)
+    let proof = super::session::Proof { by: "pre-shared key".into(), notes: Vec::new() };
+    super::session::connected(&up, &proof, Some(nat), paint) + &super::session::child_up(&child, paint)
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn child_rekeys_with_libreswan_and_openiked_control_plane_only() {
         let (a, b) = PeerConfig::pair(&net);
         let ike = "aes256-sha256-modp2048";
         let (a, b) = (a.suite(ike, openiked::CHILD), b.suite(ike, openiked::CHILD));
-        let a = a.knob(Knob::IkelabChild, "lifetime", "2s");
+        let a = a.knob(Knob::Ikelab, "child", "lifetime: 2s");
         let peer: Box<dyn Peer> = match name {
             "libreswan" => Box::new(Libreswan::start(&net, Side::B, &b)),
             _ => Box::new(OpenIked::start(&net, Side::B, &b)),

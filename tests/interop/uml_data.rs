@@ -58,7 +58,7 @@ fn configs(net: &Net, wanted: &Wanted) -> (PeerConfig, PeerConfig) {
         let host = |side| vec![format!("{}/32", net.addr(side))];
         (a.local_ts, a.remote_ts) = (host(Side::A), host(Side::B));
         (b.local_ts, b.remote_ts) = (host(Side::B), host(Side::A));
-        a = a.knob(Knob::IkelabChild, "mode", "transport");
+        a = a.knob(Knob::Ikelab, "child", "mode: transport");
         b = b.knob(Knob::SwanChild, "mode", "transport").knob(Knob::Libreswan, "type", "transport");
     }
     let esn = if Proposal::parse(wanted.esp).esn { "yes" } else { "no" };
@@ -216,7 +216,7 @@ fn survives(who: Who, child: bool, carry: Carry) -> Case {
         let (mut a, b) = configs(net, &Wanted { role: Role::Initiator, carry, transport: false, esp });
         if who == Who::Us {
             a = if child {
-                a.knob(Knob::IkelabChild, "lifetime", "4s")
+                a.knob(Knob::Ikelab, "child", "lifetime: 4s")
             } else {
                 a.knob(Knob::Ikelab, "ike", "lifetime: 4s")
             };

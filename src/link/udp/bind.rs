@@ -10,7 +10,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage,
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys;
+use super::{steer, sys};
 use crate::net::SocketRole;
 
 /// ESP's protocol number.
@@ -29,11 +29,24 @@ pub struct UdpConfig {
     pub interface: Option<String>,
     /// Wanted size of each socket's buffers in octets of kernel memory.
     pub socket_buffer: usize,
+    /// Several links of this process, so many, bind the same addresses and ports, one after the other; each receives what
+    /// carries its number as the first octet of our SPI ([`crate::link::udp::steer`]).
+    pub share: Option<u8>,
+    /// Bind addresses that this host does not have (yet): IP_FREEBIND.
+    pub any_address: bool,
 }
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        UdpConfig { addresses: Vec::new(), ike_port: 500, natt_port: 4500, interface: None, socket_buffer: 8 << 20 }
+        UdpConfig {
+            addresses: Vec::new(),
+            ike_port: 500,
+            natt_port: 4500,
+            interface: None,
+            socket_buffer: 8 << 20,
+            share: None,
+            any_address: false,
+        }
     }
 }
 
@@ -83,6 +96,9 @@ pub enum BindError {
          travel in UDP with `nat: {{traversal: force}}` in the connection file"
     )]
     EspPrivilege,
+    /// The kernel does not deal datagrams out to the threads.
+    #[error("cannot share UDP {0} among threads: {1}; use --threads 1")]
+    Steer(SocketAddr, #[source] io::Error),
     /// No epoll or eventfd: the host is out of file descriptors or memory.
     #[error("cannot set up waiting for packets: {0}")]
     Wait(#[source] io::Error),
@@ -127,7 +143,7 @@ pub(super) fn bind_esp(config: &UdpConfig, address: IpAddr) -> Result<Bound, Bin
     if let Some(interface) = &config.interface {
         tie_to_interface(&fd, interface).map_err(wrong)?;
     }
-    set_options(&fd, local)?;
+    set_options(&fd, local, SocketRole::Esp)?;
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
     local.set_port(0);
@@ -170,9 +186,19 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
             other => explain(local, other),
         })?;
     }
-    set_options(&fd, local)?;
+    set_options(&fd, local, role)?;
+    if config.any_address {
+        // One option name for both families, at the IPv4 level.
+        sys::set_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1).map_err(|e| BindError::Other(local, e))?;
+    }
+    if config.share.is_some() {
+        socket::setsockopt(&fd, sockopt::ReusePort, &true).map_err(wrong)?;
+    }
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
+    if let Some(shards) = config.share {
+        sys::steer(fd.as_fd(), &steer::program(role, shards)).map_err(|e| BindError::Steer(local, e))?;
+    }
     let mut local = local;
     if port == 0 {
         local.set_port(bound_port(&fd).map_err(wrong)?);
@@ -180,7 +206,7 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
     Ok(Bound { fd, local, role, buffers })
 }
 
-fn set_options(fd: &OwnedFd, local: SocketAddr) -> Result<(), BindError> {
+fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole) -> Result<(), BindError> {
     let wrong = |errno: Errno| explain(local, errno);
     let option =
         |level, name, value| sys::set_option(fd.as_fd(), level, name, value).map_err(|e| BindError::Other(local, e));
@@ -192,7 +218,10 @@ fn set_options(fd: &OwnedFd, local: SocketAddr) -> Result<(), BindError> {
         socket::setsockopt(fd, sockopt::Ipv4RecvErr, &true).map_err(wrong)?;
         option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
     } else {
-        socket::setsockopt(fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
+        // A raw socket is of one family anyway, and its protocol number counts as a port: too late for this option.
+        if role != SocketRole::Esp {
+            socket::setsockopt(fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
+        }
         socket::setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true).map_err(wrong)?;
         socket::setsockopt(fd, sockopt::Ipv6RecvErr, &true).map_err(wrong)?;
         option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;

@@ -7,6 +7,7 @@
 //! Nothing here is global: several links (one per shard) may live in one process.
 
 mod bind;
+mod steer;
 mod sys;
 mod wake;
 
@@ -160,6 +161,12 @@ impl UdpLink {
     /// (net.core.rmem_max) then bounds how large a burst survives.
     pub fn receive_buffer_clamp(&self) -> Option<usize> {
         self.sockets.iter().map(|s| s.info.receive_buffer).min().filter(|&granted| granted < self.buffer_wanted)
+    }
+
+    /// Octets of kernel memory that wait in the fullest receive buffer, to be compared with
+    /// [`LocalSocket::receive_buffer`] (of which the kernel grants twice as much, for its own book-keeping).
+    pub fn receive_queue(&self) -> usize {
+        self.sockets.iter().filter_map(|s| sys::receive_queue(s.fd.as_fd()).ok()).max().unwrap_or(0)
     }
 
     fn socket_for(&self, path: &Path) -> Option<usize> {
