@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod peer;
 mod place;
+mod rekey;
 mod schema;
 mod secret;
 mod value;

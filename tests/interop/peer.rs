@@ -79,7 +79,8 @@ pub enum Knob {
     LibreswanSetup,
     /// A `whack --impair` word; the value is empty.
     LibreswanImpair,
-    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway.
+    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway, `child` is a
+    /// line of the one child, `more-children` an item for the list.
     Ikelab,
 }
 
