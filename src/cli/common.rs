@@ -8,7 +8,7 @@ use rand::TryRng;
 use super::exit::CliError;
 use super::rundir::RunDir;
 use super::term;
-use crate::config::Loaded;
+use crate::config::{Encapsulation, Loaded};
 use crate::link::guard;
 use crate::link::udp::{UdpConfig, UdpLink};
 use crate::net::SocketRole;
@@ -75,6 +75,20 @@ impl Common {
         let interface = self.interface.clone();
         let config = UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, ..UdpConfig::default() };
         Ok(UdpLink::bind(&config, clock)?)
+    }
+
+    /// Opens raw sockets for native ESP, if `encapsulation` has a use for them. Without privilege this is an error only
+    /// where nothing else is wanted; returns whether they are open.
+    pub fn bind_esp(&self, link: &mut UdpLink, encapsulation: Encapsulation) -> Result<bool, CliError> {
+        if encapsulation == Encapsulation::ForceUdp {
+            return Ok(false);
+        }
+        let config = UdpConfig { interface: self.interface.clone(), ..UdpConfig::default() };
+        match link.open_esp(&config) {
+            Ok(()) => Ok(true),
+            Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Makes the run directory and a recorder that writes to it.

@@ -8,10 +8,10 @@ use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSec
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
-use super::{Loaded, value, words};
+use super::{Loaded, certificate, value, words};
 use crate::engine::{
-    Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing,
-    NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode,
+    Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -48,10 +48,23 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
-    let local_auth = secret::auth(&file.auth.local, sources, &mut warnings)?;
-    let remote_auth = match &file.auth.remote {
-        Some(end) => secret::auth(end, sources, &mut warnings)?,
-        None => local_auth.clone(),
+    let local_auth = secret::local(&file.auth.local, sources, &mut warnings)?;
+    let remote_auth = match (&file.auth.remote, &local_auth) {
+        (Some(end), _) => secret::remote(end, sources, &mut warnings)?,
+        (None, AuthSpec::Psk(_)) => local_auth.clone(),
+        (None, _) => {
+            let problem =
+                Problem::new("auth.remote is missing: with a certificate of ours, the peer's end must be said");
+            return Err(problem.hint("certificate: {ca: [./ca.pem]}, or a pre-shared key").at(file.auth.local.place));
+        }
+    };
+    let local_id = match (local_id, &local_auth) {
+        (Some(mut id), AuthSpec::Certificate(credential)) if file.local.id.is_some() => {
+            certificate::settle_id(credential, &mut id, &mut warnings);
+            Some(id)
+        }
+        (local_id, AuthSpec::Certificate(credential)) => certificate::default_id(credential).or(local_id),
+        (local_id, _) => local_id,
     };
 
     let ike_proposals = some_of(&file.ike.proposals, "proposals")?

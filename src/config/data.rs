@@ -19,7 +19,7 @@ pub(crate) struct DataSection {
     /// Packets in the replay window; 64 by default, 0 for none.
     pub replay_window: Option<At<u32>>,
     /// Who answers echo requests (ICMP, UDP port 7): addresses, `selectors` for every address of `local_ts` (the
-    /// default), or `none`.
+    /// default), or `none`. With `tun` and no addresses here, this host answers.
     pub echo: Option<Vec<At<String>>>,
     /// What `connect` pings.
     pub ping: Option<PingSection>,
@@ -142,19 +142,18 @@ pub(super) fn build(at: &DataSection) -> Result<DataSpec, Problem> {
             Some(list) => EchoAnswers::Only(list.iter().map(address).collect::<Result<_, _>>()?),
         },
         ping: at.ping.as_ref().map(ping).transpose()?,
-        tun: match &at.tun {
-            // The kernel's limit is 15 octets, and it takes no slash and no white space.
-            Some(name)
-                if name.value.is_empty()
-                    || name.value.len() > 15
-                    || name.value.contains(|c: char| c == '/' || c.is_whitespace()) =>
-            {
-                let problem = Problem::new(format!("`{}` cannot be a device's name", name.value));
-                return Err(problem.hint("up to 15 letters, like ikelab0").at(name.place));
-            }
-            tun => tun.as_ref().map(|name| name.value.clone()),
-        },
+        tun: at.tun.as_ref().map(|name| device_name(&name.value).map_err(|p| p.at(name.place))).transpose()?,
     })
+}
+
+/// A network device's name. The kernel's limit is 15 octets, and it takes no slash and no white space.
+pub(super) fn device_name(name: &str) -> Result<String, Problem> {
+    let bad = name.is_empty() || name.len() > 15 || name.contains(|c: char| c == '/' || c.is_whitespace());
+    if bad {
+        let problem = Problem::new(format!("`{name}` cannot be a device's name"));
+        return Err(problem.hint("up to 15 letters, like ikelab0"));
+    }
+    Ok(name.to_owned())
 }
 
 fn ping(at: &PingSection) -> Result<PingTarget, Problem> {

@@ -5,6 +5,7 @@
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
 mod build;
+mod certificate;
 mod data;
 mod error;
 mod file;
@@ -136,6 +137,11 @@ pub fn selector(text: &str) -> Result<crate::wire::TrafficSelector, String> {
 /// A duration, as in `ike.lifetime`.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::duration(text).map_err(sentence)
+}
+
+/// A network device's name, as in `data.tun`.
+pub fn device_name(name: &str) -> Result<String, String> {
+    data::device_name(name).map_err(sentence)
 }
 
 /// A vendor by name, as in `remote.vendor`.

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::auth::AwaitAuthRequest;
+use super::auth::{AwaitAuthRequest, announcement, certificate_request};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
 use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
@@ -193,6 +193,11 @@ impl Core {
         if sa.fragments {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
+        // The identity will decide among the connections: what one of them may need is said for all.
+        if let Some(signing) = specs.iter().find(|spec| spec.uses_certificates()) {
+            outer.extend(announcement(signing));
+        }
+        outer.extend(certificate_request(&specs));
         if sa.spec.behaviour.childless != Childless::Never {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED)));
         }
@@ -215,7 +220,8 @@ impl Core {
         self.init_done(&sa, suite, &keys, nat, parts.vendor_ids, parts.fragmentation);
         self.counters.half_open += 1;
         *self.half_open_by_address.entry(path.remote.ip()).or_insert(0) += 1;
-        let wait = AwaitAuthRequest { specs, suite, keys, ni: ni.to_vec(), nr, request: bytes.to_vec(), response, nat };
+        let (ni, request, takes) = (ni.to_vec(), bytes.to_vec(), parts.takes);
+        let wait = AwaitAuthRequest { specs, suite, keys, ni, nr, request, response, nat, takes };
         sa.phase = Phase::InitAnswered(Box::new(wait));
         let patience = self.cfg.limits.half_open_timeout;
         sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);

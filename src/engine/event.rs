@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
+use crate::auth::Judged;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::ExchangeType;
-use crate::wire::{IdPayload, IkeSpi, Message, TrafficSelector};
+use crate::wire::{Header, IdPayload, IkeSpi, Message, TrafficSelector};
 
 /// Something that happened to an IKE SA. Drain events before transmits.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub enum Event {
     InitDone(Box<InitDone>),
     /// The IKE SA's keys; only with `export_keys`.
     IkeKeys(Box<IkeKeyExport>),
+    /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
+    PeerCertificate(Box<Judged>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
     /// An inbound ESP SA must be installed now, before the packet that tells the peer its SPI leaves.
@@ -61,10 +64,12 @@ pub enum Event {
         /// Who deleted it.
         by: Side,
     },
-    /// A request was sent again.
+    /// A request was sent again, bit for bit.
     Retransmit {
-        /// Which exchange.
-        exchange: ExchangeType,
+        /// Its header.
+        header: Header,
+        /// The path it took.
+        path: Path,
         /// How often it has now been sent.
         attempt: u8,
         /// How often it will be sent at most.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::spec::Side;
+use crate::auth::CertFault;
 use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::wire::{IdPayload, Proposal, TrafficSelector, WireError};
 
@@ -136,6 +137,8 @@ pub enum AuthFault {
         /// What the peer used.
         got: AuthMethod,
     },
+    /// Its certificate, or the signature with it, failed a check.
+    Certificate(Box<CertFault>),
 }
 
 /// Reasons at our own end.
@@ -175,6 +178,10 @@ impl Failure {
             Failure::Incompatible(_) => "ts_unacceptable",
             Failure::Rejected { notify, .. } => rejected(*notify),
             Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
+            Failure::AuthFailed(AuthFault::Certificate(fault)) => match **fault {
+                CertFault::Identity { .. } => "id_mismatch",
+                _ => "auth_failed",
+            },
             Failure::AuthFailed(_) => "auth_failed",
             // INFORMATIONAL is what liveness is asked with (RFC 7296 2.4); whatever else it carries, silence is a dead peer.
             Failure::NoAnswer { .. } if exchange == ExchangeType::INFORMATIONAL => "dpd_timeout",
@@ -241,6 +248,7 @@ impl fmt::Display for AuthFault {
             AuthFault::Mismatch { id } => write!(f, "the AUTH of {id} does not verify"),
             AuthFault::Identity { got } => write!(f, "the peer is {got}, which is not the identity we expect"),
             AuthFault::Method { got } => write!(f, "the peer authenticates by {got}, which is not what we accept"),
+            AuthFault::Certificate(fault) => write!(f, "{fault}"),
         }
     }
 }

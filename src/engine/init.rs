@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::auth::Candidate;
+use super::auth::{Candidate, Takes, announcement};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeKeyExport, InitDone, NatFinding};
 use super::failure::{Failure, LocalFault, PeerMisbehaved};
@@ -66,12 +66,14 @@ pub(super) struct Parts<'a> {
     pub childless: bool,
     pub critical: Option<PayloadType>,
     pub vendor_ids: Vec<Vec<u8>>,
+    pub takes: Takes,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn of(payloads: &'a [Payload]) -> Self {
         let mut parts = Parts::default();
         for payload in payloads {
+            parts.takes.note(payload);
             match payload {
                 Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
                 Payload::Ke(ke) => parts.ke = parts.ke.or(Some(ke)),
@@ -201,6 +203,7 @@ impl Core {
         if sa.spec.fragmentation {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
+        outer.extend(announcement(&sa.spec));
         outer.extend(vendor_ids(&sa.spec));
         let mut message = Message { header, outer, sk: None };
         let cx = sa.msg_cx(now, &header, 0);
@@ -446,6 +449,7 @@ impl Core {
             nat,
             vendor_ids: parts.vendor_ids,
             peer_fragments: parts.fragmentation,
+            takes: parts.takes,
             path: sa.path,
             datagrams: Vec::new(),
             reassembly: None,
@@ -490,10 +494,8 @@ impl Core {
         vendor_ids: Vec<Vec<u8>>,
         peer_fragments: bool,
     ) {
-        if self.cfg.trace {
-            let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
-            self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
-        }
+        let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
+        self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
         self.export_keys(sa, suite, keys);
     }
 

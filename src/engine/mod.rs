@@ -43,8 +43,8 @@ pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CreateChildPolicy,
-    DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec,
-    ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
+    DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Pfs, Ports,
+    ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

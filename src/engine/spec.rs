@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Credential, Trust};
 use crate::crypto::Secret;
-use crate::wire::registry::{KeMethod, ProtocolId, TransformType};
-use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
+use crate::wire::registry::{IdType, KeMethod, ProtocolId, TransformType};
+use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform, same_dn};
 
 /// One configured connection: what we are, what we accept, what we ask for.
 #[derive(Clone, Debug)]
@@ -53,6 +54,14 @@ pub struct ConnectionSpec {
     pub behaviour: Behaviour,
 }
 
+impl ConnectionSpec {
+    /// True if either end proves itself with a certificate, so that signatures are spoken of (RFC 7427 4).
+    pub fn uses_certificates(&self) -> bool {
+        let with = |auth: &AuthSpec| matches!(auth, AuthSpec::Certificate(_) | AuthSpec::Trust(_));
+        with(&self.local_auth) || with(&self.remote_auth)
+    }
+}
+
 /// A pair of UDP ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ports {
@@ -73,7 +82,7 @@ impl Default for Ports {
 pub enum IdMatch {
     /// Whatever the peer says; only its authentication counts.
     Any,
-    /// Exactly this type and value.
+    /// Exactly this type and value; a distinguished name by its meaning (RFC 5280 7.1).
     Exact(IdPayload),
 }
 
@@ -82,6 +91,9 @@ impl IdMatch {
     pub fn accepts(&self, id: &IdPayload) -> bool {
         match self {
             IdMatch::Any => true,
+            IdMatch::Exact(wanted) if wanted.kind == IdType::ID_DER_ASN1_DN => {
+                id.kind == wanted.kind && same_dn(&wanted.data, &id.data)
+            }
             IdMatch::Exact(wanted) => wanted.kind == id.kind && wanted.data == id.data,
         }
     }
@@ -92,6 +104,10 @@ impl IdMatch {
 pub enum AuthSpec {
     /// A pre-shared key (RFC 7296 2.15), as raw octets.
     Psk(Arc<Secret>),
+    /// Us: a signature with our certificate's key.
+    Certificate(Arc<Credential>),
+    /// The peer: a signature with the key of a certificate that leads to somebody we trust.
+    Trust(Arc<Trust>),
 }
 
 /// A proposal as configured: transforms in order of preference, any number of each type.
@@ -341,6 +357,11 @@ impl Default for RekeySpec {
 }
 
 impl RekeySpec {
+    /// From when to when after the beginning of a lifetime of `whole` its rekey begins.
+    pub fn window(&self, whole: Duration) -> (Duration, Duration) {
+        (self.soft(whole, u32::MAX), self.soft(whole, 0))
+    }
+
     /// What remains of `whole` when the rekey begins; `noise` in 0..=u32::MAX draws the jitter.
     pub(crate) fn soft(&self, whole: Duration, noise: u32) -> Duration {
         let percent = |n: u8| whole.mul_f64(f64::from(n.min(100)) / 100.0);
@@ -516,6 +537,8 @@ pub enum Command {
     DeleteChild(u32),
     /// Rekey one Child SA, named by our inbound SPI (RFC 7296 1.3.3).
     RekeyChild(u32),
+    /// Rekey one Child SA with another key exchange than the connection asks for, to learn whether the peer takes it.
+    RekeyChildWith(u32, Pfs),
     /// Rekey the IKE SA (RFC 7296 1.3.2).
     RekeyIke,
     /// Negotiate another Child SA, by its name in the connection (RFC 7296 1.3.1).
@@ -523,6 +546,29 @@ pub enum Command {
     /// Make the IKE SA anew from scratch, with a new IKE_SA_INIT (RFC 7296 2.8.3), in the order that the connection says.
     /// Only the end that began the tunnel can.
     Reauthenticate,
+}
+
+/// Perfect forward secrecy of a Child SA's rekey that is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pfs {
+    /// As the connection says.
+    #[default]
+    AsConfigured,
+    /// No key exchange.
+    Without,
+    /// This key exchange method and no other.
+    With(KeMethod),
+}
+
+impl Pfs {
+    /// The methods to offer, where `configured` is what the connection says.
+    pub(crate) fn methods(self, configured: &[KeMethod]) -> Vec<KeMethod> {
+        match self {
+            Pfs::AsConfigured => configured.to_vec(),
+            Pfs::Without => Vec::new(),
+            Pfs::With(method) => vec![method],
+        }
+    }
 }
 
 /// Why a command was not taken.

@@ -782,6 +782,34 @@ impl Plane {
     }
 }
 
+#[cfg(test)]
+impl Plane {
+    /// As if so many packets had been sent and received.
+    pub(super) fn skip_to(&mut self, spi_in: u32, seq: u64) {
+        let child = self.children.get_mut(&spi_in).expect("it is there");
+        child.sent = seq;
+        child.window.accept(seq);
+    }
+
+    /// A peer that does not check its selectors.
+    pub(super) fn widen(&mut self, spi_in: u32) {
+        let any = || vec![TrafficSelector::any_v4()];
+        self.children.get_mut(&spi_in).expect("it is there").set_selectors(any(), any());
+    }
+
+    /// Any payload under any next header.
+    pub(super) fn send_raw(&mut self, now: Instant, spi_in: u32, payload: &[u8], next_header: u8) {
+        self.seal(now, spi_in, payload, next_header, 0).expect("it may be sent on");
+    }
+}
+
+#[cfg(test)]
+impl PlaneConfig {
+    pub(super) fn carry_for_test(&self, known: Option<Path>, encapsulated: bool) -> Result<Path, SendError> {
+        self.carry(known, encapsulated)
+    }
+}
+
 impl PlaneConfig {
     /// The path of an ESP packet, from the one that IKE takes.
     fn carry(&self, known: Option<Path>, encapsulated: bool) -> Result<Path, SendError> {

@@ -7,6 +7,7 @@
 pub mod demux;
 pub mod guard;
 pub mod sim;
+pub mod tun;
 pub mod udp;
 
 use std::fmt;

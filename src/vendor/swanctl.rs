@@ -1,7 +1,7 @@
 //! swanctl.conf for strongSwan.
 
 use super::PeerConfig;
-use super::mirror::{self, Mirror, Out};
+use super::mirror::{self, Mirror, Out, Proof};
 use crate::config::{Vendor, duration_words, group_word, proposal_words};
 use crate::engine::{ChildSpec, Mode, NatTraversal, Ports};
 
@@ -41,13 +41,13 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     }
     let near_id = mirror.near_id.map(|id| id.to_string());
     out.line("    local {");
-    out.line("      auth = psk");
+    proof(&mut out, mirror.near_proof, "certs = <CERTIFICATE-OF-THIS-BOX>.pem");
     if let Some(id) = &near_id {
         out.line(format!("      id = {}", plain(id)));
     }
     out.line("    }");
     out.line("    remote {");
-    out.line("      auth = psk");
+    proof(&mut out, mirror.far_proof, "cacerts = <CA-OF-IKELAB>.pem");
     out.line(format!("      id = {}", far_id(mirror)));
     out.line("    }");
     out.line("    children {");
@@ -57,6 +57,9 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     out.line("    }");
     out.line("  }");
     out.line("}");
+    if mirror.near_proof.is_certificate() && mirror.far_proof.is_certificate() {
+        return out.finish();
+    }
     out.line("secrets {");
     out.line("  ike-ikelab {");
     if let Some(id) = &near_id {
@@ -67,6 +70,16 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     out.line("  }");
     out.line("}");
     out.finish()
+}
+
+/// How one end proves itself; the files stand below `x509`, `x509ca` and `private` of the swanctl directory.
+fn proof(out: &mut Out, proof: Proof, files: &str) {
+    if proof.is_certificate() {
+        out.line("      auth = pubkey");
+        out.line(format!("      {files}"));
+    } else {
+        out.line("      auth = psk");
+    }
 }
 
 fn child_lines(out: &mut Out, mirror: &Mirror<'_>, child: &ChildSpec) {
@@ -96,7 +109,10 @@ fn far_id(mirror: &Mirror<'_>) -> String {
     if mirror.loaded.local_id_pending { mirror.far.clone() } else { plain(&mirror.far_id.to_string()) }
 }
 
-/// strongSwan knows our prefixes; addresses stand without.
+/// strongSwan knows our prefixes; addresses and names stand without.
 fn plain(id: &str) -> String {
-    id.strip_prefix("ipv4:").or(id.strip_prefix("ipv6:")).unwrap_or(id).to_owned()
+    match id.strip_prefix("dn:") {
+        Some(name) => format!("\"{name}\""),
+        None => id.strip_prefix("ipv4:").or(id.strip_prefix("ipv6:")).unwrap_or(id).to_owned(),
+    }
 }

@@ -10,11 +10,15 @@ mod crypto_oracle;
 mod drive;
 mod engine_basic;
 mod engine_rules;
+mod esp;
 mod layers;
 mod pair;
+mod preflight;
 mod rekey;
 mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+#[allow(clippy::disallowed_methods)] // and here
+mod schema;
 mod simulation;

@@ -572,3 +572,30 @@ fn keys_of_the_new_ike_sa_are_exported() {
     let (left, right) = (export(End::Left).expect("exported"), export(End::Right).expect("exported"));
     assert_eq!((left.sk_d, left.sk_ei, left.sk_er), (right.sk_d, right.sk_ei, right.sk_er));
 }
+
+/// `group 14` or none, whatever the connection says: how a rehearsal finds out what a peer takes.
+#[test]
+fn a_rekey_can_be_ordered_with_another_key_exchange_than_the_connection_asks_for() {
+    let with_pfs = |mut spec: ConnectionSpec| {
+        spec.children[0].pfs = vec![KeMethod::CURVE25519];
+        spec
+    };
+    let (left, right) = (left_spec(), right_spec());
+    for (peer_wants, order, accepted, ke) in [
+        (false, Pfs::Without, true, false),
+        (false, Pfs::With(KeMethod::CURVE25519), false, true),
+        (true, Pfs::Without, false, false),
+        (true, Pfs::With(KeMethod::CURVE25519), true, true),
+    ] {
+        let right = if peer_wants { with_pfs(right.clone()) } else { right.clone() };
+        let mut tunnel = Tunnel::up(left.clone(), right);
+        let old = tunnel.child(End::Left);
+        tunnel.order(End::Left, Command::RekeyChildWith(old, order));
+        let asked = tunnel.sent(End::Left, ExchangeType::CREATE_CHILD_SA, false);
+        let has_ke = asked.iter().any(|inner| inner.iter().any(|p| matches!(p, Payload::Ke(_))));
+        assert_eq!(has_ke, ke, "{order:?}");
+        assert_eq!(tunnel.child(End::Left) != old, accepted, "{order:?} with a peer that wants PFS: {peer_wants}");
+        assert_eq!(tunnel.answered(End::Right, NotifyType::NO_PROPOSAL_CHOSEN), !accepted, "{order:?}");
+        tunnel.mirrored(&["lan"]);
+    }
+}

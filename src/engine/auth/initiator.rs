@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::sign::Exchanged;
-use super::{AwaitAuthResponse, Candidate, Parts};
+use super::sign::{Exchanged, Proof};
+use super::{AwaitAuthResponse, Candidate, Parts, certificate_request};
+use crate::auth::Judged;
 use crate::engine::child::ChildCx;
 use crate::engine::codec::{Sealing, unprotect};
 use crate::engine::endpoint::Core;
@@ -47,10 +48,19 @@ impl Core {
         self.init_done(sa, candidate.suite, &candidate.keys, candidate.nat, vendor_ids, candidate.peer_fragments);
 
         let exchanged = candidate.exchanged(&wait.init);
-        let mut auth = exchanged.by_initiator(&sa.spec.local_id).prove(&sa.spec.local_auth);
+        let proof = exchanged.by_initiator(&sa.spec.local_id).prove(&sa.spec.local_auth, &candidate.takes);
+        let Proof { mut auth, certs } = match proof {
+            Ok(proof) => proof,
+            Err(fault) => {
+                let why = Failure::Local(fault);
+                return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
+            }
+        };
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut inner = Vec::with_capacity(8);
         inner.push(Payload::IdI(sa.spec.local_id.clone()));
+        inner.extend(certs);
+        inner.extend(certificate_request(std::slice::from_ref(&sa.spec)));
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
             inner.push(Payload::IdR(id.clone()));
         }
@@ -143,7 +153,7 @@ impl Core {
         let inner = message.sk.as_deref().unwrap_or_default();
         let doubt = match wait.candidates.len() {
             1 => None,
-            _ => unconvincing(&sa.spec, &wait.candidates[at].exchanged(&wait.init), inner),
+            _ => unconvincing(&sa.spec, &wait.candidates[at].exchanged(&wait.init), inner, self.wall(now)),
         };
         if let Some(why) = doubt {
             // Whoever answered IKE_SA_INIT has these keys, and there are several answers: this one has not proved to be
@@ -176,7 +186,8 @@ impl Core {
         };
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
-            Step::Up(id) => {
+            Step::Up(id, certificate) => {
+                self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);
                 let cx = ChildCx { ni, nr, g_ir: None, spi_in: wait.spi_in, initiator: true };
@@ -209,17 +220,19 @@ impl Core {
             let why = Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
             return Step::Refuse(why, NotifyType::INVALID_SYNTAX);
         };
-        let fault = if sa.spec.remote_id.accepts(id) {
-            exchanged.by_responder(id).verify(&sa.spec.remote_auth, auth).err()
+        let verdict = if sa.spec.remote_id.accepts(id) {
+            exchanged.by_responder(id).verify(&sa.spec, auth, &parts.certs, self.wall(now))
         } else {
-            Some(AuthFault::Identity { got: id.clone() })
+            Err(AuthFault::Identity { got: id.clone() })
         };
-        let mut accept = fault.is_none();
+        let mut accept = verdict.is_ok();
         self.decide(now, sa, Decision::AcceptAuth(&mut accept));
-        if accept {
-            return Step::Up(id.clone());
-        }
-        let fault = fault.unwrap_or_else(|| AuthFault::Mismatch { id: id.clone() });
+        let fault = match verdict {
+            Ok(certificate) if accept => return Step::Up(id.clone(), certificate),
+            Err(_) if accept => return Step::Up(id.clone(), None),
+            Ok(_) => AuthFault::Mismatch { id: id.clone() },
+            Err(fault) => fault,
+        };
         Step::Refuse(Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED)
     }
 
@@ -268,8 +281,8 @@ impl Core {
 
 /// What an accepted answer leads to.
 enum Step {
-    /// The responder has proved its identity.
-    Up(IdPayload),
+    /// The responder has proved its identity, perhaps with a certificate.
+    Up(IdPayload, Option<Box<Judged>>),
     /// It refused us.
     Refused(Failure),
     /// We refuse it, with this notify.
@@ -277,7 +290,7 @@ enum Step {
 }
 
 /// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
-fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Payload]) -> Option<Failure> {
+fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Payload], wall: i64) -> Option<Failure> {
     let parts = Parts::of(inner);
     let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
         return Some(match parts.error {
@@ -288,7 +301,7 @@ fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Paylo
     if !spec.remote_id.accepts(id) {
         return Some(Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
     }
-    exchanged.by_responder(id).verify(&spec.remote_auth, auth).err().map(Failure::AuthFailed)
+    exchanged.by_responder(id).verify(spec, auth, &parts.certs, wall).err().map(Failure::AuthFailed)
 }
 
 fn rejected(notify: &NotifyPayload) -> Failure {

@@ -1,9 +1,10 @@
-//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys, both roles, and its first Child SA.
+//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys and certificates, both roles, and its first Child SA.
 //!
 //! ```text
 //!  initiator                                            responder
-//!  HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}    -->
-//!                                                <--    HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+//!  HDR, SK {IDi, [CERT+,] [CERTREQ,] [IDr,]      -->
+//!           AUTH, SAi2, TSi, TSr}
+//!                                                <--    HDR, SK {IDr, [CERT+,] AUTH, SAr2, TSi, TSr}
 //!                                                <--    HDR, SK {IDr, AUTH, N(error)}   the IKE SA is up, the Child is not
 //!                                                <--    HDR, SK {N(AUTHENTICATION_FAILED)}
 //!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
@@ -21,6 +22,7 @@ mod up;
 use std::sync::Arc;
 
 use self::sign::Exchanged;
+pub(super) use self::sign::{Takes, announcement, certificate_request};
 use super::event::NatFinding;
 use super::failure::Failure;
 use super::fragment::Reassembly;
@@ -29,7 +31,7 @@ use super::spec::ConnectionSpec;
 use crate::crypto::{IkeKeys, IkeSuite};
 use crate::net::Path;
 use crate::wire::registry::{NotifyType, PayloadType};
-use crate::wire::{AuthPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload};
+use crate::wire::{AuthPayload, CertPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload};
 
 /// Answers to one IKE_SA_INIT that are followed at once; more are not believed.
 pub(super) const MAX_CANDIDATES: usize = 4;
@@ -57,6 +59,8 @@ pub(super) struct Candidate {
     pub nat: NatFinding,
     pub vendor_ids: Vec<Vec<u8>>,
     pub peer_fragments: bool,
+    /// Which signatures and certificates the responder takes.
+    pub takes: Takes,
     pub path: Path,
     /// Our IKE_AUTH for it.
     pub datagrams: Vec<Vec<u8>>,
@@ -95,6 +99,8 @@ pub(super) struct AwaitAuthRequest {
     /// Ours as sent.
     pub response: Vec<u8>,
     pub nat: NatFinding,
+    /// Which signatures the initiator takes.
+    pub takes: Takes,
 }
 
 impl AwaitAuthRequest {
@@ -117,6 +123,9 @@ struct Parts<'a> {
     id_i: Option<&'a IdPayload>,
     id_r: Option<&'a IdPayload>,
     auth: Option<&'a AuthPayload>,
+    /// In the order in which they stand: the sender's own certificate comes first.
+    certs: Vec<&'a CertPayload>,
+    takes: Takes,
     sa: Option<&'a SaPayload>,
     ts_i: Option<&'a TsPayload>,
     ts_r: Option<&'a TsPayload>,
@@ -130,10 +139,12 @@ impl<'a> Parts<'a> {
     fn of(payloads: &'a [Payload]) -> Self {
         let mut parts = Parts::default();
         for payload in payloads {
+            parts.takes.note(payload);
             match payload {
                 Payload::IdI(id) => parts.id_i = parts.id_i.or(Some(id)),
                 Payload::IdR(id) => parts.id_r = parts.id_r.or(Some(id)),
                 Payload::Auth(auth) => parts.auth = parts.auth.or(Some(auth)),
+                Payload::Cert(cert) => parts.certs.push(cert),
                 Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
                 Payload::TsI(ts) => parts.ts_i = parts.ts_i.or(Some(ts)),
                 Payload::TsR(ts) => parts.ts_r = parts.ts_r.or(Some(ts)),

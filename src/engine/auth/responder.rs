@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::sign::Exchanged;
-use super::{AwaitAuthRequest, Parts};
+use super::sign::{Exchanged, Proof};
+use super::{AwaitAuthRequest, Parts, Takes};
+use crate::auth::Judged;
+use crate::auth::method::is_signature;
 use crate::crypto::IkeSuite;
 use crate::engine::child::{ChildCx, Groups};
 use crate::engine::codec::unprotect;
@@ -12,7 +14,7 @@ use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
 use crate::engine::info::Request;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
 use crate::net::Path;
 use crate::time::Instant;
@@ -72,7 +74,8 @@ impl Core {
         let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
         sa.phase = Phase::Established(Established::new(suite, keys, nat, false));
         match step {
-            Ok(Step::Up(id, mut answer)) => {
+            Ok(Step::Up(id, certificate, mut answer)) => {
+                self.certified(sa, certificate);
                 self.ike_up(now, sa, id, parts.initial_contact);
                 answer.extend(self.announce_auth_lifetime(now, sa));
                 self.answer_first_child(now, sa, &parts, (&ni, &nr), &mut answer);
@@ -122,31 +125,47 @@ impl Core {
             }
         }
         let exchanged = wait.exchanged();
-        let spec = find_connection(&wait.specs, &wait.suite, id, parts.id_r)
+        let spec = find_connection(&wait.specs, &wait.suite, id, parts.id_r, auth.method)
             .ok_or_else(|| Refusal::auth(AuthFault::Identity { got: id.clone() }));
         let verdict = spec.and_then(|spec| {
-            let verified = exchanged.by_initiator(id).verify(&spec.remote_auth, auth);
-            verified.map_err(Refusal::auth).map(|()| spec)
+            let verified = exchanged.by_initiator(id).verify(spec, auth, &parts.certs, self.wall(now));
+            verified.map_err(Refusal::auth).map(|certificate| (spec, certificate))
         });
         let mut accept = verdict.is_ok();
         self.decide(now, sa, Decision::AcceptAuth(&mut accept));
-        sa.spec = match (verdict, accept) {
-            (Ok(spec), true) => Arc::clone(spec),
+        let certificate = match (verdict, accept) {
+            (Ok((spec, certificate)), true) => {
+                sa.spec = Arc::clone(spec);
+                certificate
+            }
             (Ok(_), false) => return Err(Refusal::auth(AuthFault::Mismatch { id: id.clone() })),
             (Err(refusal), false) => return Err(refusal),
-            (Err(_), true) => Arc::clone(&sa.spec),
+            (Err(_), true) => None,
         };
-        Ok(Step::Up(id.clone(), self.our_proof(now, sa, &exchanged)))
+        let takes = wait.takes.with(&parts.takes);
+        Ok(Step::Up(id.clone(), certificate, self.our_proof(now, sa, &exchanged, &takes)?))
     }
 
     /// Our identity and its proof.
-    fn our_proof(&mut self, now: Instant, sa: &IkeSa, exchanged: &Exchanged<'_>) -> Vec<Payload> {
-        let mut auth = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth);
+    #[allow(clippy::result_large_err)] // once for each refused peer
+    fn our_proof(
+        &mut self,
+        now: Instant,
+        sa: &IkeSa,
+        exchanged: &Exchanged<'_>,
+        takes: &Takes,
+    ) -> Result<Vec<Payload>, Refusal> {
+        let proof = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth, takes);
+        let Proof { mut auth, certs } = proof.map_err(|fault| Refusal {
+            notify: NotifyPayload::new(NotifyType::AUTHENTICATION_FAILED),
+            why: Failure::Local(fault),
+        })?;
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
+        answer.extend(certs);
         answer.push(Payload::Auth(auth));
-        answer
+        Ok(answer)
     }
 
     /// Answers the Child SA that IKE_AUTH negotiates with the IKE SA.
@@ -198,8 +217,8 @@ impl Core {
 
 /// What an accepted request leads to.
 enum Step {
-    /// The initiator has proved this identity; the answer begins with our own.
-    Up(IdPayload, Vec<Payload>),
+    /// The initiator has proved this identity, perhaps with a certificate; the answer begins with our own.
+    Up(IdPayload, Option<Box<Judged>>, Vec<Payload>),
 }
 
 /// Why IKE_AUTH is refused, and with which notify.
@@ -225,6 +244,7 @@ fn find_connection<'a>(
     suite: &IkeSuite,
     id: &IdPayload,
     asked_for: Option<&IdPayload>,
+    method: AuthMethod,
 ) -> Option<&'a Arc<ConnectionSpec>> {
     let chosen = suite.to_proposal(1, Vec::new());
     let fits = |spec: &&Arc<ConnectionSpec>| {
@@ -234,7 +254,14 @@ fn find_connection<'a>(
     let named = |spec: &&Arc<ConnectionSpec>| asked_for.is_some_and(|asked| *asked == spec.local_id);
     // An exact identity is a better match than "any".
     let exact = |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_id, IdMatch::Exact(_));
-    let candidates = || specs.iter().filter(fits);
+    // Of two that differ in nothing else, the one for which the peer has the right kind of proof.
+    let provable = |spec: &&Arc<ConnectionSpec>| match spec.remote_auth {
+        AuthSpec::Psk(_) => method == AuthMethod::SHARED_KEY_MIC,
+        AuthSpec::Trust(_) => is_signature(method),
+        AuthSpec::Certificate(_) => false,
+    };
+    let right_kind = specs.iter().any(|spec| fits(&spec) && provable(&spec));
+    let candidates = || specs.iter().filter(fits).filter(|spec| !right_kind || provable(spec));
     candidates()
         .find(|s| named(s) && exact(s))
         .or_else(|| candidates().find(exact))

@@ -27,7 +27,8 @@ impl Core {
         old: Option<u32>,
         try_: Try,
     ) -> Option<Vec<Payload>> {
-        let child = sa.spec.children.get(usize::from(spec))?.clone();
+        let mut child = sa.spec.children.get(usize::from(spec))?.clone();
+        child.pfs = try_.pfs.methods(&child.pfs);
         let spi_in = self.fresh_esp_spi(now, sa);
         let ni = self.fresh_nonce(now, sa);
         let group = try_.group.or_else(|| self.first_guess(sa, &child.pfs, old));
@@ -47,7 +48,8 @@ impl Core {
         inner.extend(group.map(|group| Payload::Ke(KePayload { group, data })));
         inner.extend(selectors);
         let what = What::Child { spec, spi_in, old };
-        sa.rekey_mut()?.creating = Some(Box::new(Creating { what, ni, keypair, rival: None, unseen: Vec::new() }));
+        sa.rekey_mut()?.creating =
+            Some(Box::new(Creating { what, ni, keypair, pfs: try_.pfs, rival: None, unseen: Vec::new() }));
         Some(inner)
     }
 
@@ -102,7 +104,8 @@ impl Core {
         let missing = |kind| misbehaved(PeerMisbehaved::MissingPayload(kind));
         parts.whole()?;
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::SA)) };
-        let child = sa.spec.children.get(usize::from(spec)).ok_or_else(|| missing(PayloadType::SA))?;
+        let mut child = sa.spec.children.get(usize::from(spec)).cloned().ok_or_else(|| missing(PayloadType::SA))?;
+        child.pfs = creating.pfs.methods(&child.pfs);
         let nr = parts.nonce.ok_or_else(|| missing(PayloadType::NONCE))?;
         check_nonce(nr, &up.suite).map_err(misbehaved)?;
         let selected = self.accept_child(sa, spec, &child.proposals_with_groups(), &parts.child())?;

@@ -11,7 +11,7 @@ use crate::engine::info::Request;
 use crate::engine::init::check_nonce;
 use crate::engine::propose::{select, verify_choice};
 use crate::engine::sa::{Alarms, Established, IkeSa, Phase, Standing};
-use crate::engine::spec::{CreateChildPolicy, ProposalSpec, SaId, Side};
+use crate::engine::spec::{CreateChildPolicy, Pfs, ProposalSpec, SaId, Side};
 use crate::engine::tamper::SecretKind;
 use crate::seed::{Scope, Seeds};
 use crate::time::Instant;
@@ -50,7 +50,8 @@ impl Core {
             Payload::Nonce(NoncePayload { data: ni.clone() }),
             Payload::Ke(KePayload { group, data }),
         ];
-        let creating = Creating { what: What::Ike(spi), ni, keypair: Some(keypair), rival: None, unseen: Vec::new() };
+        let (what, pfs) = (What::Ike(spi), Pfs::AsConfigured);
+        let creating = Creating { what, ni, keypair: Some(keypair), pfs, rival: None, unseen: Vec::new() };
         sa.rekey_mut()?.creating = Some(Box::new(creating));
         Some(inner)
     }

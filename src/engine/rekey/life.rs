@@ -166,8 +166,8 @@ impl Core {
             return sa.enqueue(Request::Delete);
         }
         let again = match request {
-            Request::NewChild(spec, _) => Request::NewChild(spec, Try::default()),
-            Request::RekeyChild(spi, _) => Request::RekeyChild(spi, Try::default()),
+            Request::NewChild(spec, try_) => Request::NewChild(spec, try_.afresh()),
+            Request::RekeyChild(spi, try_) => Request::RekeyChild(spi, try_.afresh()),
             other => other,
         };
         rekey.later.push(Later { at: now + retry + jitter, what: Put::Ask(again) });

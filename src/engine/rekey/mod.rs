@@ -34,7 +34,7 @@ use super::event::Event;
 use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
 use super::info::Request;
 use super::sa::{ChildState, IkeSa, Phase, Standing};
-use super::spec::{SaId, Side, TunnelId};
+use super::spec::{Pfs, SaId, Side, TunnelId};
 use super::tamper::Decision;
 use crate::crypto::{Group, KeyPair, SharedSecret};
 use crate::net::Path;
@@ -119,6 +119,15 @@ pub(super) struct Try {
     pub group: Option<KeMethod>,
     /// How often it has asked.
     pub retries: u8,
+    /// Which key exchange a Child SA's rekey offers.
+    pub pfs: Pfs,
+}
+
+impl Try {
+    /// The same wish from the beginning.
+    pub fn afresh(self) -> Try {
+        Try { pfs: self.pfs, ..Try::default() }
+    }
 }
 
 /// Our outstanding CREATE_CHILD_SA.
@@ -126,6 +135,8 @@ pub(super) struct Creating {
     pub what: What,
     pub ni: Vec<u8>,
     pub keypair: Option<KeyPair>,
+    /// Which key exchange was offered for a Child SA.
+    pub pfs: Pfs,
     /// The peer's rekey of the same SA, which we have answered meanwhile.
     pub rival: Option<Rival>,
     /// SPIs of the peer's that it has deleted meanwhile and that we do not know: its DELETE may have overtaken the answer
@@ -375,12 +386,12 @@ impl Core {
         notify: &NotifyPayload,
     ) -> Option<Request> {
         let group = notify.data.as_slice().try_into().map(u16::from_be_bytes).map(KeMethod).ok()?;
-        let child_groups = |spec: u16| sa.spec.children.get(usize::from(spec)).map(|c| c.pfs.clone());
+        let child_groups = |spec: u16, pfs: Pfs| sa.spec.children.get(usize::from(spec)).map(|c| pfs.methods(&c.pfs));
         let (offered, try_) = match request {
-            Request::NewChild(spec, try_) => (child_groups(*spec)?, *try_),
+            Request::NewChild(spec, try_) => (child_groups(*spec, try_.pfs)?, *try_),
             Request::RekeyChild(old, try_) => {
                 let Phase::Established(up) = &sa.phase else { return None };
-                (child_groups(up.child(*old)?.spec)?, *try_)
+                (child_groups(up.child(*old)?.spec, try_.pfs)?, *try_)
             }
             Request::RekeyIke(try_) => (sa.spec.ike_proposals.iter().flat_map(|p| p.ke_methods()).collect(), *try_),
             _ => return None,
@@ -388,7 +399,7 @@ impl Core {
         let known = offered.contains(&group) && Group::from_method(group).is_some();
         let mut follow = known && try_.retries < sa.spec.behaviour.invalid_ke_retries && try_.group != Some(group);
         self.decide(now, sa, Decision::FollowInvalidKe(group, &mut follow));
-        let try_ = Try { group: Some(group), retries: try_.retries.saturating_add(1) };
+        let try_ = Try { group: Some(group), retries: try_.retries.saturating_add(1), ..try_ };
         follow.then(|| match request {
             Request::NewChild(spec, _) => Request::NewChild(*spec, try_),
             Request::RekeyChild(old, _) => Request::RekeyChild(*old, try_),

@@ -340,6 +340,8 @@ impl SimNet {
             None => packet.destination,
         };
         let role = match local.port() {
+            // No UDP: IP protocol 50.
+            0 => SocketRole::Esp,
             port if port == host.config.ike_port => SocketRole::Ike,
             port if port == host.config.natt_port => SocketRole::NatT,
             _ => return Err(SimFate::PortClosed),
