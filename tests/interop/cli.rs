@@ -161,10 +161,13 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         list(&config.local_ts),
         list(&config.remote_ts),
     );
-    for (_, value) in extra.iter().filter(|(k, _)| *k == "child") {
-        let _ = writeln!(s, "    {value}");
+    for (_, line) in extra.iter().filter(|(k, _)| *k == "child") {
+        let _ = writeln!(s, "    {line}");
     }
-    for (section, value) in extra.iter().filter(|(k, _)| !matches!(*k, "ike" | "child")) {
+    for (_, item) in extra.iter().filter(|(k, _)| *k == "more-children") {
+        let _ = writeln!(s, "  {item}");
+    }
+    for (section, value) in extra.iter().filter(|(k, _)| !["ike", "child", "more-children"].contains(k)) {
         let _ = writeln!(s, "{section}: {value}");
     }
     if let Some(c) = control {

@@ -18,6 +18,7 @@ mod peer;
 mod pki;
 mod process;
 mod proposal;
+mod rekeys;
 mod rundir;
 mod scenarios;
 mod strongswan;

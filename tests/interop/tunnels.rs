@@ -74,7 +74,7 @@ fn child_rekeys_with_libreswan_and_openiked_control_plane_only() {
             _ => Box::new(OpenIked::start(&net, Side::B, &b)),
         };
         let tunnel = bring_up(&net, Side::A, Role::Initiator, &a, &*peer)?;
-        let told = || tunnel.run.events("child_rekeyed").into_iter().next();
+        let told = || tunnel.run.named("child_rekeyed").into_iter().next();
         let rekeyed = crate::process::try_wait_for(Duration::from_secs(6), told)
             .ok_or_else(|| format!("{name}: no rekey\n{}\n{}", tunnel.process.stdout(), peer.log()))?;
         assert_eq!(rekeyed["old"], format!("{:08x}", tunnel.ours.children[0].spi_in));

@@ -2,7 +2,7 @@
 //! cipher that the kernel has, across rekeys, until lifetimes end. What the kernel counts must be what we count.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ impl Up {
     #[track_caller]
     fn told(&self, name: &str, count: usize, within: Duration) {
         wait_for(&format!("{count} x {name}: {}", self.process.stdout()), within, || {
-            (self.run.events(name).len() >= count).then_some(())
+            (self.run.named(name).len() >= count).then_some(())
         });
     }
 
@@ -216,14 +216,18 @@ fn survives(who: Who, child: bool, carry: Carry) -> Case {
         let (mut a, b) = configs(net, &Wanted { role: Role::Initiator, carry, transport: false, esp });
         if who == Who::Us {
             a = if child {
-                a.knob(Knob::Ikelab, "child", "lifetime: 4s")
+                a.knob(Knob::Ikelab, "child", "lifetime: 6s")
             } else {
-                a.knob(Knob::Ikelab, "ike", "lifetime: 4s")
+                a.knob(Knob::Ikelab, "ike", "lifetime: 6s")
             };
         }
         peer.load(&b);
         let ends = addresses(net, false);
-        let ping = ["--ping", &ends.1.to_string(), "--ping-interval", "50ms"];
+        // Long enough for a lifetime of 6 s, less its margin and jitter, to come to its rekey.
+        let (pings, interval) = if who == Who::Us { (140, 50) } else { (40, 50) };
+        let (count, wait) = (pings.to_string(), format!("{interval}ms"));
+        let ping = ["--ping", &ends.1.to_string(), "--ping-count", &count, "--ping-interval", &wait];
+        let begin = Instant::now();
         let up = bring_up(net, peer, Role::Initiator, &a, &ping);
         let before = up.ours.clone();
         if who == Who::Peer {
@@ -233,7 +237,7 @@ fn survives(who: Who, child: bool, carry: Carry) -> Case {
         if child {
             // The old Child SA is deleted by whoever began; a new one stands in both ends.
             up.told("child_down", 1, SHORT);
-            let rekeyed = up.run.events("child_rekeyed").remove(0);
+            let rekeyed = up.run.named("child_rekeyed").remove(0);
             let new = u32::from_str_radix(rekeyed["new"].as_str().unwrap_or_default(), 16).expect("an SPI");
             assert_eq!(rekeyed["old"], format!("{:08x}", before.children[0].spi_in));
             let keys = up.run.esp_keys();
@@ -242,15 +246,15 @@ fn survives(who: Who, child: bool, carry: Carry) -> Case {
             assert_eq!(keys.get(&new), Some(&(kernel.enc_key.clone(), kernel.auth_key.clone())), "the new keys");
         }
         up.pinged(peer, ends, 10, 56);
-        // Some more of ours on what stands now.
-        std::thread::sleep(Duration::from_millis(300));
+        // All of ours are answered before the end.
+        let over = Duration::from_millis((pings + 10) * interval);
+        std::thread::sleep(over.saturating_sub(begin.elapsed()));
         let stats: Vec<_> = peer.xfrm().into_iter().filter(|sa| sa.stats != [0; 3]).collect();
         assert!(stats.is_empty(), "replays or failures in the kernel: {stats:?}");
         let result = up.end();
         let ping = &result["data"]["pings"][0];
         let count = |key: &str| ping[key].as_u64().unwrap_or_default();
-        // The last one may still have been on its way when we ended.
-        assert!(count("lost") == 0 && count("unsent") == 0 && count("received") + 1 >= count("sent"), "{result}");
+        assert_eq!((count("sent"), count("received"), count("lost")), (pings, pings, 0), "{result}");
         let by_child = ping["by_child"].as_array().map_or(0, Vec::len);
         assert_eq!(by_child, if child { 2 } else { 1 }, "answers came on these Child SAs: {result}");
         assert_no_errors(&result, peer);
@@ -267,7 +271,7 @@ fn expires(name: &'static str, knobs: &'static [(&'static str, &'static str)]) -
         let ends = addresses(net, false);
         let up = bring_up(net, peer, Role::Initiator, &a, &[]);
         up.pinged(peer, ends, 4, 56);
-        assert!(up.run.events("child_rekeyed").is_empty(), "too early: {}", up.process.stdout());
+        assert!(up.run.named("child_rekeyed").is_empty(), "too early: {}", up.process.stdout());
         up.pinged(peer, ends, 10, 56);
         up.told("child_rekeyed", 1, SHORT);
         up.pinged(peer, ends, 4, 56);
