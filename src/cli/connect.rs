@@ -215,6 +215,8 @@ struct View {
     /// How the peer proved its identity.
     proof: session::Proof,
     up: Option<(Instant, IkeUp)>,
+    /// The IKE SA that the tunnel has now: its end is the tunnel's.
+    current: Option<SaId>,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
@@ -238,6 +240,7 @@ impl View {
             ladder: Ladder::new(paint, shown, verbose, String::new()),
             facts: Facts::default(),
             up: None,
+            current: None,
             child_settled: None,
             children: Vec::new(),
             failures: Vec::new(),
@@ -331,9 +334,23 @@ impl Observer for View {
         self.data.event(now, tunnel, sa, &event);
         self.facts.note(&event);
         self.ladder.event(now, &event);
+        if let Some((tone, line)) = session::life(&event) {
+            self.ladder.flush();
+            self.say(&format!("{}\n", self.paint.tone(tone, &format!("{:>6.3}  {line}", now.as_secs_f64()))));
+        }
         match event {
+            Event::IkeUp(up) => {
+                self.current = Some(sa);
+                self.on_up(now, *up);
+            }
+            Event::IkeRekeyed(rekeyed) => {
+                self.current = Some(sa);
+                if let Some((_, up)) = &mut self.up {
+                    (up.spis, up.suite, up.initiator) = (rekeyed.spis, rekeyed.suite, rekeyed.initiator);
+                }
+            }
+            Event::Reauthenticating { break_first: true, .. } => self.current = Some(sa),
             Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
-            Event::IkeUp(up) => self.on_up(now, *up),
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);
                 if self.up.is_some() {
@@ -348,14 +365,15 @@ impl Observer for View {
             }
             // Our own goodbye that nobody answered is no failure of the tunnel.
             Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
-                self.lost = true;
+                self.lost |= self.current.is_none_or(|current| current == sa);
                 self.failures.push(*failed);
             }
             Event::Deleted { by } => {
                 self.deleted = Some(by);
                 self.lost |= by == Side::Peer;
             }
-            Event::Closed => self.closed = true,
+            // One that another has replaced, or that was to replace it and came to nothing, is not the tunnel.
+            Event::Closed => self.closed |= self.current.is_none_or(|current| current == sa),
             _ => {}
         }
     }

@@ -11,7 +11,8 @@ use super::schedules::Schedule;
 use super::secret::{self, Sources};
 use super::{Loaded, certificate, value, words};
 use crate::engine::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch, Limits, Mode,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch, Limits,
+    Mode,
     Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
@@ -117,7 +118,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
-        behaviour: behaviour(&file.behaviour)?,
+        behaviour: Behaviour { rekey: super::rekey::rekey(&file.rekey)?, ..behaviour(&file.behaviour)? },
     };
     let mut unique = Vec::new();
     warnings.retain(|w| {
@@ -351,8 +352,13 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
-        all_children: plain.all_children,
-        childless: plain.childless,
+        all_children: flag(&at.all_children, plain.all_children),
+        childless: match one_of(at.childless.as_ref(), "childless", &["never", "allow", "prefer", "force"])? {
+            Some("never") => Childless::Never,
+            Some("prefer") => Childless::Prefer,
+            Some("force") => Childless::Force,
+            _ => Childless::Allow,
+        },
     })
 }
 
@@ -394,7 +400,7 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
     })
 }
 
-fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
+pub(super) fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
     value::duration(&at.value.0).map_err(|p| p.at(at.place))
 }
 

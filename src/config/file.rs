@@ -6,6 +6,7 @@ use serde_saphyr::Spanned;
 use std::borrow::Cow;
 
 use super::error::Place;
+use super::rekey::RekeySection;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct ConnectionFile {
     pub auth: AuthSection,
     /// The IKE SA.
     pub ike: IkeSection,
-    /// Child SAs; the first one is negotiated in IKE_AUTH.
+    /// Child SAs; the first one is negotiated in IKE_AUTH, the others follow by CREATE_CHILD_SA.
     pub children: At<Vec<ChildSection>>,
     /// Liveness checks; none when the section is missing.
     pub dpd: Option<DpdSection>,
@@ -45,6 +46,9 @@ pub(crate) struct ConnectionFile {
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,
+    /// When SAs are renewed, and how.
+    #[serde(default)]
+    pub rekey: RekeySection,
     /// Choices that RFC 7296 leaves open.
     #[serde(default)]
     pub behaviour: BehaviourSection,
@@ -251,6 +255,10 @@ pub(crate) struct BehaviourSection {
     pub invalid_ke_retries: Option<At<u8>>,
     /// As initiator: how many COOKIE challenges are answered; 3 by default.
     pub cookie_retries: Option<At<u8>>,
+    /// As initiator: make all children once the IKE SA is up (true, the default), or only the first.
+    pub all_children: Option<At<bool>>,
+    /// IKE_AUTH without a Child SA (RFC 6023): `never`, `allow` (the default: accepted, not asked for), `prefer` or `force`.
+    pub childless: Option<At<String>>,
 }
 
 /// Limits of a responder (RFC 7296 2.6).

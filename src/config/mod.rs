@@ -12,6 +12,7 @@ mod file;
 mod path;
 mod peer;
 mod place;
+mod rekey;
 mod schedules;
 mod schema;
 mod secret;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::ladder::nat_words;
 use super::paint::{Paint, Tone};
-use crate::engine::{ChildSa, Counters, IgnoredWhy, IkeUp, Mode, NatFinding, Side};
+use crate::engine::{ChildSa, Counters, Event, IgnoredWhy, IkeUp, Mode, NatFinding, Side};
 use crate::wire::TrafficSelector;
 
 /// How a peer proved its identity, and what was accepted although it should not be.
@@ -54,6 +54,31 @@ pub fn child_up(child: &ChildSa, paint: Paint) -> String {
         selectors(&child.local_ts),
         selectors(&child.remote_ts),
     )
+}
+
+/// The line for an event of a tunnel's life after it came up, if it is one: what was renewed, and what is gone. Its first
+/// character is a mark: `~` renewed, `-` gone.
+pub fn life(event: &Event) -> Option<(Tone, String)> {
+    let line = match event {
+        Event::ChildRekeyed { old, new } => {
+            format!("~ Child SA rekeyed: {new:08x} instead of {old:08x} (our inbound SPIs)")
+        }
+        Event::IkeRekeyed(rekeyed) => {
+            let who = if rekeyed.initiator { Side::Us } else { Side::Peer };
+            format!("~ IKE SA rekeyed {}: {}  SPIs {} {}", by(who), rekeyed.suite, rekeyed.spis.0, rekeyed.spis.1)
+        }
+        Event::Reauthenticating { break_first: false, .. } => {
+            "~ authenticating again: a new IKE SA first, then the old one goes".to_owned()
+        }
+        Event::Reauthenticating { break_first: true, .. } => {
+            "~ authenticating again: the old IKE SA is gone, now a new one".to_owned()
+        }
+        Event::ChildDown { spi_in, by: side } => {
+            return Some((Tone::Plain, format!("- Child SA {spi_in:08x} deleted {}", by(*side))));
+        }
+        _ => return None,
+    };
+    Some((Tone::Good, line))
 }
 
 /// Selectors side by side.

@@ -18,6 +18,7 @@ mod peer;
 mod pki;
 mod process;
 mod proposal;
+mod rekeys;
 mod rundir;
 mod scenarios;
 mod strongswan;
@@ -27,6 +28,7 @@ mod tshark;
 mod tunnel;
 mod tunnels;
 mod uml;
+mod uml_data;
 mod uml_peer;
 mod uml_tests;
 
