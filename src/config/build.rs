@@ -97,6 +97,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
+        cp: Default::default(),
         behaviour: behaviour(&file.behaviour)?,
     };
     let mut unique = Vec::new();

@@ -39,6 +39,9 @@ pub struct Entry {
 /// The entry for a failure.
 pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
+    if let Some(entry) = super::access::entry(failed) {
+        return entry;
+    }
     match &failed.why {
         Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
@@ -58,10 +61,10 @@ pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) if init => &NO_PROPOSAL_IKE_BY_US,
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => &NO_PROPOSAL_CHILD_BY_US,
         Failure::Incompatible(PeerIncompatible::Selectors { .. }) => &TS_BY_US,
-        Failure::Incompatible(PeerIncompatible::Mode) => &MODE,
+        Failure::Incompatible(_) => &MODE,
         Failure::AuthFailed(AuthFault::Mismatch { .. }) => &AUTH_BY_US,
         Failure::AuthFailed(AuthFault::Identity { .. }) => &IDENTITY_BY_US,
-        Failure::AuthFailed(AuthFault::Method { .. }) => &METHOD_BY_US,
+        Failure::AuthFailed(_) => &METHOD_BY_US,
         Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => &COOKIE_LOOP,
         Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => &INVALID_KE,
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => &TS_NOT_SUBSET,

@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod child;
 mod codec;
+mod config_payload;
 mod cookie;
 mod counters;
 mod endpoint;
@@ -33,13 +34,15 @@ mod window;
 
 pub use counters::Counters;
 pub use endpoint::Endpoint;
-pub use event::{ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, MessageTrace, NatFinding};
+pub use event::{
+    ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, InnerConfig, MessageTrace, NatFinding,
+};
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use selfcheck::selfcheck;
 pub use spec::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, DpdMode, DpdSpec,
-    EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, ProposalSpec, RetransmitSpec, SaId,
-    Side, TunnelId, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CpRequest, CpSpec, DpdMode,
+    DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, PoolSpec, Ports, ProposalSpec,
+    RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

@@ -222,7 +222,9 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             Ok(())
         }
         Field::Auth => {
-            let AuthSpec::Psk(psk) = &spec.local_auth;
+            let AuthSpec::Psk(psk) = &spec.local_auth else {
+                return Err(ChangeError::Unsupported("the connection has no pre-shared key".to_owned()));
+            };
             let other = AuthSpec::Psk(Arc::new(other_psk(psk)));
             spec.local_auth = other.clone();
             spec.remote_auth = other;
@@ -612,6 +614,7 @@ fn placeholder() -> Setup {
         dpd: None,
         lifetime: None,
         fragmentation: false,
+        cp: Default::default(),
         behaviour: Default::default(),
     };
     Setup { spec, limits: Limits::default() }

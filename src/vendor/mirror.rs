@@ -43,8 +43,10 @@ impl<'a> Mirror<'a> {
             (None, Some(host)) => host.clone(),
             (None, None) => "<ADDRESS-OF-THIS-BOX>".to_owned(),
         };
-        let AuthSpec::Psk(local) = &spec.local_auth;
-        let AuthSpec::Psk(remote) = &spec.remote_auth;
+        let one_key = match (&spec.local_auth, &spec.remote_auth) {
+            (AuthSpec::Psk(local), AuthSpec::Psk(remote)) => local == remote,
+            _ => true,
+        };
         Mirror {
             loaded,
             spec,
@@ -55,7 +57,7 @@ impl<'a> Mirror<'a> {
                 IdMatch::Any => None,
             },
             far_id: spec.local_id.clone(),
-            one_key: local == remote,
+            one_key,
         }
     }
 

@@ -66,6 +66,11 @@ impl Peer {
         })
     }
 
+    /// Who the peer says it is.
+    pub fn identity(&self) -> &str {
+        &self.spec.identity
+    }
+
     /// The Master Session Key, once the method is over; `None` for a method that makes none.
     pub fn msk(&self) -> Option<Secret> {
         match self.running.as_ref()? {

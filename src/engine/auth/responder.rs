@@ -10,13 +10,14 @@ use crate::engine::codec::unprotect;
 use crate::engine::endpoint::Core;
 use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
-use crate::engine::info::Request;
+use crate::engine::info::{FATAL, Request};
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
+use crate::engine::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
-use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
+use crate::wire::registry::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::{Decoded, IdPayload, Message, NotifyPayload, Payload};
 
 impl Core {
@@ -30,10 +31,12 @@ impl Core {
         bytes: &mut [u8],
     ) {
         let header = decoded.header;
-        if header.exchange != ExchangeType::IKE_AUTH {
+        let Phase::InitAnswered(wait) = &sa.phase else { return };
+        // Between two rounds of EAP the initiator may refuse us in an INFORMATIONAL (RFC 7296 2.21.2).
+        let refusal = header.exchange == ExchangeType::INFORMATIONAL && wait.eap.is_some();
+        if header.exchange != ExchangeType::IKE_AUTH && !refusal {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
-        let Phase::InitAnswered(wait) = &sa.phase else { return };
         let keys = (&wait.keys, wait.suite.sk());
         let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
             Ok(Some(opened)) => opened,
@@ -49,8 +52,11 @@ impl Core {
         if !answer {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Tampered, "not answered");
         }
+        if refusal {
+            return self.refused_between_rounds(now, sa, path, message, bytes.len());
+        }
         self.leave_half_open(sa);
-        let Phase::InitAnswered(wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let Phase::InitAnswered(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
         sa.alarms.half_open = Instant::MAX;
         sa.last_heard = now;
         // After IKE_SA_INIT everything goes where the peer now is (RFC 7296 2.23).
@@ -58,18 +64,32 @@ impl Core {
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());
         }
-        let parts = Parts::of(message.sk.as_deref().unwrap_or_default());
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let parts = Parts::of(inner);
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
         let step = match (refuse, error) {
             (Some(kind), _) => Err(Refusal {
-                notify: NotifyPayload::new(kind),
+                answer: Payload::Notify(NotifyPayload::new(kind)),
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
             (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
-            (None, None) => self.judge_auth_request(now, sa, &parts, &wait),
+            (None, None) if wait.eap.is_some() => self.judge_eap_request(now, sa, &parts, &mut wait),
+            (None, None) => self.judge_auth_request(now, sa, &parts, inner, &mut wait),
         };
-        let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
+        if let Ok(Step::Again(answer)) = step {
+            sa.phase = Phase::InitAnswered(wait);
+            self.enter_half_open(sa);
+            let patience = self.cfg.limits.half_open_timeout;
+            sa.alarms.half_open = self.timer(now, sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);
+            self.respond(now, sa, path, &header, answer);
+            let cx = sa.msg_cx(now, &header, 0);
+            return self.inject(now, sa, &Trigger::Accepted(cx));
+        }
+        let AwaitAuthRequest { suite, keys, ni, nr, nat, eap, .. } = *wait;
+        // After EAP, what the first request asked for is answered.
+        let first = eap.map(|judge| judge.into_first());
+        let parts = first.as_deref().map_or(parts, Parts::of);
         let children = Vec::new();
         let up = Established { suite, keys, children, pending: None, closing: false, nat };
         sa.phase = Phase::Established(Box::new(up));
@@ -82,8 +102,9 @@ impl Core {
                 self.inject(now, sa, &Trigger::Accepted(cx));
                 self.pump(now, sa);
             }
+            Ok(Step::Again(_)) => unreachable!("answered above"),
             Err(refusal) => {
-                self.respond(now, sa, path, &header, vec![Payload::Notify(refusal.notify)]);
+                self.respond(now, sa, path, &header, vec![refusal.answer]);
                 self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, refusal.why, true);
             }
         }
@@ -96,18 +117,13 @@ impl Core {
         now: Instant,
         sa: &mut IkeSa,
         parts: &Parts<'_>,
-        wait: &AwaitAuthRequest,
+        payloads: &[Payload],
+        wait: &mut AwaitAuthRequest,
     ) -> Result<Step, Refusal> {
         if let Some(kind) = parts.critical {
-            let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
-            return Err(Refusal { notify, why: Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)) });
+            return Err(Refusal::critical(kind));
         }
-        let missing = |kind| Refusal::syntax(Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind)));
-        let id = parts.id_i.ok_or_else(|| missing(PayloadType::IDI))?;
-        let Some(auth) = parts.auth else {
-            // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
-            return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
-        };
+        let id = parts.id_i.ok_or_else(|| Refusal::missing(PayloadType::IDI))?;
         // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
         for (there, kind) in [
             (parts.sa.is_some(), PayloadType::SA),
@@ -115,12 +131,17 @@ impl Core {
             (parts.ts_r.is_some(), PayloadType::TSR),
         ] {
             if !there {
-                return Err(missing(kind));
+                return Err(Refusal::missing(kind));
             }
         }
         let exchanged = wait.exchanged();
-        let spec = find_connection(&wait.specs, &wait.suite, id, parts.id_r)
+        let spec = find_connection(&wait.specs, &wait.suite, id, parts)
             .ok_or_else(|| Refusal::auth(AuthFault::Identity { got: id.clone() }));
+        let Some(auth) = parts.auth else {
+            // The initiator asks for EAP (RFC 7296 2.16).
+            sa.spec = Arc::clone(spec?);
+            return self.offer_eap(now, sa, id, parts, payloads, wait);
+        };
         let verdict = spec.and_then(|spec| {
             let verified = exchanged.by_initiator(id).verify(&spec.remote_auth, auth);
             verified.map_err(Refusal::auth).map(|()| spec)
@@ -133,17 +154,42 @@ impl Core {
             (Err(refusal), false) => return Err(refusal),
             (Err(_), true) => Arc::clone(&sa.spec),
         };
-        Ok(Step::Up(id.clone(), self.our_proof(now, sa, &exchanged)))
+        let answer = self.our_proof(now, sa, &exchanged)?;
+        Ok(Step::Up(id.clone(), answer))
     }
 
     /// Our identity and its proof.
-    fn our_proof(&mut self, now: Instant, sa: &IkeSa, exchanged: &Exchanged<'_>) -> Vec<Payload> {
-        let mut auth = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth);
+    #[allow(clippy::result_large_err)] // once for each refused peer
+    pub(super) fn our_proof(
+        &mut self,
+        now: Instant,
+        sa: &IkeSa,
+        exchanged: &Exchanged<'_>,
+    ) -> Result<Vec<Payload>, Refusal> {
+        let proved = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth);
+        let mut auth = proved.map_err(Refusal::local)?;
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
         answer.push(Payload::Auth(auth));
-        answer
+        Ok(answer)
+    }
+
+    /// The initiator did not like our proof, and says so before EAP is over.
+    fn refused_between_rounds(&mut self, now: Instant, sa: &mut IkeSa, path: Path, message: Message, len: usize) {
+        let header = message.header;
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let fatal = inner.iter().filter_map(Payload::as_notify).find(|n| FATAL.contains(&n.kind)).cloned();
+        let Some(notify) = fatal else {
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
+        };
+        sa.last_heard = now;
+        if self.cfg.trace {
+            self.trace_received(sa, path, message, len);
+        }
+        self.respond(now, sa, path, &header, Vec::new());
+        let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
+        self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
     }
 
     /// Answers the Child SA that IKE_AUTH negotiates with the IKE SA.
@@ -164,7 +210,10 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
-            None => self.answer_child(sa, &parts.child(), &cx),
+            None => self.grant(sa, parts.cp).and_then(|granted| {
+                let (agreed, payloads) = self.answer_child(sa, &parts.child(), &cx)?;
+                Ok((agreed, granted.into_iter().chain(payloads).collect::<Vec<_>>()))
+            }),
         };
         match result {
             Ok((agreed, payloads)) => {
@@ -185,44 +234,69 @@ impl Core {
 }
 
 /// What an accepted request leads to.
-enum Step {
+pub(super) enum Step {
     /// The initiator has proved this identity; the answer begins with our own.
     Up(IdPayload, Vec<Payload>),
+    /// Another round, answered with these payloads.
+    Again(Vec<Payload>),
 }
 
-/// Why IKE_AUTH is refused, and with which notify.
-struct Refusal {
-    notify: NotifyPayload,
-    why: Failure,
+/// Why IKE_AUTH is refused, and with which payload: a notify, or an EAP Failure.
+pub(super) struct Refusal {
+    pub answer: Payload,
+    pub why: Failure,
 }
 
 impl Refusal {
-    fn syntax(why: Failure) -> Self {
-        Refusal { notify: NotifyPayload::new(NotifyType::INVALID_SYNTAX), why }
+    fn new(kind: NotifyType, why: Failure) -> Self {
+        Refusal { answer: Payload::Notify(NotifyPayload::new(kind)), why }
     }
 
-    fn auth(fault: AuthFault) -> Self {
-        Refusal { notify: NotifyPayload::new(NotifyType::AUTHENTICATION_FAILED), why: Failure::AuthFailed(fault) }
+    fn syntax(why: Failure) -> Self {
+        Refusal::new(NotifyType::INVALID_SYNTAX, why)
+    }
+
+    pub(super) fn missing(kind: PayloadType) -> Self {
+        Refusal::syntax(Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind)))
+    }
+
+    pub(super) fn critical(kind: PayloadType) -> Self {
+        let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+        let why = Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind));
+        Refusal { answer: Payload::Notify(notify), why }
+    }
+
+    pub(super) fn auth(fault: AuthFault) -> Self {
+        Refusal::new(NotifyType::AUTHENTICATION_FAILED, Failure::AuthFailed(fault))
+    }
+
+    /// We cannot prove who we are.
+    fn local(fault: LocalFault) -> Self {
+        Refusal::new(NotifyType::AUTHENTICATION_FAILED, Failure::Local(fault))
     }
 }
 
 /// The connection for a peer: its identity must be acceptable and the agreed suite must be one of the connection's. An
 /// IDr that names us is preferred; another one is answered with our own identity (RFC 7296 2.6: "might use some other").
+/// Without AUTH the initiator wants EAP: connections that want it too come first, and with AUTH the others.
 fn find_connection<'a>(
     specs: &'a [Arc<ConnectionSpec>],
     suite: &IkeSuite,
     id: &IdPayload,
-    asked_for: Option<&IdPayload>,
+    parts: &Parts<'_>,
 ) -> Option<&'a Arc<ConnectionSpec>> {
     let chosen = suite.to_proposal(1, Vec::new());
     let fits = |spec: &&Arc<ConnectionSpec>| {
         let agreed = spec.ike_proposals.iter().any(|p| chosen.transforms.iter().all(|t| p.transforms.contains(t)));
         agreed && spec.remote_id.accepts(id)
     };
+    let asked_for = parts.id_r;
+    let by_eap =
+        |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_auth, AuthSpec::EapAuthenticator(_)) == parts.auth.is_none();
     let named = |spec: &&Arc<ConnectionSpec>| asked_for.is_some_and(|asked| *asked == spec.local_id);
     // An exact identity is a better match than "any".
     let exact = |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_id, IdMatch::Exact(_));
-    let candidates = || specs.iter().filter(fits);
+    let candidates = || specs.iter().filter(fits).filter(by_eap).chain(specs.iter().filter(fits));
     candidates()
         .find(|s| named(s) && exact(s))
         .or_else(|| candidates().find(exact))

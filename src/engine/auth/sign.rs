@@ -6,7 +6,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::crypto::{IkeKeys, IkeSuite, psk_auth};
-use crate::engine::failure::AuthFault;
+use crate::engine::failure::{AuthFault, LocalFault};
 use crate::engine::spec::AuthSpec;
 use crate::wire::registry::AuthMethod;
 use crate::wire::{AuthPayload, IdPayload};
@@ -50,9 +50,15 @@ impl<'a> Exchanged<'a> {
 
 impl Signed<'_> {
     /// Our proof, as `spec` wants it.
-    pub(super) fn prove(&self, spec: &AuthSpec) -> AuthPayload {
+    ///
+    /// # Errors
+    /// EAP proves in rounds of its own, not here.
+    pub(super) fn prove(&self, spec: &AuthSpec) -> Result<AuthPayload, LocalFault> {
         match spec {
-            AuthSpec::Psk(psk) => self.with_shared_key(psk.as_ref().as_ref()),
+            AuthSpec::Psk(psk) => Ok(self.with_shared_key(psk.as_ref().as_ref())),
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
+                Err(LocalFault::Other("EAP cannot prove who we are in this role".to_owned()))
+            }
         }
     }
 
@@ -60,6 +66,9 @@ impl Signed<'_> {
     pub(super) fn verify(&self, spec: &AuthSpec, auth: &AuthPayload) -> Result<(), AuthFault> {
         match spec {
             AuthSpec::Psk(psk) => self.verify_shared_key(psk.as_ref().as_ref(), auth),
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
+                Err(AuthFault::EapWanted { got: auth.method })
+            }
         }
     }
 
