@@ -17,12 +17,12 @@ use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::RealClock;
 
 /// Flags of every command that speaks IKE.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct Common {
     /// Write the run to this directory [default: runs/UTC-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Print events as JSON lines, and nothing else, on standard output
+    /// Print nothing but JSON on standard output: events as lines, or the result of `run`
     #[arg(long)]
     pub json: bool,
     /// The plan seed: any text; decides whatever is random and may be seen

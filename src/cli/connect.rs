@@ -23,6 +23,7 @@ use crate::net::SocketRole;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
+use crate::vendor::persona::Persona;
 
 /// How long the peer may take to answer DELETE before we leave all the same.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -99,6 +100,7 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
         }
     }
     common::warn(&loaded);
+    Persona::dress(&mut loaded);
     common::resolve(&mut loaded)?;
     let Some(remote) = loaded.spec.remote_addr else {
         return Err(CliError::usage("connect to whom? Give PEER, or remote.address in the file"));

@@ -23,6 +23,8 @@ use crate::net::{Path, SocketRole};
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
+use crate::vendor::persona::Persona;
+use crate::vendor::persona::log::LogWriter;
 
 /// How long peers may take to answer DELETE before we leave all the same.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -53,11 +55,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         let mut loaded = crate::config::load(path)?;
         common::warn(&loaded);
         common::resolve(&mut loaded)?;
+        Persona::dress(&mut loaded);
         args.common.apply_ports(&mut loaded);
         check(&loaded)?;
         all.push(loaded);
     }
     let limits = limits(&all)?;
+    let persona = persona(&all)?;
     let ports = all[0].spec.local_ports;
     if let Some(other) = all.iter().find(|l| l.spec.local_ports != ports) {
         let message = format!("{} and {} have different local ports", name(&all[0]), name(other));
@@ -80,10 +84,14 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut driver = Driver::new(endpoint, link, recorder);
 
     let paint = term::stdout_paint();
-    let mut view = View::new(all, paint, !args.common.json, args.common.verbose);
+    let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
+    let mut view = View::new(all, log, paint, !args.common.json, args.common.verbose);
     let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
+    if persona.vendor.is_some() {
+        view.say(&format!("plays {}: a model of {}, not evidence about it\n", persona.name, persona.summary));
+    }
 
     let mut ending: Option<Instant> = None;
     loop {
@@ -156,6 +164,15 @@ fn limits(all: &[Loaded]) -> Result<Limits, CliError> {
     }
 }
 
+/// The one persona that all files name: one log can be one box's only.
+fn persona(all: &[Loaded]) -> Result<&'static Persona, CliError> {
+    if let Some(other) = all.iter().find(|l| l.persona != all[0].persona) {
+        let message = format!("{} plays {}, {} plays {}", name(&all[0]), all[0].persona, name(other), other.persona);
+        return Err(CliError::usage(format!("{message}; one `listen` plays one box")));
+    }
+    Ok(Persona::named(&all[0].persona).expect("the file names a persona that there is"))
+}
+
 /// What to listen on: the files' addresses, or all of the IP versions that the peers have.
 fn addresses(all: &[Loaded]) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = Vec::new();
@@ -191,6 +208,8 @@ struct Peer {
 
 struct View {
     all: Vec<Loaded>,
+    /// The lines that the box which we play would log.
+    log: LogWriter,
     paint: Paint,
     shown: bool,
     verbose: u8,
@@ -201,9 +220,10 @@ struct View {
 }
 
 impl View {
-    fn new(all: Vec<Loaded>, paint: Paint, shown: bool, verbose: u8) -> Self {
+    fn new(all: Vec<Loaded>, log: LogWriter, paint: Paint, shown: bool, verbose: u8) -> Self {
         View {
             all,
+            log,
             paint,
             shown,
             verbose,
@@ -260,6 +280,9 @@ impl Observer for View {
     fn event(&mut self, now: Instant, _: TunnelId, sa: SaId, event: Event) {
         if sa == SaId::NONE {
             return;
+        }
+        for line in self.log.event(sa, &event) {
+            self.line(now, Tone::Faint, &format!("  log  {}  [{}]", line.text, line.basis));
         }
         let peer = self.peer(sa);
         peer.facts.note(&event);

@@ -113,6 +113,7 @@ impl Quick {
             local_id_pending: local_id.is_none(),
             remote_host: None,
             persona: "plain".into(),
+            given: config::Given::default(),
             peer: PeerFacts::default(),
             control: ControlSpec::default(),
             limits: None,

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -61,56 +63,14 @@ pub struct RunArgs {
     /// Only list the scenarios.
     #[arg(long)]
     pub list: bool,
-    /// The run directory; runs/UTC-TIME by default.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
     #[arg(long, value_name = "DURATION")]
     pub max_time: Option<String>,
-    /// Print the result as JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
     /// Write the result as JUnit XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
-    /// The plan seed, any text: decides faults and jitter.
-    #[arg(long, value_name = "TEXT")]
-    pub seed: Option<String>,
-    /// Print proofs, every vendor and the files.
-    #[arg(short = 'v', long)]
-    pub verbose: bool,
-    /// Write the keys beside the captures, so that Wireshark can decrypt them.
-    #[arg(long)]
-    pub keys: bool,
-    /// Local UDP port for IKE, instead of the file's or 500; 0 lets the system choose.
-    #[arg(long, value_name = "PORT")]
-    pub source_port: Option<u16>,
-    /// Local UDP port for NAT traversal, instead of the file's or 4500; 0 lets the system choose.
-    #[arg(long, value_name = "PORT")]
-    pub natt_port: Option<u16>,
-    /// The network interface to use.
-    #[arg(long, value_name = "NAME")]
-    pub interface: Option<String>,
-    /// The peer's address is public, and it is mine to test.
-    #[arg(long)]
-    pub i_own_this_target: bool,
-}
-
-impl RunArgs {
-    /// The flags that every command has.
-    fn common(&self) -> Common {
-        Common {
-            out: self.out.clone(),
-            json: self.json,
-            seed: self.seed.clone(),
-            verbose: self.verbose.into(),
-            keys: self.keys,
-            source_port: self.source_port,
-            natt_port: self.natt_port,
-            interface: self.interface.clone(),
-            i_own_this_target: self.i_own_this_target,
-        }
-    }
+    #[command(flatten)]
+    common: Common,
 }
 
 /// The end that we play.
@@ -151,9 +111,9 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     let clock = RealClock::start();
     let target = Target::open(args, clock)?;
     let stop = Stop::watch(target.link.waker()).map_err(failure)?;
-    let seeds = args.common().seeds().map_err(failure)?;
+    let seeds = args.common.seeds().map_err(failure)?;
     let plan_seed = seeds.plan.text().to_owned();
-    let dir = RunDir::create(args.out.as_deref(), clock.epoch()).map_err(failure)?;
+    let dir = RunDir::create(args.common.out.as_deref(), clock.epoch()).map_err(failure)?;
     let out = dir.path().to_owned();
 
     let head = RunResult {
@@ -164,14 +124,14 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         peer: target.info.clone(),
         started_unix_ms: clock.epoch().0 / 1_000_000,
         seconds: 0.0,
-        security: Security { keys_exported: args.keys, key_seed_from_os: true },
+        security: Security { keys_exported: args.common.keys, key_seed_from_os: true },
         cases: Vec::new(),
         stopped: None,
         interrupted: false,
         summary: Summary::default(),
     };
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut printer = Printer { text: RunText::new(color, args.verbose), quiet: args.json };
+    let mut printer = Printer { text: RunText::new(color, args.common.verbose > 0), quiet: args.common.json };
     printer.print(&printer.text.head(&head, &format!("{}/", out.display())));
     let roles = match args.role {
         None => Role::ALL.to_vec(),
@@ -189,16 +149,16 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         link: target.link,
         baseline: target.baseline,
         seeds,
-        peer: (target.driver)(&out),
+        peer: (target.driver)(&out, stop.flag()),
         out: out.clone(),
-        export_keys: args.keys,
+        export_keys: args.common.keys,
         halt: Halt::new(stop.flag(), deadline),
         tell: Box::new(|text| eprintln!("{text}")),
     });
     let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
     printer.print(&printer.text.summary(&result));
     let json = run_junit::json(&result);
-    if args.json {
+    if args.common.json {
         print!("{json}");
     }
     write(&out.join("result.json"), &json).map_err(environment)?;
@@ -220,8 +180,8 @@ fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
     load::select(all, &args.selectors)
 }
 
-/// Makes what drives the peer, once the run directory is there.
-type MakeDriver = Box<dyn FnOnce(&Path) -> Box<dyn PeerDriver>>;
+/// Makes what drives the peer, once the run directory is there; the flag says that the run is to stop.
+type MakeDriver = Box<dyn FnOnce(&Path, Arc<AtomicBool>) -> Box<dyn PeerDriver>>;
 
 /// Whom to test, and with what.
 struct Target {
@@ -280,7 +240,7 @@ impl Target {
             link: pair.ours,
             baseline,
             baseline_name: name,
-            driver: Box::new(|_| Box::new(peer)),
+            driver: Box::new(|_, _| Box::new(peer)),
             info,
             clears: true,
         })
@@ -294,12 +254,12 @@ impl Target {
         })?;
         let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
         let (address, port) = peer_address(peer).map_err(usage)?;
-        guard::check_target(address, args.i_own_this_target).map_err(usage)?;
+        guard::check_target(address, args.common.i_own_this_target).map_err(usage)?;
         loaded.spec.remote_addr = Some(address);
         if let Some(port) = port {
             loaded.spec.remote_ports.ike = port;
         }
-        let common = args.common();
+        let common = &args.common;
         common.apply_ports(&mut loaded);
         let local = match loaded.spec.local_addr {
             Some(local) => local,
@@ -324,8 +284,8 @@ impl Target {
         let limits = loaded.limits.clone().unwrap_or_else(limits);
         let baseline = Setup { spec: loaded.spec.clone(), limits };
         let name = file.display().to_string();
-        let driver = move |out: &Path| -> Box<dyn PeerDriver> {
-            Box::new(Controller::new(&loaded, Some(&out.join("control")), clock))
+        let driver = move |out: &Path, stop: Arc<AtomicBool>| -> Box<dyn PeerDriver> {
+            Box::new(Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop))
         };
         Ok(Target { link, baseline, baseline_name: name, driver: Box::new(driver), info, clears })
     }

@@ -16,8 +16,8 @@ use crate::engine::{
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
 
-/// The only persona so far.
-const PERSONAS: &[&str] = &["plain"];
+/// Names of the personas; what they do is data elsewhere, and a test holds the two lists together.
+pub const PERSONAS: &[&str] = &["plain", "cisco-ios-xe", "cisco-asa", "cisco-ftd", "paloalto-panos", "strongswan"];
 
 /// Builds everything a file says.
 pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources<'_>) -> Result<Loaded, Problem> {
@@ -113,6 +113,13 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         local_id_pending: local_id.is_none(),
         remote_host,
         persona,
+        given: super::Given {
+            retransmit: {
+                let r = &file.retransmit;
+                r.initial.is_some() || r.factor.is_some() || r.attempts.is_some() || r.max_wait.is_some()
+            },
+            fragmentation: file.ike.fragmentation.is_some(),
+        },
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
         limits: file.limits.as_ref().map(|l| limits(&l.value)).transpose()?,
@@ -316,6 +323,7 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         accept_narrowed: flag(&at.accept_narrowed, plain.accept_narrowed),
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
+        rekey: plain.rekey,
     })
 }
 

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
+pub use build::PERSONAS;
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 pub use schema::connection_schema;
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub remote_host: Option<String>,
     /// Whose habits to take on.
     pub persona: String,
+    /// What the file has set by itself, so that a persona leaves it alone.
+    pub given: Given,
     /// What is known of the box at the other end.
     pub peer: PeerFacts,
     /// How to drive the box.
@@ -46,6 +49,15 @@ pub struct Loaded {
     pub limits: Option<Limits>,
     /// What is legal and looks unintended or weak, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Settings that a persona would make, and that a file has made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Given {
+    /// `retransmit` is in the file.
+    pub retransmit: bool,
+    /// `ike.fragmentation` is in the file.
+    pub fragmentation: bool,
 }
 
 impl Loaded {

@@ -1,4 +1,4 @@
-//! Child SAs as negotiated in IKE_AUTH (RFC 7296 1.2, 2.9, 2.17): offer, answer, acceptance.
+//! What IKE_AUTH and CREATE_CHILD_SA have in common for Child SAs (RFC 7296 1.2, 2.9, 2.17): offer, choice, acceptance.
 
 use std::borrow::Cow;
 
@@ -6,15 +6,15 @@ use super::endpoint::Core;
 use super::event::ChildSa;
 use super::failure::{Failure, PeerIncompatible, PeerMisbehaved};
 use super::propose::{select, verify_choice};
-use super::sa::{Child, IkeSa, Phase};
+use super::sa::{Child, ChildState, IkeSa, Phase};
 use super::selectors;
-use super::spec::{ChildSpec, Mode};
+use super::spec::{ChildSpec, Mode, ProposalSpec};
 use super::tamper::{Decision, SecretKind};
 use crate::crypto::{EspSuite, child_keymat};
 use crate::net::SocketRole;
 use crate::seed::Purpose;
 use crate::time::Instant;
-use crate::wire::registry::{NotifyType, PayloadType, ProtocolId, TransformType};
+use crate::wire::registry::{KeMethod, NotifyType, PayloadType, ProtocolId, TransformType};
 use crate::wire::{NotifyPayload, Payload, Proposal, SaPayload, TrafficSelector, Transform, TsPayload};
 
 /// The payloads of a Child negotiation.
@@ -29,9 +29,49 @@ pub(super) struct Payloads<'a> {
 pub(super) struct ChildCx<'a> {
     pub ni: &'a [u8],
     pub nr: &'a [u8],
+    /// The exchange's own shared secret, if a key exchange took place in it.
+    pub g_ir: Option<&'a [u8]>,
     pub spi_in: u32,
     /// We initiated this exchange.
     pub initiator: bool,
+}
+
+/// How an offer's KE transforms are read.
+#[derive(Clone, Copy)]
+pub(super) enum Groups {
+    /// In IKE_AUTH no key exchange can take place; an offer that names groups all the same is read without them.
+    None,
+    /// CREATE_CHILD_SA, with a KE payload of this group, if any.
+    Offered(Option<KeMethod>),
+}
+
+/// What both ends want of a Child SA, before it has keys.
+pub(super) struct Selected {
+    /// Which of the connection's children.
+    pub index: u16,
+    /// The chosen proposal, with the peer's SPI.
+    pub chosen: Proposal,
+    pub suite: EspSuite,
+    pub mode: Mode,
+    pub spi_out: u32,
+    pub local_ts: Vec<TrafficSelector>,
+    pub remote_ts: Vec<TrafficSelector>,
+    pub narrowed: bool,
+}
+
+impl Selected {
+    /// An answerer's payloads: `[N(USE_TRANSPORT_MODE),] SA, TSi, TSr`.
+    pub(super) fn payloads(&self, spi_in: u32) -> Vec<Payload> {
+        let mut payloads = Vec::with_capacity(6);
+        if self.mode == Mode::Transport {
+            payloads.push(Payload::Notify(NotifyPayload::new(NotifyType::USE_TRANSPORT_MODE)));
+        }
+        let chosen = Proposal { spi: spi_in.to_be_bytes().to_vec(), ..self.chosen.clone() };
+        payloads.push(Payload::Sa(SaPayload { proposals: vec![chosen] }));
+        payloads.push(Payload::TsI(TsPayload { selectors: self.remote_ts.clone() }));
+        payloads.push(Payload::TsR(TsPayload { selectors: self.local_ts.clone() }));
+        payloads
+    }
 }
 
 /// A Child SA that both ends agree on: what is kept, and what is announced.
@@ -41,9 +81,9 @@ pub(super) struct AgreedChild {
 }
 
 /// Appends the initiator's offer. In IKE_AUTH it never carries a KE transform (RFC 7296 1.2).
-pub(super) fn offer(child: &ChildSpec, spi_in: u32, inner: &mut Vec<Payload>) {
+pub(super) fn offer(child: &ChildSpec, ours: &[ProposalSpec], spi_in: u32, inner: &mut Vec<Payload>) {
     let spi = || spi_in.to_be_bytes().to_vec();
-    let proposals = child.proposals.iter().zip(1..);
+    let proposals = ours.iter().zip(1..);
     let proposals = proposals.map(|(p, number)| p.to_wire(number, ProtocolId::ESP, spi())).collect();
     if child.mode == Mode::Transport {
         inner.push(Payload::Notify(NotifyPayload::new(NotifyType::USE_TRANSPORT_MODE)));
@@ -51,6 +91,17 @@ pub(super) fn offer(child: &ChildSpec, spi_in: u32, inner: &mut Vec<Payload>) {
     inner.push(Payload::Sa(SaPayload { proposals }));
     inner.push(Payload::TsI(TsPayload { selectors: child.local_ts.clone() }));
     inner.push(Payload::TsR(TsPayload { selectors: child.remote_ts.clone() }));
+}
+
+impl ChildSpec {
+    /// The proposals as CREATE_CHILD_SA carries them: with the groups for perfect forward secrecy.
+    pub(super) fn proposals_with_groups(&self) -> Vec<ProposalSpec> {
+        let mut proposals = self.proposals.clone();
+        for proposal in &mut proposals {
+            proposal.transforms.extend(self.pfs.iter().map(|group| Transform::ke(*group)));
+        }
+        proposals
+    }
 }
 
 impl Core {
@@ -80,14 +131,15 @@ impl Core {
         }
     }
 
-    /// The responder's answer to an offer, and its payloads.
+    /// An answerer's choice from an offer: among all of the connection's children, or of the one that is rekeyed.
     #[allow(clippy::result_large_err)] // once for each refused Child
-    pub(super) fn answer_child(
-        &mut self,
+    pub(super) fn select_child(
+        &self,
         sa: &IkeSa,
         offer: &Payloads<'_>,
-        cx: &ChildCx<'_>,
-    ) -> Result<(Box<AgreedChild>, Vec<Payload>), (NotifyPayload, Failure)> {
+        only: Option<u16>,
+        groups: Groups,
+    ) -> Result<Selected, (NotifyPayload, Failure)> {
         let missing = |kind| {
             let why = Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
             (NotifyPayload::new(NotifyType::INVALID_SYNTAX), why)
@@ -95,19 +147,28 @@ impl Core {
         let offered_sa = offer.sa.ok_or_else(|| missing(PayloadType::SA))?;
         let ts_i = offer.ts_i.ok_or_else(|| missing(PayloadType::TSI))?;
         let ts_r = offer.ts_r.ok_or_else(|| missing(PayloadType::TSR))?;
-        // In IKE_AUTH no key exchange can take place; an offer that names groups all the same is read without them.
         let mut offered = Cow::Borrowed(&offered_sa.proposals[..]);
         let ke = |t: &Transform| t.kind == TransformType::KE;
-        if offered.iter().any(|p| p.transforms.iter().any(ke)) {
-            offered.to_mut().iter_mut().for_each(|p| p.transforms.retain(|t| !ke(t)));
-        }
+        let preferred = match groups {
+            Groups::None => {
+                if offered.iter().any(|p| p.transforms.iter().any(ke)) {
+                    offered.to_mut().iter_mut().for_each(|p| p.transforms.retain(|t| !ke(t)));
+                }
+                None
+            }
+            Groups::Offered(group) => group,
+        };
         let usable = |p: &Proposal| EspSuite::from_proposal(p).is_ok();
         let mut no_proposal = None;
         let mut no_selectors = None;
-        for child in &sa.spec.children {
-            let Some(mut chosen) = select(&offered, &child.proposals, ProtocolId::ESP, None, usable) else {
-                let wanted = child.proposals.iter().zip(1..);
-                let wanted = wanted.map(|(p, n)| p.to_wire(n, ProtocolId::ESP, Vec::new())).collect();
+        let children = sa.spec.children.iter().zip(0u16..);
+        for (child, index) in children.filter(|(_, index)| only.is_none_or(|only| only == *index)) {
+            let ours = match groups {
+                Groups::None => Cow::Borrowed(&child.proposals),
+                Groups::Offered(_) => Cow::Owned(child.proposals_with_groups()),
+            };
+            let Some(mut chosen) = select(&offered, &ours, ProtocolId::ESP, preferred, usable) else {
+                let wanted = ours.iter().zip(1..).map(|(p, n)| p.to_wire(n, ProtocolId::ESP, Vec::new())).collect();
                 let offered = offered_sa.proposals.clone();
                 let why = Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted });
                 no_proposal.get_or_insert((NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN), why));
@@ -136,18 +197,11 @@ impl Core {
                 let why = Failure::Misbehaved(PeerMisbehaved::MalformedChoice("an ESP SPI must have 4 octets".into()));
                 (NotifyPayload::new(NotifyType::NO_PROPOSAL_CHOSEN), why)
             })?;
+            chosen.spi = spi.to_vec();
             let mode = if offer.transport && child.mode == Mode::Transport { Mode::Transport } else { Mode::Tunnel };
-            chosen.spi = cx.spi_in.to_be_bytes().to_vec();
-            let mut payloads = Vec::with_capacity(4);
-            if mode == Mode::Transport {
-                payloads.push(Payload::Notify(NotifyPayload::new(NotifyType::USE_TRANSPORT_MODE)));
-            }
-            payloads.push(Payload::Sa(SaPayload { proposals: vec![chosen] }));
-            payloads.push(Payload::TsI(TsPayload { selectors: theirs.clone() }));
-            payloads.push(Payload::TsR(TsPayload { selectors: ours.clone() }));
             let narrowed = theirs != ts_i.selectors || ours != ts_r.selectors;
-            let agreed = self.agree(sa, child, cx, suite, mode, spi_out, ours, theirs, narrowed);
-            return Ok((agreed, payloads));
+            let (local_ts, remote_ts) = (ours, theirs);
+            return Ok(Selected { index, chosen, suite, mode, spi_out, local_ts, remote_ts, narrowed });
         }
         // Selectors are looked at after proposals, so their refusal says more.
         let none = || {
@@ -160,19 +214,20 @@ impl Core {
         Err(no_selectors.or(no_proposal).unwrap_or_else(none))
     }
 
-    /// The initiator's check of an answer.
+    /// The requester's check of an answer to its offer of `ours`, for the connection's child number `index`.
     pub(super) fn accept_child(
-        &mut self,
+        &self,
         sa: &IkeSa,
-        child: &ChildSpec,
+        index: u16,
+        ours: &[ProposalSpec],
         answer: &Payloads<'_>,
-        cx: &ChildCx<'_>,
-    ) -> Result<Box<AgreedChild>, Failure> {
+    ) -> Result<Selected, Failure> {
         let missing = |kind| Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
+        let child = sa.spec.children.get(usize::from(index)).ok_or_else(|| missing(PayloadType::SA))?;
         let answered = answer.sa.ok_or_else(|| missing(PayloadType::SA))?;
         let ts_i = answer.ts_i.ok_or_else(|| missing(PayloadType::TSI))?;
         let ts_r = answer.ts_r.ok_or_else(|| missing(PayloadType::TSR))?;
-        let chosen = verify_choice(answered, &child.proposals, ProtocolId::ESP).map_err(Failure::Misbehaved)?;
+        let chosen = verify_choice(answered, ours, ProtocolId::ESP).map_err(Failure::Misbehaved)?;
         let malformed = |why| Failure::Misbehaved(PeerMisbehaved::MalformedChoice(why));
         let suite = EspSuite::from_proposal(chosen).map_err(malformed)?;
         let spi_out = esp_spi(&chosen.spi).ok_or_else(|| malformed("an ESP SPI must have 4 octets".into()))?;
@@ -197,31 +252,33 @@ impl Core {
             // The responder declined transport mode: tunnel mode it is (RFC 7296 1.3.1).
             (_, false) => Mode::Tunnel,
         };
-        let (ours, theirs) = (ts_i.selectors.clone(), ts_r.selectors.clone());
-        Ok(self.agree(sa, child, cx, suite, mode, spi_out, ours, theirs, narrowed))
+        let (local_ts, remote_ts) = (ts_i.selectors.clone(), ts_r.selectors.clone());
+        Ok(Selected { index, chosen: chosen.clone(), suite, mode, spi_out, local_ts, remote_ts, narrowed })
     }
 
-    #[allow(clippy::too_many_arguments)] // each is a negotiated value
-    fn agree(
-        &mut self,
-        sa: &IkeSa,
-        spec: &ChildSpec,
-        cx: &ChildCx<'_>,
-        mut suite: EspSuite,
-        mode: Mode,
-        spi_out: u32,
-        local_ts: Vec<TrafficSelector>,
-        remote_ts: Vec<TrafficSelector>,
-        narrowed: bool,
-    ) -> Box<AgreedChild> {
+    /// Keys what was selected (RFC 7296 2.17).
+    pub(super) fn agree(&mut self, sa: &IkeSa, selected: Selected, cx: &ChildCx<'_>) -> Box<AgreedChild> {
+        let Selected { index, mut suite, mode, spi_out, local_ts, remote_ts, narrowed, .. } = selected;
         // The message that agreed it has just been heard.
         self.decide(sa.last_heard, sa, Decision::ChildSuite(&mut suite));
         let Phase::Established(up) = &sa.phase else { unreachable!("a Child is agreed inside an IKE SA with keys") };
-        let keys = child_keymat(up.suite.prf, up.keys.d(), None, cx.ni, cx.nr, &suite);
+        let keys = child_keymat(up.suite.prf, up.keys.d(), cx.g_ir, cx.ni, cx.nr, &suite);
+        let name = sa.spec.children.get(usize::from(index)).map(|c| c.name.clone()).unwrap_or_default();
+        let never = Instant::MAX;
         Box::new(AgreedChild {
-            child: Child { spi_in: cx.spi_in, spi_out, suite },
+            child: Child {
+                spi_in: cx.spi_in,
+                spi_out,
+                suite,
+                spec: index,
+                state: ChildState::Live,
+                replaces: 0,
+                soft: never,
+                hard: never,
+                usage: None,
+            },
             announced: ChildSa {
-                name: spec.name.clone(),
+                name,
                 spi_in: cx.spi_in,
                 spi_out,
                 suite,

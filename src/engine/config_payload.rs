@@ -37,10 +37,9 @@ impl Leases {
         }
     }
 
-    /// Addresses that are out.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.by_address.len()
+    /// A rekey replaced the IKE SA: its addresses stay out.
+    pub(super) fn inherit(&mut self, old: SaId, new: SaId) {
+        self.by_address.values_mut().filter(|holder| **holder == old).for_each(|holder| *holder = new);
     }
 
     /// The wanted address if it is free and within bounds, else the lowest free one.

@@ -19,6 +19,10 @@ pub struct Counters {
     pub ike_up: u64,
     /// Child SAs that came up.
     pub child_up: u64,
+    /// IKE SAs that were rekeyed.
+    pub ike_rekeyed: u64,
+    /// Child SAs that were rekeyed.
+    pub child_rekeyed: u64,
     /// IKE SAs that failed.
     pub failed: u64,
     /// IKE SAs that are half open now (responder).

@@ -14,9 +14,11 @@ use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
 use super::info::Request;
-use super::sa::{IkeSa, InitKey, Phase};
+use super::rekey::{EspNote, SaView, Try};
+use super::sa::{IkeSa, InitKey, Phase, Standing};
 use super::spec::{Command, CommandError, ConnectionSpec, EndpointConfig, SaId, Side, TunnelId};
 use super::stateless::RateLimit;
+use super::table::Table;
 use super::tamper::{Deliver, RecvCx, Tamper, Trigger};
 use super::timer::Timer;
 use super::window::{Arrival, Due, wait};
@@ -32,17 +34,11 @@ use crate::wire::{Header, IkeSpi, decode};
 /// then sleeps until [`Endpoint::poll_timeout`].
 pub struct Endpoint {
     core: Core,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
 }
 
-struct Slot {
-    generation: u32,
-    sa: Option<Box<IkeSa>>,
-}
-
-/// Everything of an endpoint but its IKE SAs.
+/// Everything of an endpoint. The IKE SA being handled is out of its slot in the table.
 pub(super) struct Core {
+    pub table: Table,
     pub cfg: Arc<EndpointConfig>,
     pub seeds: Seeds,
     pub epoch: UnixTime,
@@ -95,6 +91,7 @@ impl Endpoint {
         let cookies = CookieJar::new(cfg.salt);
         let stateless = RateLimit::new(cfg.limits.stateless_per_second);
         let core = Core {
+            table: Table::default(),
             cfg,
             seeds,
             epoch,
@@ -120,7 +117,7 @@ impl Endpoint {
             attempts: HashMap::new(),
             leases: Leases::default(),
         };
-        Endpoint { core, slots: Vec::new(), free: Vec::new() }
+        Endpoint { core }
     }
 
     /// Installs the bender of the engine. IKE SAs made from now on are asked about.
@@ -142,9 +139,9 @@ impl Endpoint {
             remote: (remote, spec.remote_ports.ike).into(),
             role: SocketRole::Ike,
         };
-        let id = self.allocate();
+        let id = self.core.table.allocate();
         let sa = self.core.start(now, id, spec, tunnel, path);
-        self.put_back(id, sa);
+        self.core.put_back(id, sa);
         id
     }
 
@@ -152,6 +149,9 @@ impl Endpoint {
     pub fn command(&mut self, now: Instant, id: SaId, command: Command) -> Result<(), CommandError> {
         let sa = self.get(id).ok_or(CommandError::NoSuchSa)?;
         let Phase::Established(up) = &sa.phase else { return Err(CommandError::NotEstablished) };
+        if let Standing::Superseded(successor) = up.standing {
+            return self.command(now, successor, command);
+        }
         if up.closing {
             return Err(CommandError::NotEstablished);
         }
@@ -160,14 +160,24 @@ impl Endpoint {
             Command::Liveness => Request::Liveness,
             Command::Notify(notify) => Request::Notify(notify),
             Command::DeleteChild(spi) => {
-                if !up.children.iter().any(|c| c.spi_in == spi) {
-                    return Err(CommandError::NoSuchChild);
-                }
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
                 Request::DeleteChild(spi)
+            }
+            Command::RekeyChild(spi) => {
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
+                Request::RekeyChild(spi, Try::default())
+            }
+            Command::RekeyIke => Request::RekeyIke(Try::default()),
+            Command::NewChild(name) => {
+                let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
+                Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
         };
         self.with_sa(id, |core, sa| {
-            sa.enqueue(request);
+            match request {
+                Request::DeleteChild(spi) => sa.delete_child(spi),
+                request => sa.enqueue(request),
+            }
             core.pump(now, sa);
         });
         Ok(())
@@ -176,13 +186,28 @@ impl Endpoint {
     /// Leaves in good order: DELETE for each established IKE SA; those without keys are dropped.
     pub fn delete_all(&mut self, now: Instant) {
         for id in self.ids() {
-            let established = self.get(id).is_some_and(|sa| matches!(sa.phase, Phase::Established(_)));
+            let established = self.get(id).is_some_and(|sa| match &sa.phase {
+                Phase::Established(up) => up.standing == Standing::Current,
+                _ => false,
+            });
             if established {
                 let _ = self.command(now, id, Command::Delete);
             } else {
                 self.abandon(now, id);
             }
         }
+    }
+
+    /// Traffic of a Child SA, named by our inbound SPI: for lifetimes by volume, and because a packet on a new SA tells
+    /// an answerer that the requester has it too (RFC 7296 2.8). Unknown SPIs are ignored.
+    pub fn esp_activity(&mut self, now: Instant, spi_in: u32, note: EspNote) {
+        let Some(&id) = self.core.by_esp.get(&spi_in) else { return };
+        self.with_sa(id, |core, sa| core.esp_activity(now, sa, spi_in, note));
+    }
+
+    /// The IKE SAs with their Child SAs, in the order of the table.
+    pub fn sas(&self) -> Vec<SaView> {
+        self.ids().into_iter().filter_map(|id| self.get(id)).map(IkeSa::view).collect()
     }
 
     /// Forgets an IKE SA without a word to the peer.
@@ -258,7 +283,7 @@ impl Endpoint {
 
     /// IKE SAs in the table, closing ones included.
     pub fn sa_count(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.core.table.count()
     }
 
     /// What was counted so far.
@@ -290,65 +315,15 @@ impl Endpoint {
     }
 
     fn ids(&self) -> Vec<SaId> {
-        self.slots
-            .iter()
-            .zip(0..)
-            .filter(|(slot, _)| slot.sa.is_some())
-            .map(|(slot, at)| SaId { slot: at, generation: slot.generation })
-            .collect()
+        self.core.table.ids()
     }
 
     fn get(&self, id: SaId) -> Option<&IkeSa> {
-        let slot = self.slots.get(id.slot as usize)?;
-        (slot.generation == id.generation).then_some(())?;
-        slot.sa.as_deref()
+        self.core.table.get(id)
     }
 
-    /// Reserves a slot.
-    fn allocate(&mut self) -> SaId {
-        match self.free.pop() {
-            Some(slot) => SaId { slot, generation: self.slots[slot as usize].generation },
-            None => {
-                let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 IKE SAs");
-                self.slots.push(Slot { generation: 0, sa: None });
-                SaId { slot, generation: 0 }
-            }
-        }
-    }
-
-    /// Frees a slot; handles of its IKE SA are stale from now on.
-    fn release(&mut self, slot: u32) {
-        let generation = &mut self.slots[slot as usize].generation;
-        *generation = generation.wrapping_add(1);
-        self.free.push(slot);
-    }
-
-    /// Takes an IKE SA out of its slot for the time of `handle`; a stale handle does nothing.
     fn with_sa(&mut self, id: SaId, handle: impl FnOnce(&mut Core, &mut IkeSa)) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else { return };
-        let Some(mut sa) = slot.sa.take() else { return };
-        handle(&mut self.core, &mut sa);
-        self.put_back(id, sa);
-    }
-
-    /// Puts an IKE SA into its slot and registers its timer; one that is over frees the slot.
-    fn put_back(&mut self, id: SaId, mut sa: Box<IkeSa>) {
-        let over = matches!(sa.phase, Phase::Closed) && sa.alarms.linger == Instant::ZERO;
-        let wanted = sa.deadline().filter(|_| !over).map_or(Instant::MAX, |(at, _)| at);
-        if wanted != sa.scheduled {
-            self.core.timers.remove(&(sa.scheduled, id));
-            if wanted < Instant::MAX {
-                self.core.timers.insert((wanted, id));
-            }
-            sa.scheduled = wanted;
-        }
-        if over {
-            self.core.forget(&sa);
-            self.core.events.push_back((sa.tunnel, id, Event::Closed));
-            self.release(id.slot);
-        } else {
-            self.slots[id.slot as usize].sa = Some(sa);
-        }
+        self.core.with_sa(id, handle);
     }
 
     fn tampered_inbound(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
@@ -413,12 +388,12 @@ impl Endpoint {
                 core.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Repeat, "");
             });
         }
-        let id = self.allocate();
+        let id = self.core.table.allocate();
         match self.core.answer_init(now, id, key, path, header, bytes) {
-            Some(sa) => self.put_back(id, sa),
+            Some(sa) => self.core.put_back(id, sa),
             None => {
                 // Events named this handle: it must not come to name the next IKE SA in the slot.
-                self.release(id.slot);
+                self.core.table.release(id);
             }
         }
     }
@@ -545,6 +520,9 @@ impl Core {
         if sa.alarms.liveness <= now {
             self.liveness_due(now, sa);
         }
+        if matches!(&sa.phase, Phase::Established(up) if up.lifetime() <= now) {
+            self.lifetime_due(now, sa);
+        }
         if sa.alarms.keepalive <= now {
             self.outbox.push_back(Transmit { path: sa.path, class: Class::Keepalive, bytes: vec![0xff] });
             let interval = sa.spec.nat.keepalive;
@@ -636,6 +614,9 @@ impl Core {
         self.leave_half_open(sa);
         self.release_esp_spi(sa);
         if let Phase::Established(up) = std::mem::replace(&mut sa.phase, Phase::Closed) {
+            if let Standing::Superseded(successor) = up.standing {
+                self.predecessor_gone(now, sa.id, successor);
+            }
             for child in up.children {
                 self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
@@ -653,7 +634,7 @@ impl Core {
     }
 
     /// Removes an IKE SA from every index.
-    fn forget(&mut self, sa: &IkeSa) {
+    pub(super) fn forget(&mut self, sa: &IkeSa) {
         // Only what is its own: a rule may have given two IKE SAs the same SPI.
         if self.by_spi.get(&sa.our_spi()) == Some(&sa.id) {
             self.by_spi.remove(&sa.our_spi());

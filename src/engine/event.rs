@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::failure::Failed;
-use super::spec::{Mode, Side};
+use super::spec::{Mode, SaId, Side};
 use crate::auth::eap::Method;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
@@ -33,6 +33,23 @@ pub enum Event {
         /// Our inbound SPI, which names the Child SA.
         spi_in: u32,
     },
+    /// We are about to delete this Child SA: send nothing more on it. Its inbound half stays until
+    /// [`Event::ChildDown`], because the peer may still be sending.
+    ChildClosing {
+        /// Our inbound SPI, which names the Child SA.
+        spi_in: u32,
+    },
+    /// A Child SA took another's place (RFC 7296 2.8). The old one's inbound half stays until [`Event::ChildDown`];
+    /// when to send on the new one is [`Event::ChildOutbound`]'s to say.
+    ChildRekeyed {
+        /// Our inbound SPI of the old one.
+        old: u32,
+        /// Our inbound SPI of the new one.
+        new: u32,
+    },
+    /// The IKE SA was rekeyed: this event's IKE SA has taken over the Child SAs, and the old one is closed in its own
+    /// time, with [`Event::Closed`] but without [`Event::Deleted`].
+    IkeRekeyed(Box<IkeRekeyed>),
     /// A Child SA could not be made; the IKE SA stays.
     ChildFailed(Box<Failed>),
     /// A Child SA is gone.
@@ -202,6 +219,21 @@ impl Default for InnerConfig {
             others: Vec::new(),
         }
     }
+}
+
+/// A rekeyed IKE SA.
+#[derive(Clone, Debug)]
+pub struct IkeRekeyed {
+    /// The one replaced.
+    pub old: SaId,
+    /// The one that took over.
+    pub new: SaId,
+    /// We initiated the rekey, and are the new one's original initiator.
+    pub initiator: bool,
+    /// The new SPIs.
+    pub spis: (IkeSpi, IkeSpi),
+    /// What was agreed.
+    pub suite: IkeSuite,
 }
 
 /// A Child SA.

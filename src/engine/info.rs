@@ -4,7 +4,8 @@ use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy};
 use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
-use super::sa::{IkeSa, Phase};
+use super::rekey::Try;
+use super::sa::{IkeSa, Phase, Standing};
 use super::spec::Side;
 use super::tamper::{Decision, Trigger};
 use super::timer::Timer;
@@ -30,6 +31,21 @@ pub(super) enum Request {
     Refuse(NotifyPayload),
     /// Delete the Child SA with this inbound SPI of ours.
     DeleteChild(u32),
+    /// Delete a Child SA that the peer believes in and we never had.
+    TakeBack(u32),
+    /// Negotiate the connection's child with this number (RFC 7296 1.3.1).
+    NewChild(u16, Try),
+    /// Rekey the Child SA with this inbound SPI of ours (RFC 7296 1.3.3).
+    RekeyChild(u32, Try),
+    /// Rekey the IKE SA (RFC 7296 1.3.2).
+    RekeyIke(Try),
+}
+
+impl Request {
+    /// A CREATE_CHILD_SA.
+    pub(super) fn creates(&self) -> bool {
+        matches!(self, Request::NewChild(..) | Request::RekeyChild(..) | Request::RekeyIke(_))
+    }
 }
 
 /// The request that waits for its answer.
@@ -51,31 +67,64 @@ fn refusing(sa: &IkeSa) -> bool {
 impl Core {
     /// Sends the next waiting request if the window is open.
     pub(super) fn pump(&mut self, now: Instant, sa: &mut IkeSa) {
-        let Phase::Established(up) = &mut sa.phase else { return };
-        if !sa.window.idle() {
+        if !sa.window.idle() || !matches!(sa.phase, Phase::Established(_)) {
             return;
         }
-        let Some(request) = sa.queue.as_mut().and_then(|q| q.pop_front()) else { return };
+        let (request, inner) = loop {
+            let Some(request) = sa.queue.as_mut().and_then(|q| q.pop_front()) else {
+                sa.queue = None;
+                return;
+            };
+            if matches!(request, Request::Delete) && self.predecessor_lingers(sa) {
+                sa.queue.get_or_insert_default().push_front(request);
+                return;
+            }
+            // What has lost its object meanwhile is skipped.
+            if let Some(inner) = self.request_payloads(now, sa, &request) {
+                break (request, inner);
+            }
+        };
         if sa.queue.as_ref().is_some_and(|q| q.is_empty()) {
             sa.queue = None;
         }
-        let inner = match &request {
-            Request::Delete => vec![Payload::Delete(DeletePayload::ike())],
-            Request::Liveness => Vec::new(),
-            Request::Notify(notify) | Request::Refuse(notify) => vec![Payload::Notify(notify.clone())],
-            Request::DeleteChild(spi) => vec![Payload::Delete(DeletePayload::esp(&[*spi]))],
-        };
+        let exchange = if request.creates() { ExchangeType::CREATE_CHILD_SA } else { ExchangeType::INFORMATIONAL };
+        let Phase::Established(up) = &mut sa.phase else { return };
         if matches!(request, Request::Delete | Request::Refuse(_)) {
             up.closing = true;
         }
         up.pending = Some(Box::new(Pending(request)));
-        let header = sa.request_header(ExchangeType::INFORMATIONAL);
+        let header = sa.request_header(exchange);
         let cx = sa.msg_cx(now, &header, 0);
         let datagrams = self.protect(now, sa, sa.path, header, inner);
         self.transmit(&cx, sa.tampered, sa.path, datagrams.iter().map(Vec::as_slice));
         sa.window.sent(header.message_id, header.exchange, datagrams, now);
         self.arm(now, sa, 0);
         self.inject(now, sa, &Trigger::Sent(cx));
+    }
+
+    /// The payloads of a request whose turn has come.
+    fn request_payloads(&mut self, now: Instant, sa: &mut IkeSa, request: &Request) -> Option<Vec<Payload>> {
+        let Phase::Established(up) = &sa.phase else { return None };
+        match request {
+            Request::Delete => {
+                for child in &up.children {
+                    let spi_in = child.spi_in;
+                    self.events.push_back((sa.tunnel, sa.id, Event::ChildClosing { spi_in }));
+                }
+                Some(vec![Payload::Delete(DeletePayload::ike())])
+            }
+            Request::Liveness => Some(Vec::new()),
+            Request::Notify(notify) | Request::Refuse(notify) => Some(vec![Payload::Notify(notify.clone())]),
+            Request::DeleteChild(spi_in) => {
+                let spi_in = up.child(*spi_in)?.spi_in;
+                self.events.push_back((sa.tunnel, sa.id, Event::ChildClosing { spi_in }));
+                Some(vec![Payload::Delete(DeletePayload::esp(&[spi_in]))])
+            }
+            Request::TakeBack(spi) => Some(vec![Payload::Delete(DeletePayload::esp(&[*spi]))]),
+            Request::NewChild(..) | Request::RekeyChild(..) | Request::RekeyIke(_) => {
+                self.create_request(now, sa, request)
+            }
+        }
     }
 
     /// Answers a request to where it came from, and keeps the answer for repeats.
@@ -128,12 +177,13 @@ impl Core {
         let Phase::Established(up) = &mut sa.phase else { return };
         let pending = up.pending.take();
         let inner = message.sk.as_deref().unwrap_or_default();
-        if let Some(error) = error {
+        let creates = pending.as_ref().is_some_and(|p| p.0.creates());
+        if let Some(error) = error.as_ref().filter(|_| !creates) {
             let failed = Failed {
                 scope: FailScope::Exchange,
                 exchange: header.exchange,
                 found_by: Side::Us,
-                why: Failure::Malformed(error),
+                why: Failure::Malformed(error.clone()),
             };
             self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         }
@@ -147,14 +197,17 @@ impl Core {
                 let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
                 return self.fail(now, sa, header.exchange, Side::Peer, why, false);
             }
+            (Some(request), None) if creates => self.create_response(now, sa, inner, error, request),
             (Some(Request::Liveness), None) => {
                 let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
                 self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
             }
-            (Some(Request::DeleteChild(spi)), None) => self.drop_child(sa, spi, Side::Us),
-            (Some(Request::Notify(_)) | None, None) => {}
+            (Some(Request::DeleteChild(spi)), None) => self.drop_child(now, sa, spi, Side::Us),
+            _ => {}
         }
-        self.report_notifies(sa, inner);
+        if !creates {
+            self.report_notifies(sa, inner);
+        }
         let cx = sa.msg_cx(now, &header, 0);
         self.inject(now, sa, &Trigger::Accepted(cx));
         self.pump(now, sa);
@@ -184,13 +237,10 @@ impl Core {
         if error.is_some() || critical.is_some() {
             return self.refuse_request(now, sa, path, &header, error.map(Failure::Malformed), critical);
         }
+        self.peer_went_on(now, sa, inner);
         match header.exchange {
             ExchangeType::INFORMATIONAL => self.informational(now, sa, path, &header, inner),
-            ExchangeType::CREATE_CHILD_SA => {
-                // A minimal implementation may refuse all of these so (RFC 7296 1.3, 4).
-                let notify = NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS);
-                self.respond(now, sa, path, &header, vec![Payload::Notify(notify)]);
-            }
+            ExchangeType::CREATE_CHILD_SA => self.create_answer(now, sa, path, &header, inner),
             _ => {
                 // Authenticated, in the window, and out of place: a syntax error (RFC 7296 2.21.3).
                 let notify = NotifyPayload::new(NotifyType::INVALID_SYNTAX);
@@ -207,6 +257,7 @@ impl Core {
     fn informational(&mut self, now: Instant, sa: &mut IkeSa, path: Path, header: &Header, inner: &[Payload]) {
         let mut answer = Vec::new();
         let mut ours_gone = Vec::new();
+        let mut unknown = Vec::new();
         let mut delete_ike = false;
         let mut refused = None;
         let Phase::Established(up) = &sa.phase else { return };
@@ -221,6 +272,8 @@ impl Core {
                             ours_gone.push(child.spi_in);
                         }
                     }
+                    let known = |spi: &u32| up.children.iter().any(|c| c.spi_out == *spi);
+                    unknown.extend(named.into_iter().filter(|spi| !known(spi)));
                 }
                 Payload::Notify(n) if FATAL.contains(&n.kind) => refused = Some(n.clone()),
                 _ => {}
@@ -236,8 +289,10 @@ impl Core {
             answer.push(Payload::Delete(DeletePayload::esp(&reported)));
         }
         self.respond(now, sa, path, header, answer);
-        for spi in ours_gone {
-            self.drop_child(sa, spi, Side::Peer);
+        sa.deleted_unseen(unknown);
+        // Both ends close it: the outgoing SA goes now, the incoming one when our own DELETE is answered (1.4.1).
+        for spi in ours_gone.into_iter().filter(|spi| Some(*spi) != crossing) {
+            self.drop_child(now, sa, spi, Side::Peer);
         }
         if let Some(notify) = refused {
             // The initiator refuses our IKE_AUTH after the fact (RFC 7296 2.21.2).
@@ -246,6 +301,7 @@ impl Core {
         }
         self.report_notifies(sa, inner);
         if delete_ike {
+            self.adopt_rival(now, sa);
             self.deleted(now, sa, Side::Peer, true);
         }
     }
@@ -314,8 +370,9 @@ impl Core {
         }
     }
 
-    fn drop_child(&mut self, sa: &mut IkeSa, spi_in: u32, by: Side) {
+    pub(super) fn drop_child(&mut self, now: Instant, sa: &mut IkeSa, spi_in: u32, by: Side) {
         self.forget_esp(sa.id, spi_in);
+        self.promote_successors(now, sa, spi_in, by);
         let Phase::Established(up) = &mut sa.phase else { return };
         let before = up.children.len();
         up.children.retain(|c| c.spi_in != spi_in);
@@ -350,6 +407,11 @@ impl Core {
     pub(super) fn give_up(&mut self, now: Instant, sa: &mut IkeSa, attempts: u8) {
         let exchange = sa.window.outstanding().map_or(ExchangeType::INFORMATIONAL, |o| o.exchange);
         let silence = Failure::NoAnswer { attempts };
+        self.adopt_rival(now, sa);
+        if matches!(&sa.phase, Phase::Established(up) if up.standing != Standing::Current) {
+            // The tunnel lives on in another IKE SA.
+            return self.close(now, sa, false);
+        }
         match &mut sa.phase {
             Phase::Established(up) => match up.pending.take().map(|p| p.0) {
                 Some(Request::Delete) => {
@@ -394,15 +456,17 @@ impl Core {
     /// The IKE SA was deleted in good order.
     fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
         let over = refusing(sa);
-        let children: Vec<u32> = match &sa.phase {
-            Phase::Established(up) => up.children.iter().map(|c| c.spi_in).collect(),
-            _ => Vec::new(),
-        };
+        let (mut current, mut children) = (true, Vec::new());
+        if let Phase::Established(up) = &mut sa.phase {
+            up.closing = true;
+            current = up.standing == Standing::Current;
+            children.extend(up.children.iter().map(|c| c.spi_in));
+        }
         for spi in children {
-            self.drop_child(sa, spi, by);
+            self.drop_child(now, sa, spi, by);
         }
         self.close(now, sa, linger);
-        if !over {
+        if current && !over {
             self.events.push_back((sa.tunnel, sa.id, Event::Deleted { by }));
         }
     }

@@ -23,11 +23,13 @@ mod info;
 mod init;
 mod natt;
 mod propose;
+mod rekey;
 mod sa;
 mod selectors;
 mod selfcheck;
 mod spec;
 mod stateless;
+mod table;
 mod tamper;
 mod timer;
 mod window;
@@ -35,13 +37,16 @@ mod window;
 pub use counters::Counters;
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeUp, InitDone, InnerConfig, MessageTrace, NatFinding,
+    ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig, MessageTrace,
+    NatFinding,
 };
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CpRequest, CpSpec, DpdMode,
-    DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, PoolSpec, Ports, ProposalSpec,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
+    CreateChildPolicy, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, PoolSpec,
+    Ports, ProposalSpec, RekeySpec,
     RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{

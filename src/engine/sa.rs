@@ -8,6 +8,7 @@ use super::event::NatFinding;
 use super::fragment::Reassembly;
 use super::info::{Pending, Request};
 use super::init::AwaitInitResponse;
+use super::rekey::Rekey;
 use super::spec::{ConnectionSpec, SaId, TunnelId};
 use super::tamper::{MsgCx, SaCx};
 use super::timer::Timer;
@@ -103,6 +104,26 @@ pub(super) struct Established {
     /// The IKE SA is on its way out: nothing new is begun.
     pub closing: bool,
     pub nat: NatFinding,
+    /// When its rekey begins.
+    pub soft: Instant,
+    /// When it is deleted.
+    pub hard: Instant,
+    pub standing: Standing,
+    /// CREATE_CHILD_SA under way and what was put off; rarely there.
+    pub rekey: Option<Box<Rekey>>,
+}
+
+/// Where an IKE SA stands among those of its tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// The Child SAs are here.
+    Current,
+    /// The peer's rekey of that IKE SA made it while our own is under way: the nonces will decide (RFC 7296 2.8.2).
+    Undecided(SaId),
+    /// That IKE SA has taken over; the end that rekeyed deletes this one.
+    Superseded(SaId),
+    /// It lost to another in a collision; the end that made it deletes it.
+    Redundant,
 }
 
 /// What is kept of a Child SA at rest.
@@ -110,8 +131,75 @@ pub(super) struct Established {
 pub(super) struct Child {
     pub spi_in: u32,
     pub spi_out: u32,
-    #[allow(dead_code)] // rekeying (RFC 7296 2.8) needs it; counted in the size of an SA from the first day
     pub suite: EspSuite,
+    /// Which of the connection's children.
+    pub spec: u16,
+    pub state: ChildState,
+    /// Our inbound SPI of the one that it replaces, until we send on this one.
+    pub replaces: u32,
+    /// When its rekey begins.
+    pub soft: Instant,
+    /// When it is deleted.
+    pub hard: Instant,
+    /// What has gone through it, where that is limited.
+    pub usage: Option<Box<Usage>>,
+}
+
+/// Where a Child SA is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ChildState {
+    /// We send on it.
+    Live,
+    /// The peer asked for it and may not have our answer yet; we do not send on it until we know (RFC 7296 2.8).
+    Waiting,
+    /// The peer has rekeyed it and will delete it; we send on it until then.
+    Replaced,
+    /// We have decided to delete it.
+    Deleting,
+    /// It lost in a collision (RFC 7296 2.8.1), and the peer, which made it, deletes it.
+    Redundant,
+}
+
+/// Traffic of a Child SA.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Usage {
+    pub bytes: u64,
+    pub packets: u64,
+    /// At how many octets and packets its rekey begins; then `u64::MAX`.
+    pub soft: (u64, u64),
+}
+
+impl Established {
+    /// Nothing but keys.
+    pub(super) fn new(suite: IkeSuite, keys: IkeKeys, nat: NatFinding) -> Box<Self> {
+        Box::new(Established {
+            suite,
+            keys,
+            children: Vec::new(),
+            pending: None,
+            closing: false,
+            nat,
+            soft: Instant::MAX,
+            hard: Instant::MAX,
+            standing: Standing::Current,
+            rekey: None,
+        })
+    }
+
+    pub(super) fn child(&self, spi_in: u32) -> Option<&Child> {
+        self.children.iter().find(|c| c.spi_in == spi_in)
+    }
+
+    pub(super) fn child_mut(&mut self, spi_in: u32) -> Option<&mut Child> {
+        self.children.iter_mut().find(|c| c.spi_in == spi_in)
+    }
+
+    /// The earliest end of a lifetime, or of what was put off.
+    pub(super) fn lifetime(&self) -> Instant {
+        let children = self.children.iter().map(|c| c.soft.min(c.hard));
+        let later = self.rekey.iter().flat_map(|r| &r.later).map(|l| l.at);
+        children.chain(later).min().unwrap_or(Instant::MAX).min(self.soft).min(self.hard)
+    }
 }
 
 impl IkeSa {
@@ -162,11 +250,16 @@ impl IkeSa {
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         let a = &self.alarms;
         let retransmit = self.window.deadline().unwrap_or(Instant::MAX);
+        let lifetime = match &self.phase {
+            Phase::Established(up) => up.lifetime(),
+            _ => Instant::MAX,
+        };
         [
             (retransmit, Timer::Retransmit),
             (a.half_open, Timer::HalfOpen),
             (a.liveness, Timer::Liveness),
             (a.keepalive, Timer::Keepalive),
+            (lifetime, Timer::Lifetime),
             (a.linger, Timer::Linger),
         ]
         .into_iter()

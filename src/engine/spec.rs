@@ -302,6 +302,71 @@ pub struct Behaviour {
     pub invalid_ke_retries: u8,
     /// As initiator: how many COOKIE challenges are answered before giving up (RFC 7296 2.6 warns of loops).
     pub cookie_retries: u8,
+    /// When SAs are renewed, and which CREATE_CHILD_SA requests are honoured.
+    pub rekey: RekeySpec,
+}
+
+/// When SAs are renewed (RFC 7296 2.8). The lifetimes themselves are [`ConnectionSpec::lifetime`] and
+/// [`ChildSpec::lifetime`]: at their end an SA is deleted, and its rekey begins a margin before that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RekeySpec {
+    /// The rekey begins this many percent of the lifetime before its end.
+    pub margin_percent: u8,
+    /// The margin as a time, instead of the percentage.
+    pub margin: Option<Duration>,
+    /// The rekey begins earlier still by up to this many percent of the lifetime, from the plan seed, so that two ends
+    /// with the same lifetimes seldom collide.
+    pub jitter_percent: u8,
+    /// As original responder: rekey too. If not, lifetimes only delete.
+    pub as_responder: bool,
+    /// A Child SA is also at its end after this many octets, both directions together.
+    pub child_bytes: Option<u64>,
+    /// A Child SA is also at its end after this many packets, both directions together.
+    pub child_packets: Option<u64>,
+    /// Wait at least this long after TEMPORARY_FAILURE, and up to twice as long (RFC 7296 2.25).
+    pub retry: Duration,
+    /// Close the IKE SA when the peer has answered TEMPORARY_FAILURE for this long (RFC 7296 2.25).
+    pub temporary_limit: Duration,
+    /// Which CREATE_CHILD_SA requests are honoured.
+    pub answer: CreateChildPolicy,
+}
+
+impl Default for RekeySpec {
+    fn default() -> Self {
+        RekeySpec {
+            margin_percent: 10,
+            margin: None,
+            jitter_percent: 10,
+            as_responder: true,
+            child_bytes: None,
+            child_packets: None,
+            retry: Duration::from_secs(3),
+            temporary_limit: Duration::from_secs(180),
+            answer: CreateChildPolicy::All,
+        }
+    }
+}
+
+impl RekeySpec {
+    /// What remains of `whole` when the rekey begins; `noise` in 0..=u32::MAX draws the jitter.
+    pub(crate) fn soft(&self, whole: Duration, noise: u32) -> Duration {
+        let percent = |n: u8| whole.mul_f64(f64::from(n.min(100)) / 100.0);
+        let margin = self.margin.unwrap_or_else(|| percent(self.margin_percent));
+        let jitter = percent(self.jitter_percent).mul_f64(f64::from(noise) / f64::from(u32::MAX));
+        // A margin as long as the lifetime would rekey without end.
+        whole.saturating_sub(margin).saturating_sub(jitter).max(whole / 10)
+    }
+}
+
+/// Which CREATE_CHILD_SA requests an answerer honours (RFC 7296 1.3: it may refuse them).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateChildPolicy {
+    /// All of them.
+    All,
+    /// Rekeys, but no additional Child SAs: NO_ADDITIONAL_SAS.
+    RekeyOnly,
+    /// None, as a minimal implementation may: NO_ADDITIONAL_SAS.
+    Nothing,
 }
 
 impl Default for Behaviour {
@@ -316,6 +381,7 @@ impl Default for Behaviour {
             accept_narrowed: true,
             invalid_ke_retries: 3,
             cookie_retries: 3,
+            rekey: RekeySpec::default(),
         }
     }
 }
@@ -453,6 +519,12 @@ pub enum Command {
     Notify(crate::wire::NotifyPayload),
     /// Delete one Child SA, named by our inbound SPI.
     DeleteChild(u32),
+    /// Rekey one Child SA, named by our inbound SPI (RFC 7296 1.3.3).
+    RekeyChild(u32),
+    /// Rekey the IKE SA (RFC 7296 1.3.2).
+    RekeyIke,
+    /// Negotiate another Child SA, by its name in the connection (RFC 7296 1.3.1).
+    NewChild(String),
 }
 
 /// Why a command was not taken.
@@ -464,7 +536,7 @@ pub enum CommandError {
     /// The IKE SA has no keys yet, or is closing.
     #[error("the IKE SA is not established")]
     NotEstablished,
-    /// No Child SA has this inbound SPI.
+    /// No Child SA has this inbound SPI, or no configured child has this name.
     #[error("no such Child SA")]
     NoSuchChild,
 }

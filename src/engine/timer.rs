@@ -11,6 +11,8 @@ pub enum Timer {
     Liveness,
     /// A NAT keepalive is due (RFC 3948 4).
     Keepalive,
+    /// A lifetime ends or its rekey begins, or something put off is due.
+    Lifetime,
     /// A closed IKE SA stops answering repeats.
     Linger,
     /// A datagram held back by a rule is due.

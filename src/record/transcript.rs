@@ -225,6 +225,20 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
         Event::ChildOutbound { spi_in } => {
             o.text("event", "child_outbound").text("spi_in", format_args!("{spi_in:08x}"));
         }
+        Event::ChildClosing { spi_in } => {
+            o.text("event", "child_closing").text("spi_in", format_args!("{spi_in:08x}"));
+        }
+        Event::ChildRekeyed { old, new } => {
+            o.text("event", "child_rekeyed")
+                .text("old", format_args!("{old:08x}"))
+                .text("new", format_args!("{new:08x}"));
+        }
+        Event::IkeRekeyed(rekeyed) => {
+            o.text("event", "ike_rekeyed").text("role", role(rekeyed.initiator));
+            o.text("old", format_args!("{}.{}", rekeyed.old.slot, rekeyed.old.generation));
+            o.text("spi_i", rekeyed.spis.0).text("spi_r", rekeyed.spis.1);
+            write_ike_suite(o, &rekeyed.suite);
+        }
         Event::ChildFailed(failed) => write_failed(o.text("event", "child_failed"), failed),
         Event::ChildDown { spi_in, by } => {
             o.text("event", "child_down").text("spi_in", format_args!("{spi_in:08x}")).text("by", side(*by));

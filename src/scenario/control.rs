@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +30,10 @@ pub struct Controller {
     clear: ControlAction,
     directory: Option<PathBuf>,
     clock: RealClock,
+    /// A person wants the run to stop.
+    asked: Arc<AtomicBool>,
+    /// The run is over.
+    over: Arc<AtomicBool>,
     count: u32,
     running: Vec<JoinHandle<Result<Output, String>>>,
 }
@@ -39,6 +45,8 @@ pub struct Output {
     pub code: Option<i32>,
     /// It was ended because it took too long.
     pub timed_out: bool,
+    /// It was ended because the run is to stop.
+    pub halted: bool,
     /// What it wrote to standard output, as text.
     pub stdout: String,
     /// What it wrote to standard error, as text.
@@ -55,9 +63,18 @@ impl Controller {
             spec,
             directory: directory.map(Path::to_owned),
             clock,
+            asked: Arc::default(),
+            over: Arc::default(),
             count: 0,
             running: Vec::new(),
         }
+    }
+
+    /// Ends running commands as soon as `asked` is true: whoever presses Ctrl-C does not wait for a time-out. What is
+    /// started later runs all the same, except that the box is not made to initiate any more.
+    pub fn halted_by(mut self, asked: Arc<AtomicBool>) -> Self {
+        self.asked = asked;
+        self
     }
 
     /// Whether the box initiates by a command, without a person.
@@ -152,7 +169,9 @@ impl Controller {
             }
             None => None,
         };
-        Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock })
+        let asked = Some(Arc::clone(&self.asked)).filter(|a| what == "initiate" || !a.load(Ordering::SeqCst));
+        let halt = Halted(asked.into_iter().chain([Arc::clone(&self.over)]).collect());
+        Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock, halt })
     }
 }
 
@@ -172,8 +191,24 @@ impl PeerDriver for Controller {
 }
 
 impl Drop for Controller {
+    /// What still runs has a moment to end by itself, and is ended then.
     fn drop(&mut self) {
+        let end = self.clock.now() + LAST_MOMENT;
+        while self.clock.now() < end && self.running.iter().any(|job| !job.is_finished()) {
+            std::thread::park_timeout(HALT_POLL);
+        }
+        self.over.store(true, Ordering::SeqCst);
         self.finish();
+    }
+}
+
+/// Says that a command is to end now.
+#[derive(Clone, Default)]
+struct Halted(Vec<Arc<AtomicBool>>);
+
+impl Halted {
+    fn now(&self) -> bool {
+        self.0.iter().any(|flag| flag.load(Ordering::SeqCst))
     }
 }
 
@@ -182,6 +217,7 @@ fn succeeded(what: &str, output: &Output) -> Result<(), String> {
     let why = match output {
         Output { code: Some(0), .. } => return Ok(()),
         Output { timed_out: true, .. } => "took too long and was ended".to_owned(),
+        Output { halted: true, .. } => "was ended because the run stops".to_owned(),
         Output { code: Some(code), .. } => format!("ended with exit code {code}"),
         Output { code: None, .. } => "was ended by a signal".to_owned(),
     };
@@ -197,6 +233,7 @@ struct Job {
     timeout: Duration,
     file: Option<PathBuf>,
     clock: RealClock,
+    halt: Halted,
 }
 
 impl Job {
@@ -206,8 +243,8 @@ impl Job {
             .enable_all()
             .build()
             .map_err(|e| format!("cannot run commands: {e}"))?;
-        let outcome =
-            runtime.block_on(shell(&self.command, self.timeout)).map_err(|e| format!("cannot run a shell: {e}"));
+        let run = shell(&self.command, self.timeout, &self.halt);
+        let outcome = runtime.block_on(run).map_err(|e| format!("cannot run a shell: {e}"));
         let ended = self.clock.epoch().at(self.clock.now());
         if let Some(file) = &self.file {
             let text = self.protocol(started, ended, &outcome);
@@ -222,6 +259,7 @@ impl Job {
             Ok(output) => {
                 let how = match (output.code, output.timed_out) {
                     (_, true) => format!("ended after the time-out of {}", crate::config::duration_words(self.timeout)),
+                    _ if output.halted => "ended because the run stops".to_owned(),
                     (Some(code), _) => format!("exit code {code}"),
                     (None, _) => "ended by a signal".to_owned(),
                 };
@@ -232,8 +270,13 @@ impl Job {
     }
 }
 
-/// Runs `command` with `sh -c`, with no input, and ends its whole process group after `timeout`.
-async fn shell(command: &str, timeout: Duration) -> io::Result<Output> {
+/// How soon a command notices that the run is to stop.
+const HALT_POLL: Duration = Duration::from_millis(20);
+/// How long a command that makes the box initiate may outlast the run.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// Runs `command` with `sh -c`, with no input, and ends its whole process group after `timeout`, or once it is to halt.
+async fn shell(command: &str, timeout: Duration, halt: &Halted) -> io::Result<Output> {
     let mut child = tokio::process::Command::new("sh")
         .arg("-c")
         .arg(command)
@@ -250,20 +293,26 @@ async fn shell(command: &str, timeout: Duration) -> io::Result<Output> {
         tokio::try_join!(read(&mut stdout, &mut out), read(&mut stderr, &mut err))?;
         child.wait().await
     };
-    let status = match tokio::time::timeout(timeout, all).await {
-        Ok(status) => Some(status?),
-        Err(_) => {
-            // What the command has started must not outlive it: an ssh or a ping would go on.
-            if let Some(group) = group {
-                let _ = killpg(group, Signal::SIGKILL);
-            }
-            child.wait().await?;
-            None
+    let halted = async {
+        while !halt.now() {
+            tokio::time::sleep(HALT_POLL).await;
         }
     };
+    let (status, halted) = tokio::select! {
+        outcome = tokio::time::timeout(timeout, all) => (outcome.ok().transpose()?, false),
+        () = halted => (None, true),
+    };
+    if status.is_none() {
+        // What the command has started must not outlive it: an ssh or a ping would go on.
+        if let Some(group) = group {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        child.wait().await?;
+    }
     Ok(Output {
         code: status.and_then(|s| s.code()),
-        timed_out: status.is_none(),
+        timed_out: status.is_none() && !halted,
+        halted,
         stdout: String::from_utf8_lossy(&out).into_owned(),
         stderr: String::from_utf8_lossy(&err).into_owned(),
     })
@@ -324,6 +373,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut c = controller("  clear: sleep 60 & sleep 60\n  timeout: 100ms\n", dir.path());
         assert_eq!(c.clear(), Err("control.clear took too long and was ended".into()));
+    }
+
+    #[test]
+    fn a_run_that_stops_ends_what_runs_and_starts_no_peer() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = Arc::new(AtomicBool::new(false));
+        let mut c = controller("  initiate: sleep 60 & sleep 60\n  show: [echo shown]\n", dir.path())
+            .halted_by(Arc::clone(&asked));
+        let clock = RealClock::start();
+        assert_eq!(c.initiate(), Ok(None));
+        asked.store(true, Ordering::SeqCst);
+        let outcome = c.finish();
+        assert_eq!(outcome[0].as_ref().map(|o| (o.code, o.halted, o.timed_out)), Ok((None, true, false)));
+        assert!(clock.now().elapsed() < Duration::from_secs(5));
+        let kept = std::fs::read_to_string(dir.path().join("001-initiate.txt")).unwrap();
+        assert!(kept.contains("outcome: ended because the run stops\n"), "{kept}");
+        // What the box has to say is still asked for.
+        assert_eq!(c.show().as_deref(), Some("$ echo shown\nshown\n"));
     }
 
     #[test]

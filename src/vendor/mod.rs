@@ -4,6 +4,7 @@ mod asa;
 mod ios;
 mod mirror;
 mod panos;
+pub mod persona;
 mod swanctl;
 pub mod words;
 

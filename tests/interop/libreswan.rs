@@ -163,14 +163,15 @@ impl Peer for Libreswan {
 }
 
 #[track_caller]
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/libreswan");
     assert!(root.join("usr/libexec/ipsec/pluto").exists(), "libreswan is not there: run scripts/test-setup");
     root
 }
 
 #[track_caller]
-fn write_config(dir: &Path, config: &PeerConfig) {
+/// Writes `ipsec.conf` and `ipsec.secrets`.
+pub fn write_config(dir: &Path, config: &PeerConfig) {
     let PeerConfig { local, remote, psk, .. } = config;
     let ike: Vec<_> = config.ike.iter().map(|p| Proposal::parse(p).libreswan_ike()).collect();
     let esp: Vec<_> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
@@ -226,7 +227,7 @@ fn write_config(dir: &Path, config: &PeerConfig) {
 /// ```
 ///
 /// The first `esp.` (`esp:` before an IPv6 address) is the peer's, so outbound. It does not show IKE SPIs.
-fn read_states(text: &str) -> Vec<IkeSa> {
+pub fn read_states(text: &str) -> Vec<IkeSa> {
     let mut ikes: BTreeMap<u32, IkeSa> = BTreeMap::new();
     let mut children: BTreeMap<u32, (u32, ChildSa)> = BTreeMap::new();
     for line in text.lines() {

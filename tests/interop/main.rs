@@ -23,5 +23,8 @@ mod sweep;
 mod tshark;
 mod tunnel;
 mod tunnels;
+mod uml;
+mod uml_peer;
+mod uml_tests;
 
 mod selftest;

@@ -156,6 +156,8 @@ pub enum DataPlane {
     Shim,
     /// strongSwan's ESP in userspace: traffic flows, always in UDP, since it pretends to be behind a NAT.
     Userspace,
+    /// The real one of a user-mode Linux.
+    Kernel,
 }
 
 /// A real peer, running in its namespace with one connection loaded.

@@ -188,9 +188,10 @@ pub fn shim() -> PathBuf {
     path
 }
 
-fn charon_conf(dir: &Path, uri: &str, config: &PeerConfig, data: DataPlane) -> String {
+/// `strongswan.conf` of a charon with its log in `dir`.
+pub fn charon_conf(dir: &Path, uri: &str, config: &PeerConfig, data: DataPlane) -> String {
     let kernel = match data {
-        DataPlane::Shim => "kernel-netlink",
+        DataPlane::Shim | DataPlane::Kernel => "kernel-netlink",
         // The first that can do ESP wins.
         DataPlane::Userspace => "kernel-libipsec kernel-netlink",
     };
@@ -230,7 +231,7 @@ fn charon_conf(dir: &Path, uri: &str, config: &PeerConfig, data: DataPlane) -> S
 }
 
 /// Connections with their names and their childrens' names.
-fn swanctl_conf(connections: &[(String, String, &PeerConfig)]) -> String {
+pub fn swanctl_conf(connections: &[(String, String, &PeerConfig)]) -> String {
     let mut s = String::from("connections {\n");
     for (ike, child, config) in connections {
         connection_conf(&mut s, ike, child, config);
@@ -348,7 +349,8 @@ impl Vici {
     }
 }
 
-fn read_list_sa(text: &str) -> Vec<IkeSa> {
+/// Reads one `list-sa` event of `swanctl --list-sas --raw`.
+pub fn read_list_sa(text: &str) -> Vec<IkeSa> {
     let mut text = text.trim().strip_prefix('{').unwrap_or(text);
     let Vici::Map(sas) = Vici::parse(&mut text) else { return Vec::new() };
     let number = |v: &Vici, key: &str| v.text(key).and_then(|t| u64::from_str_radix(t, 16).ok());
@@ -425,7 +427,7 @@ fn entries(log: &str) -> Vec<Entry<'_>> {
 }
 
 /// The SPIs come from the octets hashed for NAT detection: they begin with both, and every IKE SA has them.
-fn read_ike_keys(log: &str) -> Vec<IkeKeys> {
+pub fn read_ike_keys(log: &str) -> Vec<IkeKeys> {
     let mut open: BTreeMap<&str, IkeKeys> = BTreeMap::new();
     let mut done: Vec<(&str, IkeKeys)> = Vec::new();
     for e in entries(log) {

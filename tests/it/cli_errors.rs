@@ -14,19 +14,19 @@ children: [{proposals: [aes256-sha256]}]
 retransmit: {initial: 50ms, attempts: 2}
 ";
 
-struct Lab(tempfile::TempDir);
+pub struct Lab(tempfile::TempDir);
 
 impl Lab {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Lab(tempfile::tempdir().unwrap())
     }
 
-    fn file(&self, name: &str, text: &str) -> &Self {
+    pub fn file(&self, name: &str, text: &str) -> &Self {
         std::fs::write(self.0.path().join(name), text).unwrap();
         self
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ikelab"));
         command.args(args).current_dir(self.0.path()).env("IKELAB_TEST_PSK", "sesame").stdin(Stdio::null());
         command
@@ -37,13 +37,13 @@ impl Lab {
     }
 
     /// `i.yaml` and `r.yaml`, made for each other.
-    fn both_ends(&self) -> &Self {
+    pub fn both_ends(&self) -> &Self {
         let [a, b, c, d] = free_ports();
         self.file("i.yaml", &end("i.test", "r.test", (a, b), (c, d), ("10.1.0.0/16", "10.2.0.0/16")))
             .file("r.yaml", &end("r.test", "i.test", (c, d), (a, b), ("10.2.0.0/16", "10.1.0.0/16")))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
@@ -346,7 +346,7 @@ fix:
   cisco-ios-xe: [none]
 ";
 
-fn until(mut condition: impl FnMut() -> bool) {
+pub fn until(mut condition: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !condition() {
         assert!(began.elapsed() < std::time::Duration::from_secs(30), "it never came");
@@ -382,13 +382,13 @@ fn free_ports() -> [u16; 4] {
     sockets.map(|s| s.local_addr().unwrap().port())
 }
 
-fn interrupt(child: &std::process::Child) {
+pub fn interrupt(child: &std::process::Child) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
 }
 
 /// Reads standard output until a line begins so.
-fn until_line(child: &mut std::process::Child, start: &str) -> String {
+pub fn until_line(child: &mut std::process::Child, start: &str) -> String {
     use std::io::Read;
     let mut text = Vec::new();
     let mut octet = [0];
@@ -403,7 +403,7 @@ fn until_line(child: &mut std::process::Child, start: &str) -> String {
     }
 }
 
-fn rest(child: &mut std::process::Child) -> String {
+pub fn rest(child: &mut std::process::Child) -> String {
     let mut text = String::new();
     std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut text).unwrap();
     text

@@ -3,6 +3,8 @@
 mod capture;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
+#[allow(clippy::disallowed_methods)] // here, too
+mod cli_run;
 mod corpus;
 mod crypto_oracle;
 mod drive;
@@ -10,4 +12,8 @@ mod engine_basic;
 mod engine_rules;
 mod layers;
 mod pair;
+mod rekey;
+mod rekey_collisions;
+mod rekey_life;
+mod rekey_plane;
 mod simulation;

@@ -78,7 +78,7 @@ impl Core {
         }
         inner.extend(config_payload::request(&sa.spec.cp));
         if let Some(child) = sa.spec.children.first() {
-            crate::engine::child::offer(child, wait.spi_in, &mut inner);
+            crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
@@ -205,19 +205,13 @@ impl Core {
             self.inject(now, sa, &Trigger::Accepted(cx));
             return self.inject(now, sa, &Trigger::Sent(sent));
         }
-        sa.phase = Phase::Established(Box::new(Established {
-            suite: candidate.suite,
-            keys: candidate.keys,
-            children: Vec::new(),
-            pending: None,
-            closing: false,
-            nat: candidate.nat,
-        }));
+        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat));
         match step {
             Step::Up(id) => {
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);
-                self.first_child(sa, &parts, &ChildCx { ni, nr, spi_in: wait.spi_in, initiator: true });
+                let cx = ChildCx { ni, nr, g_ir: None, spi_in: wait.spi_in, initiator: true };
+                self.first_child(now, sa, &parts, &cx);
             }
             Step::Refused(why) => self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, false),
             Step::Refuse(why, notify) => self.reject_peer(now, sa, why, notify),
@@ -257,7 +251,7 @@ impl Core {
     }
 
     /// What came of the Child SA that IKE_AUTH negotiates with the IKE SA.
-    fn first_child(&mut self, sa: &mut IkeSa, parts: &Parts<'_>, cx: &ChildCx<'_>) {
+    fn first_child(&mut self, now: Instant, sa: &mut IkeSa, parts: &Parts<'_>, cx: &ChildCx<'_>) {
         let spec = Arc::clone(&sa.spec);
         if spec.children.is_empty() {
             return;
@@ -271,9 +265,10 @@ impl Core {
         let (failed, ours_to_delete) = match (parts.error, granted) {
             (Some(notify), _) => (Some((Side::Peer, rejected(notify))), false),
             (None, Err(why)) => (Some((Side::Us, why)), parts.sa.is_some()),
-            (None, Ok(())) => match self.accept_child(sa, child, &parts.child(), cx) {
-                Ok(agreed) => {
-                    self.child_up(sa, agreed);
+            (None, Ok(())) => match self.accept_child(sa, 0, &child.proposals, &parts.child()) {
+                Ok(selected) => {
+                    let agreed = self.agree(sa, selected, cx);
+                    self.child_up(now, sa, agreed);
                     (None, false)
                 }
                 // The responder believes in it: take it back.
@@ -284,7 +279,7 @@ impl Core {
             self.release_esp_spi(sa);
             self.child_failed(sa, ExchangeType::IKE_AUTH, found_by, why);
             if ours_to_delete {
-                sa.enqueue(Request::DeleteChild(cx.spi_in));
+                sa.enqueue(Request::TakeBack(cx.spi_in));
             }
             if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
                 sa.enqueue(Request::Delete);

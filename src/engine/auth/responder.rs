@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::sign::Exchanged;
 use super::{AwaitAuthRequest, Parts};
 use crate::crypto::IkeSuite;
-use crate::engine::child::ChildCx;
+use crate::engine::child::{ChildCx, Groups};
 use crate::engine::codec::unprotect;
 use crate::engine::endpoint::Core;
 use crate::engine::event::IgnoredWhy;
@@ -90,9 +90,7 @@ impl Core {
         // After EAP, what the first request asked for is answered.
         let first = eap.map(|judge| judge.into_first());
         let parts = first.as_deref().map_or(parts, Parts::of);
-        let children = Vec::new();
-        let up = Established { suite, keys, children, pending: None, closing: false, nat };
-        sa.phase = Phase::Established(Box::new(up));
+        sa.phase = Phase::Established(Established::new(suite, keys, nat));
         match step {
             Ok(Step::Up(id, mut answer)) => {
                 self.ike_up(now, sa, id, parts.initial_contact);
@@ -202,7 +200,7 @@ impl Core {
         answer: &mut Vec<Payload>,
     ) {
         let spi_in = self.fresh_esp_spi(now, sa);
-        let cx = ChildCx { ni, nr, spi_in, initiator: false };
+        let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: false };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseChild(&mut refuse));
         let result = match refuse {
@@ -211,14 +209,15 @@ impl Core {
                 Err((NotifyPayload::new(kind), why))
             }
             None => self.grant(sa, parts.cp).and_then(|granted| {
-                let (agreed, payloads) = self.answer_child(sa, &parts.child(), &cx)?;
-                Ok((agreed, granted.into_iter().chain(payloads).collect::<Vec<_>>()))
+                answer.extend(granted);
+                self.select_child(sa, &parts.child(), None, Groups::None)
             }),
         };
         match result {
-            Ok((agreed, payloads)) => {
-                answer.extend(payloads);
-                self.child_up(sa, agreed);
+            Ok(selected) => {
+                answer.extend(selected.payloads(spi_in));
+                let agreed = self.agree(sa, selected, &cx);
+                self.child_up(now, sa, agreed);
             }
             Err((notify, why)) => {
                 // The IKE SA is made all the same (RFC 7296 1.2).

@@ -9,10 +9,9 @@ use crate::engine::endpoint::Core;
 use crate::engine::event::{Event, IgnoredWhy, IkeUp};
 use crate::engine::failure::{FailScope, Failed, Failure, LocalFault};
 use crate::engine::sa::{IkeSa, Phase};
-use crate::engine::spec::{ConnectionSpec, DpdMode, SaId, Side};
+use crate::engine::spec::{ConnectionSpec, SaId, Side};
 use crate::engine::tamper::{Deliver, RecvCx, Trigger};
-use crate::engine::timer::Timer;
-use crate::net::{Path, SocketRole};
+use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::ExchangeType;
 use crate::wire::{IdPayload, Message};
@@ -21,7 +20,7 @@ impl Core {
     /// Both ends are authenticated.
     pub(super) fn ike_up(&mut self, now: Instant, sa: &mut IkeSa, peer_id: IdPayload, initial_contact: bool) {
         let Phase::Established(up) = &sa.phase else { return };
-        let (suite, nat) = (up.suite, up.nat);
+        let suite = up.suite;
         self.counters.ike_up += 1;
         if sa.spec.behaviour.initial_contact {
             let key = identity_key(&sa.spec, &peer_id);
@@ -35,32 +34,20 @@ impl Core {
         let connection = sa.spec.name.clone();
         let up = IkeUp { initiator: sa.initiator, connection, spis: sa.spis, suite, peer_id, path: sa.path };
         self.events.push_back((sa.tunnel, sa.id, Event::IkeUp(Box::new(up))));
-        if let Some(dpd) = sa.spec.dpd.as_ref().filter(|d| d.mode == DpdMode::Periodic) {
-            sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, dpd.interval).unwrap_or(Instant::MAX);
-        }
-        let keepalive = sa.spec.nat.keepalive;
-        if nat.us && sa.path.role == SocketRole::NatT && !keepalive.is_zero() {
-            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, keepalive).unwrap_or(Instant::MAX);
-        }
+        self.start_life(now, sa);
         let cx = sa.cx(now);
         self.inject(now, sa, &Trigger::Up(cx));
     }
 
     /// Registers and announces a Child SA.
-    pub(super) fn child_up(&mut self, sa: &mut IkeSa, agreed: Box<AgreedChild>) {
-        let AgreedChild { child, announced } = *agreed;
-        let spi_in = child.spi_in;
-        self.counters.child_up += 1;
+    pub(super) fn child_up(&mut self, now: Instant, sa: &mut IkeSa, agreed: Box<AgreedChild>) {
+        let spi_in = agreed.child.spi_in;
         sa.reserved_spi = None;
-        if let Phase::Established(up) = &mut sa.phase {
-            up.children.push(child);
-            up.children.shrink_to_fit();
-        }
-        self.events.push_back((sa.tunnel, sa.id, Event::ChildInbound(Box::new(announced))));
+        self.add_child(now, sa, agreed);
         self.events.push_back((sa.tunnel, sa.id, Event::ChildOutbound { spi_in }));
     }
 
-    pub(super) fn child_failed(&mut self, sa: &IkeSa, exchange: ExchangeType, found_by: Side, why: Failure) {
+    pub(in crate::engine) fn child_failed(&mut self, sa: &IkeSa, exchange: ExchangeType, found_by: Side, why: Failure) {
         let failed = Failed { scope: FailScope::Child, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::ChildFailed(Box::new(failed))));
     }

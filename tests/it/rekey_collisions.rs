@@ -1,0 +1,369 @@
+//! Exchange collisions (RFC 7296 2.8.1, 2.8.2, 2.25), exhaustively: two ends rekey, delete and check liveness at once, in
+//! every order in which messages can arrive, with every loss of one message.
+//!
+//! An end's state depends only on the order of what happens at that end, so two orders that differ in what happens at
+//! different ends are one: the search keeps sleep sets and runs each class of orders once. Messages may overtake each
+//! other. When nothing is in flight any more, time goes on and the retransmissions put right what was lost.
+//!
+//! After each step each end's data plane is asked whether a packet sent now would be understood by the other.
+
+use std::time::Duration;
+
+use ikelab::engine::*;
+use ikelab::net::Class;
+
+use crate::pair::*;
+use crate::rekey::Tunnel;
+
+/// What an end is told to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Op {
+    RekeyChild,
+    RekeyIke,
+    DeleteChild,
+    DeleteIke,
+    Liveness,
+}
+
+/// One step: an end is told something, or one of its peer's messages arrives. The number counts what is told to that
+/// end, or what its peer has sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Tell(End, usize),
+    Arrive(End, usize),
+}
+
+impl Step {
+    /// Where it happens.
+    fn at(self) -> End {
+        match self {
+            Step::Tell(end, _) | Step::Arrive(end, _) => end,
+        }
+    }
+}
+
+/// What is explored: each end's orders, which message is lost, and whether ESP packets flow all the time.
+#[derive(Clone, Debug)]
+struct Plan {
+    left: Vec<Op>,
+    right: Vec<Op>,
+    lost: Option<(End, usize)>,
+    traffic: bool,
+}
+
+struct Run {
+    tunnel: Tunnel,
+    plan: Plan,
+    told: [usize; 2],
+    /// Messages that each end has sent so far.
+    sent: [usize; 2],
+    flight: Vec<(Step, InFlight)>,
+    steps: Vec<Step>,
+}
+
+impl Run {
+    fn new(plan: &Plan) -> Run {
+        let (mut left, mut right) = (config(vec![], 1), config(vec![quick(right_spec())], 2));
+        // Long enough to answer a repeat after the next loss.
+        left.limits.linger = Duration::from_secs(10);
+        right.limits.linger = Duration::from_secs(10);
+        let tunnel = Tunnel::over(Pair::new(left, right), quick(left_spec()));
+        Run { tunnel, plan: plan.clone(), told: [0; 2], sent: [0; 2], flight: Vec::new(), steps: Vec::new() }
+    }
+
+    fn ops(&self, end: End) -> &[Op] {
+        if end == End::Left { &self.plan.left } else { &self.plan.right }
+    }
+
+    fn enabled(&self) -> Vec<Step> {
+        let tell = |end: End| {
+            let told = self.told[end as usize];
+            (told < self.ops(end).len()).then_some(Step::Tell(end, told))
+        };
+        let arrive = self.flight.iter().map(|(step, _)| *step);
+        [End::Left, End::Right].into_iter().filter_map(tell).chain(arrive).collect()
+    }
+
+    fn step(&mut self, step: Step) {
+        self.steps.push(step);
+        match step {
+            Step::Tell(end, n) => {
+                self.told[end as usize] += 1;
+                self.tell(end, self.ops(end)[n]);
+            }
+            Step::Arrive(..) => {
+                let at = self.flight.iter().position(|(s, _)| *s == step).expect("in flight");
+                let (_, datagram) = self.flight.remove(at);
+                self.tunnel.pair.deliver(datagram);
+            }
+        }
+        self.look();
+    }
+
+    fn tell(&mut self, end: End, op: Op) {
+        let pair = &mut self.tunnel.pair;
+        let now = pair.now;
+        let current = pair.end(end).sas().into_iter().find(|sa| sa.established);
+        let Some(sa) = current else { return };
+        let child = sa.children.first().map(|c| c.spi_in);
+        let command = match (op, child) {
+            (Op::RekeyIke, _) => Command::RekeyIke,
+            (Op::DeleteIke, _) => Command::Delete,
+            (Op::Liveness, _) => Command::Liveness,
+            (Op::RekeyChild, Some(spi)) => Command::RekeyChild(spi),
+            (Op::DeleteChild, Some(spi)) => Command::DeleteChild(spi),
+            (_, None) => return,
+        };
+        pair.end(end).command(now, sa.sa, command).expect("it is up");
+        pair.collect();
+    }
+
+    /// Takes what was sent into flight, and asks the data planes.
+    fn look(&mut self) {
+        self.take();
+        self.check();
+        if self.plan.traffic {
+            self.traffic();
+        }
+    }
+
+    fn take(&mut self) {
+        for datagram in self.tunnel.pair.take() {
+            if datagram.transmit.class != Class::Ike {
+                continue;
+            }
+            let from = datagram.to.other();
+            let number = self.sent[from as usize];
+            self.sent[from as usize] += 1;
+            if self.plan.lost != Some((from, number)) {
+                self.flight.push((Step::Arrive(datagram.to, number), datagram));
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        self.tunnel.planes.follow(&self.tunnel.pair);
+        if let Err(fault) = self.tunnel.planes.check() {
+            self.fail(&fault);
+        }
+    }
+
+    /// Each end sends a packet on each Child SA it sends on, and the other end receives it at once.
+    fn traffic(&mut self) {
+        for end in [End::Left, End::Right] {
+            let sending: Vec<(u32, u32)> =
+                self.tunnel.planes.at(end).outbound().map(|(spi_in, esp)| (spi_in, esp.spi_out)).collect();
+            for (spi_in, spi_out) in sending {
+                let now = self.tunnel.pair.now;
+                self.tunnel.pair.end(end).esp_activity(now, spi_in, EspNote::Sent { packets: 1, bytes: 100 });
+                let there = self.tunnel.pair.end(end.other());
+                there.esp_activity(now, spi_out, EspNote::Received { packets: 1, bytes: 100 });
+                self.tunnel.pair.collect();
+                self.take();
+                self.check();
+            }
+        }
+    }
+
+    /// Time goes on, and messages arrive in the order in which they were sent, until all is quiet.
+    fn rest(&mut self) {
+        let end = self.tunnel.pair.now + Duration::from_secs(400);
+        loop {
+            while let Some(&(step, _)) = self.flight.first() {
+                self.step(step);
+            }
+            let pair = &mut self.tunnel.pair;
+            let due = [&pair.left, &pair.right].into_iter().filter_map(|e| e.poll_timeout()).map(|(at, _)| at).min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            pair.now = pair.now.max(due);
+            pair.left.handle_timeout(pair.now);
+            pair.right.handle_timeout(pair.now);
+            pair.collect();
+            self.look();
+        }
+    }
+
+    /// At rest: the ends mirror each other.
+    fn judge(&mut self) {
+        let ops = || self.plan.left.iter().chain(&self.plan.right);
+        let gone = ops().any(|op| *op == Op::DeleteIke);
+        let child_may_go = ops().any(|op| *op == Op::DeleteChild);
+        let (left, right) = (self.tunnel.pair.left.sas(), self.tunnel.pair.right.sas());
+        if gone {
+            if !left.is_empty() || !right.is_empty() {
+                self.fail("an IKE SA is left");
+            }
+        } else {
+            match (left.as_slice(), right.as_slice()) {
+                ([l], [r]) if l.spis == r.spis && l.initiator != r.initiator && l.established && r.established => {
+                    let mirror: Vec<(u32, u32)> = r.children.iter().map(|c| (c.spi_out, c.spi_in)).collect();
+                    let have: Vec<(u32, u32)> = l.children.iter().map(|c| (c.spi_in, c.spi_out)).collect();
+                    if have != mirror {
+                        self.fail("the Child SAs of the IKE SA differ");
+                    }
+                }
+                _ => self.fail(&format!("not one IKE SA each: {left:#x?} {right:#x?}")),
+            }
+        }
+        let planes = &self.tunnel.planes;
+        let there = planes.mirrored(&["lan"]);
+        let empty = planes.mirrored(&[]);
+        let good = match (gone, child_may_go) {
+            (true, _) => empty,
+            (false, true) => empty.or(there),
+            (false, false) => there,
+        };
+        if let Err(fault) = good {
+            self.fail(&fault);
+        }
+        for end in [End::Left, End::Right] {
+            if let Some(failed) = self.tunnel.failures(end).first() {
+                let failed = format!("{end:?}: {failed:?}");
+                self.fail(&failed);
+            }
+        }
+    }
+
+    fn fail(&self, fault: &str) -> ! {
+        panic!("{fault}\n{:?}\n{:?}\n{}", self.plan, self.steps, self.tunnel.story());
+    }
+}
+
+/// One group of the quickest sort, and no trace of every message.
+fn quick(mut spec: ConnectionSpec) -> ConnectionSpec {
+    spec.ike_proposals = vec![ike_proposal(&[ikelab::wire::registry::KeMethod::CURVE25519])];
+    spec
+}
+
+/// What a search has seen.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    runs: usize,
+    /// Most messages that one end sent.
+    messages: usize,
+    child_rekeys: u64,
+    ike_rekeys: u64,
+}
+
+/// Runs every order of `plan`.
+fn explore(plan: &Plan, seen: &mut Seen) {
+    let run = Run::new(plan);
+    descend(plan, run, Vec::new(), seen);
+}
+
+/// Explores all that can follow. `asleep` are steps that need not be taken here, because an order that begins with them
+/// has been seen.
+fn descend(plan: &Plan, mut run: Run, asleep: Vec<Step>, seen: &mut Seen) {
+    let enabled = run.enabled();
+    if enabled.is_empty() {
+        run.rest();
+        run.judge();
+        seen.runs += 1;
+        seen.messages = seen.messages.max(run.sent[0]).max(run.sent[1]);
+        seen.child_rekeys = seen.child_rekeys.max(run.tunnel.pair.left.counters().child_rekeyed);
+        seen.ike_rekeys = seen.ike_rekeys.max(run.tunnel.pair.left.counters().ike_rekeyed);
+        return;
+    }
+    let prefix = run.steps.clone();
+    let mut run = Some(run);
+    let mut asleep = asleep;
+    for step in enabled {
+        if asleep.contains(&step) {
+            continue;
+        }
+        let mut next = run.take().unwrap_or_else(|| {
+            let mut again = Run::new(plan);
+            prefix.iter().for_each(|step| again.step(*step));
+            again
+        });
+        next.step(step);
+        let below = asleep.iter().copied().filter(|other| other.at() != step.at()).collect();
+        descend(plan, next, below, seen);
+        asleep.push(step);
+    }
+}
+
+/// Every order, and every loss of one message, with and without traffic.
+fn every_loss(left: &[Op], right: &[Op]) -> Seen {
+    let mut seen = Seen::default();
+    for traffic in [false, true] {
+        let plan = Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic };
+        explore(&plan, &mut seen);
+        // One end's messages of the longest run; retransmissions and late answers are among them.
+        for number in 0..seen.messages {
+            for end in [End::Left, End::Right] {
+                explore(&Plan { lost: Some((end, number)), ..plan.clone() }, &mut seen);
+            }
+        }
+    }
+    println!("{left:?} against {right:?}: {seen:?}");
+    seen
+}
+
+fn some_loss(left: &[Op], right: &[Op]) {
+    let mut seen = Seen::default();
+    let plan = Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic: false };
+    explore(&plan, &mut seen);
+    println!("{left:?} against {right:?}: {seen:?}");
+}
+
+/// ```text
+///  A                                                       B
+///  N(REKEY_SA), SA, Ni1, ..    -->                  <--    N(REKEY_SA), SA, Ni2, ..
+///  SA, Nr1, ..                 -->                  <--    SA, Nr2, ..
+///  D(old) or D(own new one)    -->                  <--    D(own new one) or D(old)
+/// ```
+#[test]
+fn both_rekey_the_child() {
+    let seen = every_loss(&[Op::RekeyChild], &[Op::RekeyChild]);
+    assert!(seen.runs > 50 && seen.child_rekeys == 2, "one rekey, or one after the other: {seen:?}");
+}
+
+#[test]
+fn both_rekey_the_ike_sa() {
+    let seen = every_loss(&[Op::RekeyIke], &[Op::RekeyIke]);
+    assert!(seen.runs > 50 && seen.ike_rekeys == 2, "{seen:?}");
+}
+
+#[test]
+fn one_rekeys_the_child_and_the_other_the_ike_sa() {
+    for (left, right) in [(Op::RekeyChild, Op::RekeyIke), (Op::RekeyIke, Op::RekeyChild)] {
+        let seen = every_loss(&[left], &[right]);
+        assert!(seen.runs > 50 && seen.ike_rekeys == 1 && seen.child_rekeys == 1, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_rekey_against_a_delete() {
+    for rekey in [Op::RekeyChild, Op::RekeyIke] {
+        for delete in [Op::DeleteChild, Op::DeleteIke] {
+            every_loss(&[rekey], &[delete]);
+            every_loss(&[delete], &[rekey]);
+            every_loss(&[rekey, delete], &[]);
+        }
+    }
+    every_loss(&[Op::DeleteChild], &[Op::DeleteChild]);
+    every_loss(&[Op::DeleteIke], &[Op::DeleteIke]);
+    every_loss(&[Op::DeleteChild], &[Op::DeleteIke]);
+}
+
+#[test]
+fn both_rekey_and_check_liveness() {
+    for (left, right) in
+        [(Op::RekeyChild, Op::RekeyChild), (Op::RekeyIke, Op::RekeyIke), (Op::RekeyChild, Op::RekeyIke)]
+    {
+        some_loss(&[left, Op::Liveness], &[right]);
+        some_loss(&[left], &[Op::Liveness, right]);
+    }
+}
+
+#[test]
+fn both_rekey_and_one_deletes() {
+    for (left, right) in
+        [(Op::RekeyChild, Op::RekeyChild), (Op::RekeyIke, Op::RekeyIke), (Op::RekeyChild, Op::RekeyIke)]
+    {
+        for delete in [Op::DeleteChild, Op::DeleteIke] {
+            some_loss(&[left, delete], &[right]);
+        }
+    }
+}
