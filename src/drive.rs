@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use crate::engine::{Endpoint, Event, SaId, TunnelId};
+use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
 use crate::link::{Link, LinkNote, RxBatch, TxBatch, TxOutcome, Wake};
 use crate::net::{Class, Path, Transmit};
 use crate::record::{Direction, Fate, Recorder};
@@ -24,7 +24,7 @@ pub trait Observer {
     /// An event of the endpoint, before the datagrams that follow from it are sent.
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {}
 
-    /// An ESP packet in UDP; it begins with the SPI.
+    /// An ESP packet, in UDP or not (`path.role` tells); it begins with the SPI.
     fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {}
 
     /// News from the network.
@@ -34,6 +34,14 @@ pub trait Observer {
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         None
     }
+
+    /// What the engine shall know of the traffic on a Child SA, which our SPI names; asked until there is none.
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        None
+    }
+
+    /// The buffer of an ESP packet that was sent, to be used again.
+    fn reclaim(&mut self, buffer: Vec<u8>) {}
 
     /// When the observer wants a turn, whatever else happens.
     fn poll_timeout(&mut self) -> Option<Instant> {
@@ -149,6 +157,9 @@ impl<L: Link> Driver<L> {
             if self.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.endpoint.handle_timeout(now);
             }
+            while let Some((spi_in, note)) = observer.poll_note() {
+                self.endpoint.esp_activity(now, spi_in, note);
+            }
             let before = events;
             while let Some((tunnel, sa, event)) = self.endpoint.poll_event() {
                 self.recorder.event(now, tunnel, sa, &event);
@@ -165,11 +176,11 @@ impl<L: Link> Driver<L> {
                 return Ok((events, sent));
             }
             sent += self.tx.len();
-            self.send()?;
+            self.send(observer)?;
         }
     }
 
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self, observer: &mut impl Observer) -> io::Result<()> {
         if self.tx.is_empty() {
             return Ok(());
         }
@@ -187,7 +198,11 @@ impl<L: Link> Driver<L> {
             };
             self.recorder.datagram(at, Direction::Out, path, *class, bytes, fate);
         }
-        self.tx.clear();
+        for transmit in self.tx.drain() {
+            if transmit.class == Class::Esp {
+                observer.reclaim(transmit.bytes);
+            }
+        }
         outcome
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// What a local UDP socket is for. The role, not the port number, decides whether a 4-byte non-ESP marker
+/// What a local socket is for. The role, not the port number, decides whether a 4-byte non-ESP marker
 /// stands before an IKE message (RFC 3948 2.2, RFC 7296 2.23).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SocketRole {
@@ -11,6 +11,8 @@ pub enum SocketRole {
     Ike,
     /// IKE behind the non-ESP marker, and ESP in UDP; by default port 4500.
     NatT,
+    /// ESP as IP protocol 50, without UDP: a raw socket. The ports of a path are 0.
+    Esp,
 }
 
 /// The two ends of a datagram as this host sees them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::common::{self, Common};
+use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
 use super::live::{Ladder, explain, finding_json};
 use super::quick::Quick;
@@ -16,10 +17,12 @@ use super::term;
 use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
-use crate::engine::{ChildSa, Endpoint, EndpointConfig, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId};
+use crate::engine::{
+    ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
+};
 use crate::link::udp::{UdpLink, source_address_for};
 use crate::link::{Link, LinkNote};
-use crate::net::SocketRole;
+use crate::net::{Path, SocketRole, Transmit};
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -44,6 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
     #[command(flatten)]
+    traffic: TrafficArgs,
+    #[command(flatten)]
+    carry: CarryArgs,
+    #[command(flatten)]
     common: Common,
     #[command(flatten)]
     quick: Quick,
@@ -55,7 +62,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         Some(text) => Some(crate::config::duration(text).map_err(|e| CliError::usage(format!("--hold: {e}")))?),
         None => args.once.then_some(Duration::ZERO),
     };
-    let loaded = prepare(&args)?;
+    let mut loaded = prepare(&args)?;
+    args.traffic.apply(&mut loaded.data, args.once)?;
+    args.carry.apply(&mut loaded.data)?;
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("prepare fills it in");
 
@@ -75,7 +84,10 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
 
     let paint = term::stdout_paint();
     let shown = !args.common.json;
-    let mut view = View::new(loaded, paint, shown, args.common.verbose > 0);
+    let ports = (spec.local_ports, spec.remote_ports);
+    let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, args.common.verbose > 0);
+    data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
+    let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
     driver.endpoint.connect(clock.now(), Arc::clone(&spec), TunnelId(1), local);
 
@@ -143,6 +155,9 @@ fn live(
     let mut ending: Option<(Ending, Instant)> = None;
     loop {
         let hold_until = view.complete_at().zip(hold).map(|(at, hold)| at + hold);
+        // `--once` waits for what is to be sent through the tunnel, if there is anything to send it on.
+        let busy = hold == Some(Duration::ZERO) && !view.data.is_done() && !view.children.is_empty();
+        let hold_until = hold_until.filter(|_| !busy);
         let until = ending.map(|(_, at)| at).or(hold_until);
         driver.turn(until, view).map_err(CliError::environment)?;
         view.settle(driver);
@@ -164,6 +179,7 @@ fn live(
                 // The peer may not have had our last answer: stay a little to repeat it.
                 let patience = if why == Ending::Gone { REPEATS } else { GOODBYE };
                 ending = Some((why, now + patience));
+                view.data.stop();
                 if why != Ending::Gone {
                     driver.endpoint.delete_all(now);
                     // What has no keys yet is gone at once, without a datagram to wait for.
@@ -181,6 +197,7 @@ fn live(
 /// What a person sees, and what is remembered for the result.
 struct View {
     loaded: Loaded,
+    data: Data,
     paint: Paint,
     shown: bool,
     ladder: Ladder,
@@ -199,9 +216,10 @@ struct View {
 }
 
 impl View {
-    fn new(loaded: Loaded, paint: Paint, shown: bool, verbose: bool) -> Self {
+    fn new(loaded: Loaded, data: Data, paint: Paint, shown: bool, verbose: bool) -> Self {
         View {
             loaded,
+            data,
             paint,
             shown,
             ladder: Ladder::new(paint, shown, verbose, String::new()),
@@ -232,6 +250,9 @@ impl View {
     /// After a turn: prints what waited for it.
     fn settle(&mut self, driver: &Driver<UdpLink>) {
         self.ladder.flush();
+        for (tone, line) in self.data.lines() {
+            self.say(&format!("{}\n", self.paint.tone(tone, &line)));
+        }
         for failed in std::mem::take(&mut self.failures) {
             let spec = &self.loaded.spec;
             let finding = explain(&failed, &self.facts, spec, self.loaded.peer.vendor, &driver.recorder);
@@ -244,6 +265,7 @@ impl View {
         match ending {
             _ if self.not_sent && self.facts.received == 0 => Exit::Environment,
             Ending::Asked if self.up.is_none() && self.findings.is_empty() => Exit::Inconclusive,
+            Ending::Asked | Ending::Ordered if self.data.nothing_came_back() => Exit::NotMet,
             Ending::Asked | Ending::Ordered if self.findings.is_empty() => Exit::Met,
             _ => Exit::NotMet,
         }
@@ -251,6 +273,7 @@ impl View {
 
     fn goodbye(&mut self, ending: Ending, exit: Exit) {
         self.ladder.flush();
+        self.say(&self.data.summary());
         let line = match (ending, self.deleted, exit) {
             (_, Some(Side::Peer), _) => "- deleted by the peer".to_owned(),
             (_, Some(Side::Us), _) => "- deleted; the peer confirmed it".to_owned(),
@@ -271,7 +294,28 @@ impl View {
 }
 
 impl Observer for View {
-    fn event(&mut self, now: Instant, _: TunnelId, _: SaId, event: Event) {
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        self.data.esp(now, path, packet);
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.data.poll_transmit(now)
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.data.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        self.data.reclaim(buffer);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.data.poll_timeout()
+    }
+
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        self.data.event(now, tunnel, sa, &event);
         self.facts.note(&event);
         self.ladder.event(now, &event);
         match event {
@@ -352,6 +396,7 @@ fn write_result(
         }),
         None => Value::Null,
     };
+    result["data"] = view.data.json();
     result["child_sas"] = view.children.iter().map(child_json).collect();
     result["findings"] = view.findings.iter().map(finding_json).collect();
     let counters = driver.endpoint.counters();

@@ -9,17 +9,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::common::{self, Common};
+use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
 use super::live::{Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
-use crate::config::Loaded;
+use crate::config::{DataSpec, Loaded};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
-use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, Event, FailScope, Failed, Limits, SaId, Side, TunnelId};
+use crate::engine::{
+    ConnectionSpec, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, Limits, SaId, Side, TunnelId,
+};
 use crate::link::Link;
 use crate::link::udp::UdpLink;
-use crate::net::{Path, SocketRole};
+use crate::net::{Path, SocketRole, Transmit};
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -41,6 +44,8 @@ pub struct Args {
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
     #[command(flatten)]
+    carry: CarryArgs,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -57,11 +62,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         common::resolve(&mut loaded)?;
         Persona::dress(&mut loaded);
         args.common.apply_ports(&mut loaded);
+        args.carry.apply(&mut loaded.data)?;
         check(&loaded)?;
         all.push(loaded);
     }
     let limits = limits(&all)?;
     let persona = persona(&all)?;
+    let data_spec = data_of(&all)?;
     let ports = all[0].spec.local_ports;
     if let Some(other) = all.iter().find(|l| l.spec.local_ports != ports) {
         let message = format!("{} and {} have different local ports", name(&all[0]), name(other));
@@ -85,7 +92,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
 
     let paint = term::stdout_paint();
     let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
-    let mut view = View::new(all, log, paint, !args.common.json, args.common.verbose);
+    let ports = (bound, all[0].spec.remote_ports);
+    let data = Data::new(&data_spec, ports, all[0].peer.vendor, args.common.verbose > 0);
+    let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
     let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
@@ -117,12 +126,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     }
     view.settle(&driver);
     let counters = driver.endpoint.counters();
-    view.say(&format!("\n{}", session::counters(counters, driver.link.counters().esp_in)));
+    view.say(&format!("\n{}{}", session::counters(counters), view.data.summary()));
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
     result["exit_code"] = (Exit::Met as u8).into();
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["listening_on"] = sockets.into();
+    result["data"] = view.data.json();
     result["findings"] = view.findings.iter().map(finding_json).collect();
     result["counters"] = json!({
         "ike_sas_up": counters.ike_up,
@@ -152,6 +162,19 @@ fn check(loaded: &Loaded) -> Result<(), CliError> {
         )));
     }
     Ok(())
+}
+
+/// The one `data` section that says something, or the defaults.
+fn data_of(all: &[Loaded]) -> Result<DataSpec, CliError> {
+    let mut with = all.iter().filter(|l| l.data != DataSpec::default());
+    let Some(first) = with.next() else { return Ok(DataSpec::default()) };
+    match with.find(|other| other.data != first.data) {
+        None => Ok(first.data.clone()),
+        Some(other) => {
+            let message = format!("{} and {} have different sections `data`", name(first), name(other));
+            Err(CliError::usage(format!("{message}; one `listen` has one data plane")))
+        }
+    }
 }
 
 /// The one `limits` section, or the defaults.
@@ -208,6 +231,7 @@ struct Peer {
 
 struct View {
     all: Vec<Loaded>,
+    data: Data,
     /// The lines that the box which we play would log.
     log: LogWriter,
     paint: Paint,
@@ -220,10 +244,11 @@ struct View {
 }
 
 impl View {
-    fn new(all: Vec<Loaded>, log: LogWriter, paint: Paint, shown: bool, verbose: u8) -> Self {
+    fn new(all: Vec<Loaded>, log: LogWriter, data: Data, paint: Paint, shown: bool, verbose: u8) -> Self {
         View {
             all,
             log,
+            data,
             paint,
             shown,
             verbose,
@@ -255,6 +280,9 @@ impl View {
 
     /// After a turn: prints what waited for it.
     fn settle(&mut self, driver: &Driver<UdpLink>) {
+        for (tone, line) in self.data.lines() {
+            self.say(&format!("{}\n", self.paint.tone(tone, &line)));
+        }
         self.peers.retain(|_, peer| {
             peer.ladder.flush();
             !peer.closed
@@ -277,7 +305,28 @@ impl View {
 }
 
 impl Observer for View {
-    fn event(&mut self, now: Instant, _: TunnelId, sa: SaId, event: Event) {
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        self.data.esp(now, path, packet);
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.data.poll_transmit(now)
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.data.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        self.data.reclaim(buffer);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.data.poll_timeout()
+    }
+
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        self.data.event(now, tunnel, sa, &event);
         if sa == SaId::NONE {
             return;
         }

@@ -116,6 +116,7 @@ impl Quick {
             given: config::Given::default(),
             peer: PeerFacts::default(),
             control: ControlSpec::default(),
+            data: config::DataSpec::default(),
             limits: None,
             warnings,
         })

@@ -122,12 +122,13 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
+        data: super::data::build(&file.data)?,
         limits: file.limits.as_ref().map(|l| limits(&l.value)).transpose()?,
         warnings: unique,
     })
 }
 
-fn address(at: &At<String>) -> Result<IpAddr, Problem> {
+pub(super) fn address(at: &At<String>) -> Result<IpAddr, Problem> {
     at.value.trim().parse().map_err(|_| Problem::new(format!("`{}` is not an IP address", at.value)).at(at.place))
 }
 
@@ -369,7 +370,7 @@ fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
     value::duration(&at.value.0).map_err(|p| p.at(at.place))
 }
 
-fn positive(at: &At<Quantity>) -> Result<Duration, Problem> {
+pub(super) fn positive(at: &At<Quantity>) -> Result<Duration, Problem> {
     let duration = duration(at)?;
     if duration.is_zero() { Err(Problem::new("must be longer than nothing").at(at.place)) } else { Ok(duration) }
 }
@@ -383,7 +384,7 @@ fn some_of<'a, T>(list: &'a At<Vec<T>>, what: &str) -> Result<&'a [T], Problem> 
 }
 
 /// A word that must be one of a few.
-fn one_of<'a>(at: Option<&At<String>>, what: &str, words: &[&'a str]) -> Result<Option<&'a str>, Problem> {
+pub(super) fn one_of<'a>(at: Option<&At<String>>, what: &str, words: &[&'a str]) -> Result<Option<&'a str>, Problem> {
     let Some(at) = at else { return Ok(None) };
     let given = at.value.trim().to_ascii_lowercase().replace('_', "-");
     match words.iter().find(|word| **word == given) {

@@ -48,6 +48,9 @@ pub(crate) struct ConnectionFile {
     /// Choices that RFC 7296 leaves open.
     #[serde(default)]
     pub behaviour: BehaviourSection,
+    /// The data plane: ping, echo, encapsulation.
+    #[serde(default)]
+    pub data: super::data::DataSection,
     /// Limits of `ikelab listen` (RFC 7296 2.6). With several files, one of them may hold this section.
     pub limits: Option<At<LimitsSection>>,
     /// How to drive the box at the other end.

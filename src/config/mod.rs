@@ -5,6 +5,7 @@
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
 mod build;
+mod data;
 mod error;
 mod file;
 mod peer;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 
 pub use build::PERSONAS;
+pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 pub use schema::connection_schema;
@@ -45,6 +47,8 @@ pub struct Loaded {
     pub peer: PeerFacts,
     /// How to drive the box.
     pub control: ControlSpec,
+    /// What to do with the tunnel's data.
+    pub data: DataSpec,
     /// Responder limits, if the file has the section.
     pub limits: Option<Limits>,
     /// What is legal and looks unintended or weak, one sentence each.

@@ -224,7 +224,7 @@ impl Encr {
     }
 
     /// Octets at the end of the KEYMAT that are not key: RFC 4106, 4309, 7634, 5930.
-    fn salt_len(self) -> usize {
+    pub(super) fn salt_len(self) -> usize {
         match self {
             Encr::AesCtr(_) | Encr::AesGcm { .. } | Encr::ChaCha20Poly1305 => 4,
             Encr::AesCcm { .. } => 3,
@@ -270,7 +270,7 @@ impl fmt::Display for Encr {
 /// Why the cipher calls below cannot fail.
 const CHECKED: &str = "check_lengths compared every length";
 
-fn gcm(bits: u16) -> Aead {
+pub(super) fn gcm(bits: u16) -> Aead {
     match bits {
         128 => Aead::Aes128Gcm,
         192 => Aead::Aes192Gcm,
@@ -279,7 +279,7 @@ fn gcm(bits: u16) -> Aead {
 }
 
 /// Salt and explicit IV next to each other: 12 octets, or 11 of 12 for CCM.
-fn nonce(salt: &[u8], iv: &[u8]) -> [u8; 12] {
+pub(super) fn nonce(salt: &[u8], iv: &[u8]) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[..salt.len()].copy_from_slice(salt);
     nonce[salt.len()..salt.len() + iv.len()].copy_from_slice(iv);

@@ -27,7 +27,7 @@ pub enum Integ {
 
 /// An integrity check value, already truncated, on the stack. Compared in constant time.
 #[derive(Clone)]
-pub struct IcvOutput(MacOutput);
+pub struct IcvOutput(pub(super) MacOutput);
 
 impl Integ {
     /// Every integrity algorithm there is.
@@ -111,7 +111,7 @@ impl Integ {
         }
     }
 
-    fn kind(self) -> MacKind {
+    pub(super) fn kind(self) -> MacKind {
         match self {
             Integ::HmacMd5_96 => MacKind::Md5,
             Integ::HmacSha1_96 => MacKind::Sha1,

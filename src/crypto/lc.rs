@@ -410,6 +410,55 @@ impl AeadContext {
             unsafe { sys::EVP_AEAD_CTX_init(&mut self.0, method, key.as_ptr(), key.len(), tag_len, ptr::null_mut()) };
         assert_eq!(done, 1, "callers check the key length, and tags are at most 16 octets");
     }
+
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        let mut written = 0;
+        // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
+        // which the function permits; there is no extra input.
+        let done = unsafe {
+            sys::EVP_AEAD_CTX_seal_scatter(
+                &self.0,
+                data,
+                tag.as_mut_ptr(),
+                &mut written,
+                tag.len(),
+                nonce.as_ptr(),
+                nonce.len(),
+                data,
+                len,
+                ptr::null(),
+                0,
+                aad.as_ptr(),
+                aad.len(),
+            )
+        };
+        assert!(done == 1 && written == tag.len(), "messages are far below the cipher's length limit");
+    }
+
+    fn open(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
+        // which the function permits.
+        let good = unsafe {
+            sys::EVP_AEAD_CTX_open_gather(
+                &self.0,
+                data,
+                nonce.as_ptr(),
+                nonce.len(),
+                data,
+                len,
+                tag.as_ptr(),
+                tag.len(),
+                aad.as_ptr(),
+                aad.len(),
+            )
+        } == 1;
+        if !good {
+            clear_errors();
+        }
+        good
+    }
 }
 
 impl Drop for AeadContext {
@@ -426,79 +475,82 @@ impl Drop for AeadContext {
 pub(super) fn aead_seal(aead: Aead, key: &[u8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
     let mut context = AeadContext::empty();
     context.key(aead, key, tag.len());
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    let mut written = 0;
-    // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
-    // which the function permits; there is no extra input.
-    let done = unsafe {
-        sys::EVP_AEAD_CTX_seal_scatter(
-            &context.0,
-            data,
-            tag.as_mut_ptr(),
-            &mut written,
-            tag.len(),
-            nonce.as_ptr(),
-            nonce.len(),
-            data,
-            len,
-            ptr::null(),
-            0,
-            aad.as_ptr(),
-            aad.len(),
-        )
-    };
-    assert!(done == 1 && written == tag.len(), "messages are far below the cipher's length limit");
+    context.seal(nonce, aad, text, tag);
 }
 
 /// Decrypts `text` in place if the tag matches; otherwise returns false and `text` is overwritten.
 pub(super) fn aead_open(aead: Aead, key: &[u8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
     let mut context = AeadContext::empty();
     context.key(aead, key, tag.len());
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    // SAFETY: every pointer comes with the length of its own live slice; input and output are the same buffer,
-    // which the function permits.
-    let good = unsafe {
-        sys::EVP_AEAD_CTX_open_gather(
-            &context.0,
-            data,
-            nonce.as_ptr(),
-            nonce.len(),
-            data,
-            len,
-            tag.as_ptr(),
-            tag.len(),
-            aad.as_ptr(),
-            aad.len(),
-        )
-    } == 1;
-    if !good {
-        clear_errors();
+    context.open(nonce, aad, text, tag)
+}
+
+/// An AEAD that stays keyed.
+pub(super) struct KeyedAead(Box<AeadContext>);
+
+// SAFETY: the context belongs to no thread; sealing and opening only read it.
+unsafe impl Send for KeyedAead {}
+
+impl KeyedAead {
+    /// Keys it. The key must have the cipher's length; a tag has 8 to 16 octets.
+    pub(super) fn new(aead: Aead, key: &[u8], tag_len: usize) -> Self {
+        let mut context = Box::new(AeadContext::empty());
+        context.key(aead, key, tag_len);
+        KeyedAead(context)
     }
-    good
+
+    /// As [`aead_seal`], with the tag length it was made for.
+    pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &mut [u8]) {
+        self.0.seal(nonce, aad, text, tag);
+    }
+
+    /// As [`aead_open`].
+    pub(super) fn open(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        self.0.open(nonce, aad, text, tag)
+    }
 }
 
 /// Triple DES in CBC mode, in place, over whole blocks; AWS-LC is several times faster at it than RustCrypto.
 pub(super) fn triple_des_cbc(key: &[u8; 24], iv: &[u8; 8], encrypt: bool, text: &mut [u8]) {
-    assert!(text.len().is_multiple_of(8), "callers check for whole blocks");
-    // SAFETY: no arguments; null is caught by `own`.
-    let context = CipherContext::own(unsafe { sys::EVP_CIPHER_CTX_new() });
-    // SAFETY: the context is live, the cipher is a static, key and IV have the octets it reads; null means no engine.
-    let ready = unsafe {
-        sys::EVP_CipherInit_ex(
-            context.as_ptr(),
-            sys::EVP_des_ede3_cbc(),
-            ptr::null_mut(),
-            key.as_ptr(),
-            iv.as_ptr(),
-            i32::from(encrypt),
-        )
-    };
-    assert_eq!(ready, 1, "{NO_MEMORY}");
-    let (data, len) = (text.as_mut_ptr(), text.len());
-    // SAFETY: the context is keyed; pointer and length are of one live slice of whole blocks, and this function
-    // works in place without padding.
-    let done = unsafe { sys::EVP_Cipher(context.as_ptr(), data, data, len) };
-    assert_eq!(done, 1, "CBC over whole blocks cannot fail");
+    KeyedTripleDes::new(key).run(iv, encrypt, text);
+}
+
+/// Triple DES in CBC mode that stays keyed.
+pub(super) struct KeyedTripleDes(CipherContext);
+
+// SAFETY: the context belongs to no thread, and is used through `&mut` only.
+unsafe impl Send for KeyedTripleDes {}
+
+impl KeyedTripleDes {
+    /// Keys it.
+    pub(super) fn new(key: &[u8; 24]) -> Self {
+        // SAFETY: no arguments; null is caught by `own`.
+        let context = CipherContext::own(unsafe { sys::EVP_CIPHER_CTX_new() });
+        // SAFETY: the context is live, the cipher is a static, the key has the octets it reads; null means no engine,
+        // and that the IV comes later.
+        let ready = unsafe {
+            let cipher = sys::EVP_des_ede3_cbc();
+            sys::EVP_CipherInit_ex(context.as_ptr(), cipher, ptr::null_mut(), key.as_ptr(), ptr::null(), 1)
+        };
+        assert_eq!(ready, 1, "{NO_MEMORY}");
+        KeyedTripleDes(context)
+    }
+
+    /// Encrypts or decrypts whole blocks in place.
+    pub(super) fn run(&mut self, iv: &[u8; 8], encrypt: bool, text: &mut [u8]) {
+        assert!(text.len().is_multiple_of(8), "callers check for whole blocks");
+        // SAFETY: the context is keyed, and null for cipher and key keeps both; the IV has the octets it reads.
+        let ready = unsafe {
+            let (context, none) = (self.0.as_ptr(), ptr::null());
+            sys::EVP_CipherInit_ex(context, ptr::null(), ptr::null_mut(), none, iv.as_ptr(), i32::from(encrypt))
+        };
+        assert_eq!(ready, 1, "{NO_MEMORY}");
+        let (data, len) = (text.as_mut_ptr(), text.len());
+        // SAFETY: the context is keyed; pointer and length are of one live slice of whole blocks, and this function
+        // works in place without padding.
+        let done = unsafe { sys::EVP_Cipher(self.0.as_ptr(), data, data, len) };
+        assert_eq!(done, 1, "CBC over whole blocks cannot fail");
+    }
 }
 
 /// Empties this thread's error queue, which refused peer values would otherwise fill for the next user of AWS-LC.

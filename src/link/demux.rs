@@ -39,6 +39,8 @@ impl Classified {
 pub fn classify(role: SocketRole, payload: &[u8]) -> Classified {
     match (role, payload) {
         (_, []) => Classified::Empty,
+        (SocketRole::Esp, _) if payload.len() >= ESP_MIN => Classified::Esp,
+        (SocketRole::Esp, _) => Classified::Garbage,
         (SocketRole::Ike, _) => Classified::Ike { marker: 0 },
         (SocketRole::NatT, [0xff]) => Classified::Keepalive,
         (SocketRole::NatT, [0, 0, 0, 0]) => Classified::Empty,

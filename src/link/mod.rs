@@ -187,6 +187,11 @@ impl TxBatch {
     pub fn clear(&mut self) {
         self.items.clear();
     }
+
+    /// Takes out all items, sent or not.
+    pub fn drain(&mut self) -> impl Iterator<Item = Transmit> + '_ {
+        self.items.drain(..).map(|item| item.transmit)
+    }
 }
 
 /// Information from the network that is nobody's answer. It proves nothing (anyone can forge ICMP), so it never ends an

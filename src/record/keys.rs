@@ -223,6 +223,7 @@ fn decode_as_entries(ports: &[(u16, SocketRole)]) -> String {
         let dissector = match role {
             SocketRole::Ike => "ISAKMP",
             SocketRole::NatT => "UDPENCAP",
+            SocketRole::Esp => return out,
         };
         let _ = writeln!(out, "decode_as_entry: udp.port,{port},(none),{dissector}");
         out

@@ -1,5 +1,6 @@
 //! Terminal text. Everything here is a pure function from data to text; it reads results and computes nothing.
 
+pub mod data;
 pub mod diagnosis;
 pub mod ladder;
 pub mod paint;

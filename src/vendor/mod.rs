@@ -1,6 +1,7 @@
 //! What vendors call things: algorithm words, the configuration of the box at the other end, the commands that drive it.
 
 mod asa;
+pub mod counters;
 mod ios;
 mod mirror;
 mod panos;

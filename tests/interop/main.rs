@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 mod cli;
+mod esp;
 mod failures;
 mod libreswan;
 mod netns;

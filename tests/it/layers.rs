@@ -38,7 +38,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "report",
-        &["time", "net", "wire", "crypto", "engine", "record", "vendor", "diagnose", "scenario", "load", "config"],
+        &[
+            "time", "net", "wire", "crypto", "engine", "esp", "record", "vendor", "diagnose", "scenario", "load",
+            "config",
+        ],
     ),
     (
         "cli",
