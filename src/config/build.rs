@@ -8,10 +8,10 @@ use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSec
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
-use super::{Loaded, value, words};
+use super::{Loaded, access, value, words};
 use crate::engine::{
-    Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing, NatSpec,
-    NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing,
+    NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -48,11 +48,24 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
-    let local_auth = secret::auth(&file.auth.local, sources, &mut warnings)?;
+    let local_auth = match access::auth(&file.auth.local, true, sources, &mut warnings)? {
+        Some(by_eap) => by_eap,
+        None => secret::auth(&file.auth.local, sources, &mut warnings)?,
+    };
     let remote_auth = match &file.auth.remote {
-        Some(end) => secret::auth(end, sources, &mut warnings)?,
+        Some(end) => match access::auth(end, false, sources, &mut warnings)? {
+            Some(by_eap) => by_eap,
+            None => secret::auth(end, sources, &mut warnings)?,
+        },
+        None if matches!(local_auth, AuthSpec::EapPeer(_)) => {
+            let problem =
+                Problem::new("auth.remote is missing: with EAP for us, the responder's own proof must be said");
+            return Err(problem.hint("remote: {psk_file: ...}, or {eap_only: true}").at(file.auth.local.place));
+        }
         None => local_auth.clone(),
     };
+    access::check(file, &local_auth, &remote_auth)?;
+    let mut cp = access::cp(file)?;
 
     let ike_proposals = some_of(&file.ike.proposals, "proposals")?
         .iter()
@@ -60,7 +73,27 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         .collect::<Result<Vec<_>, _>>()?;
     let mut children = Vec::new();
     for (index, child) in some_of(&file.children, "children")?.iter().enumerate() {
-        children.push(child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?);
+        let mut spec = child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?;
+        let sides = [(&child.local_ts, &mut spec.local_ts, true), (&child.remote_ts, &mut spec.remote_ts, false)];
+        for (written, selectors, ours) in sides {
+            let word = written.iter().flatten().find(|at| at.value.trim() == access::DYNAMIC);
+            let whole = written.as_ref().is_none_or(|list| list.is_empty());
+            match (word, access::dynamic(&cp, ours)) {
+                (Some(at), None) => {
+                    let hint = if ours { "virtual_ip: any" } else { "pool: {addresses: ...}" };
+                    return Err(Problem::new("there is no inner address to be dynamic").hint(hint).at(at.place));
+                }
+                (Some(at), Some(_)) if written.as_ref().is_some_and(|list| list.len() > 1) => {
+                    return Err(Problem::new("dynamic stands alone").at(at.place));
+                }
+                (word, Some(all)) if word.is_some() || whole => {
+                    *selectors = all;
+                    cp.dynamic.push(u16::try_from(index).unwrap_or(u16::MAX));
+                }
+                _ => {}
+            }
+        }
+        children.push(spec);
     }
     for (what, proposal) in ike_proposals
         .iter()
@@ -97,7 +130,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
-        cp: Default::default(),
+        cp,
         behaviour: behaviour(&file.behaviour)?,
     };
     let mut unique = Vec::new();
@@ -228,6 +261,9 @@ fn child_spec(
         let Some(list) = list.as_ref().filter(|l| !l.is_empty()) else { return Ok(vec![everything()]) };
         list.iter()
             .map(|at| {
+                if at.value.trim() == access::DYNAMIC {
+                    return Ok(everything());
+                }
                 let (selector, warning) = value::selector(&at.value).map_err(|p| p.at(at.place))?;
                 warnings.extend(warning);
                 Ok(selector)

@@ -21,7 +21,7 @@ pub(crate) struct Sources<'a> {
 
 /// Reads the key; warnings are appended.
 pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> Result<AuthSpec, Problem> {
-    let AuthEnd { psk_file, psk_env, psk } = &end.value;
+    let AuthEnd { psk_file, psk_env, psk, .. } = &end.value;
     let secret = match (psk_file, psk_env, psk) {
         (Some(file), None, None) => {
             psk_file_at(&sources.base.join(&file.value), warnings).map_err(|p| p.at(file.place))?
@@ -40,7 +40,9 @@ pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<
             from_text(text.value.clone()).map_err(|p| p.at(text.place))?
         }
         (None, None, None) => {
-            return Err(Problem::new("no pre-shared key").hint("psk_file: ./psk, or psk_env: NAME").at(end.place));
+            return Err(Problem::new("no pre-shared key")
+                .hint("psk_file: ./psk, psk_env: NAME, or eap:")
+                .at(end.place));
         }
         _ => return Err(Problem::new("more than one of psk_file, psk_env and psk").at(end.place)),
     };
@@ -79,13 +81,13 @@ fn from_text(mut text: String) -> Result<Secret, Problem> {
 
 /// The permission bits of a file that its group or everybody may read.
 #[cfg(unix)]
-fn readable_by_others(path: &Path) -> Option<u32> {
+pub(crate) fn readable_by_others(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then_some(mode)
 }
 
 #[cfg(not(unix))]
-fn readable_by_others(_: &Path) -> Option<u32> {
+pub(crate) fn readable_by_others(_: &Path) -> Option<u32> {
     None
 }

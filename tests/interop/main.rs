@@ -16,6 +16,7 @@ mod openiked;
 mod peer;
 mod process;
 mod proposal;
+mod remote_access;
 mod rundir;
 mod scenarios;
 mod strongswan;

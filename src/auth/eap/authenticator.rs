@@ -95,6 +95,15 @@ impl Authenticator {
         self.tls.clone()
     }
 
+    /// What the method has found wrong already, while the peer's last word on it is awaited.
+    pub fn pending_fault(&self) -> Option<&EapFault> {
+        match &self.state {
+            State::MsChapV2Said(Err(fault)) => Some(fault),
+            State::Tls(channel) => channel.fault(),
+            _ => None,
+        }
+    }
+
     /// The Master Session Key after success; `None` for a method that makes none.
     pub fn msk(&self) -> Option<&Secret> {
         self.msk.as_ref()

@@ -163,6 +163,12 @@ impl Peer {
             Some(Running::MsChapV2(state)) => state.msk().is_some(),
             Some(Running::Tls(channel)) => channel.done(),
         };
+        if let Some(Running::Tls(channel)) = &self.running
+            && over
+            && !channel.committed()
+        {
+            self.notices.push("Success came without the commitment of RFC 9190 2.5".to_owned());
+        }
         if over { Ok(Step::Success) } else { Err(EapFault::Unexpected("Success before the method was over")) }
     }
 

@@ -52,6 +52,11 @@ pub(in crate::engine) struct Judge {
 }
 
 impl Judge {
+    /// Why we refuse the peer, if it has been told already.
+    pub(super) fn fault(&self) -> Option<AuthFault> {
+        self.server.pending_fault().cloned().map(AuthFault::Eap)
+    }
+
     pub(super) fn into_first(self) -> Vec<Payload> {
         self.first
     }

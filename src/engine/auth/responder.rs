@@ -186,8 +186,16 @@ impl Core {
             self.trace_received(sa, path, message, len);
         }
         self.respond(now, sa, path, &header, Vec::new());
-        let why = Failure::Rejected { notify: notify.kind, data: notify.data, protected: true };
-        self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
+        // strongSwan leaves so once our method has refused it: then that is the reason.
+        let ours = match &sa.phase {
+            Phase::InitAnswered(wait) => wait.eap.as_ref().and_then(|judge| judge.fault()),
+            _ => None,
+        };
+        let (by, why) = match ours {
+            Some(fault) => (Side::Us, Failure::AuthFailed(fault)),
+            None => (Side::Peer, Failure::Rejected { notify: notify.kind, data: notify.data, protected: true }),
+        };
+        self.fail(now, sa, ExchangeType::IKE_AUTH, by, why, true);
     }
 
     /// Answers the Child SA that IKE_AUTH negotiates with the IKE SA.
