@@ -1,4 +1,5 @@
-//! What an idle IKE SA costs: 10,000 of them in one endpoint, both roles, with and without their Child SA.
+//! What an idle IKE SA costs: 10,000 of them in one endpoint, both roles, with and without their Child SA, and with the
+//! data plane that holds its keys.
 //!
 //! Each case runs in a process of its own, so that resident memory is that of one endpoint: its peers come and go in
 //! small groups, and what they used is given back to the system before and after. The connections, which are shared
@@ -10,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ikelab::engine::Endpoint;
+use ikelab::esp::{Plane, PlaneConfig};
 use support::{FAST, World, config, endpoint, left_spec, right_spec};
 
 #[global_allocator]
@@ -23,20 +25,28 @@ fn main() {
         return;
     }
     if let Some(case) = std::env::args().find_map(|arg| arg.strip_prefix("--case=").map(str::to_owned)) {
-        return measure(case.starts_with("initiator"), case.ends_with("child"));
+        return measure(case.starts_with("initiator"), case.contains("child"), case.contains("data plane"));
     }
     println!("octets per idle IKE SA at {SAS}               allocated   resident   aim (resident)");
-    for case in ["initiator with child", "responder with child", "initiator alone", "responder alone"] {
+    let cases = [
+        ("initiator with child and data plane", 2048),
+        ("responder with child and data plane", 2048),
+        ("initiator with child", 1024),
+        ("responder with child", 1024),
+        ("initiator alone", 1024),
+        ("responder alone", 1024),
+    ];
+    for (case, aim) in cases {
         let this = std::env::current_exe().expect("Linux tells");
         let child = Command::new(this).args(["--bench", &format!("--case={case}")]).stdout(Stdio::piped()).output();
         let output = child.expect("the benchmark starts itself");
         assert!(output.status.success(), "{case} failed: {}", output.status);
-        println!("{case:<44} {} {:>8}", String::from_utf8_lossy(&output.stdout).trim_end(), 1024);
+        println!("{case:<44} {} {:>8}", String::from_utf8_lossy(&output.stdout).trim_end(), aim);
     }
 }
 
 /// Makes the IKE SAs of one role in one endpoint, while the other role is played by endpoints that do not stay.
-fn measure(initiator: bool, with_child: bool) {
+fn measure(initiator: bool, with_child: bool, with_plane: bool) {
     support::alloc::count(true);
     let specs: Vec<_> = (0..SAS).map(|tunnel| Arc::new(left_spec(&FAST, tunnel))).collect();
     let mut world = World::new(&FAST, "warm up");
@@ -51,6 +61,9 @@ fn measure(initiator: bool, with_child: bool) {
     };
     world.left = fresh(true, 1);
     world.right = fresh(false, 2);
+    if with_plane {
+        world.planes[usize::from(!initiator)] = Some(Plane::new(PlaneConfig::default()));
+    }
     let before = (support::alloc::live(), resident());
     for (group, first) in (0..SAS).step_by(GROUP as usize).enumerate() {
         for tunnel in first..first + GROUP {
@@ -65,6 +78,9 @@ fn measure(initiator: bool, with_child: bool) {
     let after = (support::alloc::live(), resident());
     let endpoint = if initiator { &world.left } else { &world.right };
     assert_eq!(endpoint.sa_count() as u64, SAS);
+    if let Some(plane) = &world.planes[usize::from(!initiator)] {
+        assert_eq!(plane.children().count() as u64, SAS);
+    }
     let each = |before: isize, after: isize| (after - before) / SAS as isize;
     println!("{:>10} {:>10}", each(before.0, after.0), each(before.1, after.1));
 }

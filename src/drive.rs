@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
-use crate::link::{Link, LinkNote, RxBatch, TxBatch, TxOutcome, Wake};
+use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
 use crate::net::{Class, Path, Transmit};
 use crate::record::{Direction, Fate, Recorder};
 use crate::time::Instant;
@@ -103,7 +103,13 @@ impl Turn {
 impl<L: Link> Driver<L> {
     /// Joins them.
     pub fn new(endpoint: Endpoint, link: L, recorder: Recorder) -> Self {
-        Driver { endpoint, link, recorder, rx: RxBatch::new(BATCH), tx: TxBatch::new() }
+        Driver::with_batch(endpoint, link, recorder, BATCH)
+    }
+
+    /// Joins them; a turn receives at most `batch` datagrams, so that whoever has something else to do on time gets to
+    /// it soon.
+    pub fn with_batch(endpoint: Endpoint, link: L, recorder: Recorder, batch: usize) -> Self {
+        Driver { endpoint, link, recorder, rx: RxBatch::new(batch), tx: TxBatch::new() }
     }
 
     /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is
@@ -119,7 +125,11 @@ impl<L: Link> Driver<L> {
         let timers = [until, self.endpoint.poll_timeout().map(|(at, _)| at), observer.poll_timeout()];
         let wake = self.link.recv_until(timers.into_iter().flatten().min(), &mut self.rx)?;
         let received = self.rx.len();
-        self.handle_received(observer);
+        while let Some((received, why)) = self.link.poll_dropped() {
+            let Received { at, path, class, bytes } = received;
+            self.recorder.datagram(at, Direction::In, &path, class, &bytes, Fate::DroppedByRule(why));
+        }
+        events += self.handle_received(observer);
 
         let (more_events, more_sent) = self.settle(observer)?;
         events += more_events;
@@ -136,7 +146,9 @@ impl<L: Link> Driver<L> {
         self.endpoint.poll_timeout().map(|(at, _)| at)
     }
 
-    fn handle_received(&mut self, observer: &mut impl Observer) {
+    /// Events carry the time at which their datagram was received, not that at which the whole batch was dealt with.
+    fn handle_received(&mut self, observer: &mut impl Observer) -> usize {
+        let mut events = 0;
         for received in self.rx.received_mut() {
             let path = received.path;
             self.recorder.datagram(received.at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
@@ -146,7 +158,13 @@ impl<L: Link> Driver<L> {
                 // A keepalive says nothing (RFC 3948 2.3); what is none of these the link has counted.
                 Class::Keepalive | Class::Verbatim => {}
             }
+            while let Some((tunnel, sa, event)) = self.endpoint.poll_event() {
+                self.recorder.event(received.at, tunnel, sa, &event);
+                observer.event(received.at, tunnel, sa, event);
+                events += 1;
+            }
         }
+        events
     }
 
     /// Lets due timers fire, drains events, then sends; again while sending or observing brought up more.
@@ -190,6 +208,7 @@ impl<L: Link> Driver<L> {
             let why;
             let (at, fate) = match &item.outcome {
                 TxOutcome::Sent(at) => (*at, Fate::Passed),
+                TxOutcome::Dropped(why) => (self.link.now(), Fate::DroppedByRule(why)),
                 TxOutcome::Failed(error) => {
                     why = error.to_string();
                     (self.link.now(), Fate::NotSent(&why))

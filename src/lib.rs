@@ -17,6 +17,7 @@ pub mod fault;
 pub mod link;
 pub mod load;
 pub mod net;
+pub mod preflight;
 pub mod record;
 pub mod report;
 pub mod scenario;

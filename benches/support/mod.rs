@@ -12,6 +12,7 @@ use ikelab::engine::{
     AuthSpec, Behaviour, ChildSpec, Command, ConnectionSpec, Endpoint, EndpointConfig, Event, IdMatch, Limits, Mode,
     NatSpec, Ports, ProposalSpec, RetransmitSpec, SaId, TunnelId,
 };
+use ikelab::esp::Plane;
 use ikelab::net::{Path, Transmit};
 use ikelab::seed::Seeds;
 use ikelab::time::{Instant, UnixTime};
@@ -121,6 +122,8 @@ pub fn endpoint(config: EndpointConfig, seed: &str) -> Endpoint {
 pub struct World {
     pub left: Endpoint,
     pub right: Endpoint,
+    /// Data planes beside them, if there are any.
+    pub planes: [Option<Plane>; 2],
     now: Instant,
     /// Octets of each IKE message of the last exchange, in order.
     pub sizes: Vec<usize>,
@@ -138,7 +141,7 @@ impl World {
     pub fn new(suite: &IkeSuite, seed: &str) -> Self {
         let left = endpoint(config(Vec::new(), 1), seed);
         let right = endpoint(config(vec![right_spec(suite)], 2), seed);
-        World { left, right, now: Instant::ZERO, sizes: Vec::new() }
+        World { left, right, planes: [None, None], now: Instant::ZERO, sizes: Vec::new() }
     }
 
     /// Brings up one tunnel and checks that it is up at both ends.
@@ -162,11 +165,11 @@ impl World {
         let (mut left, mut right) = (Said::default(), Said::default());
         self.sizes.clear();
         loop {
-            drain(&mut self.left, &mut left);
+            drain(self.now, &mut self.left, &mut self.planes[0], &mut left);
             let Some(request) = self.left.poll_transmit() else { return (left, right) };
             self.sizes.push(request.bytes.len());
             deliver(self.now, &mut self.right, request);
-            drain(&mut self.right, &mut right);
+            drain(self.now, &mut self.right, &mut self.planes[1], &mut right);
             while let Some(answer) = self.right.poll_transmit() {
                 self.sizes.push(answer.bytes.len());
                 deliver(self.now, &mut self.left, answer);
@@ -180,8 +183,11 @@ fn deliver(now: Instant, to: &mut Endpoint, mut datagram: Transmit) {
     to.handle_datagram(now, Path { local: remote, remote: local, role }, &mut datagram.bytes);
 }
 
-fn drain(endpoint: &mut Endpoint, said: &mut Said) {
-    while let Some((_, sa, event)) = endpoint.poll_event() {
+fn drain(now: Instant, endpoint: &mut Endpoint, plane: &mut Option<Plane>, said: &mut Said) {
+    while let Some((tunnel, sa, event)) = endpoint.poll_event() {
+        if let Some(plane) = plane {
+            plane.event(now, tunnel, sa, &event);
+        }
         match event {
             Event::ChildInbound(child) => {
                 said.children += 1;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
+use super::preflight::PreflightArgs;
 use super::quick::Quick;
 use super::rundir::{self, RunDir};
 use super::signals::Stop;
@@ -20,6 +21,7 @@ use crate::drive::{Driver, Observer};
 use crate::engine::{
     ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
 };
+use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
 use crate::link::{Link, LinkNote};
 use crate::net::{Path, SocketRole, Transmit};
@@ -47,6 +49,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
     #[command(flatten)]
+    preflight: PreflightArgs,
+    #[command(flatten)]
     traffic: TrafficArgs,
     #[command(flatten)]
     carry: CarryArgs,
@@ -65,11 +69,15 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut loaded = prepare(&args)?;
     args.traffic.apply(&mut loaded.data, args.once)?;
     args.carry.apply(&mut loaded.data)?;
+    if args.preflight.preflight {
+        return super::preflight::run(&args.preflight, &args.common, loaded);
+    }
     let spec = &loaded.spec;
     let local = spec.local_addr.expect("prepare fills it in");
 
     let clock = RealClock::start();
-    let link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let mut link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let native = args.common.bind_esp(&mut link, loaded.data.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
@@ -80,12 +88,13 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let spec = Arc::new(spec);
     let config = EndpointConfig { export_keys: args.common.keys, respond: false, ..EndpointConfig::default() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
-    let mut driver = Driver::new(endpoint, link, recorder);
-
     let paint = term::stdout_paint();
     let shown = !args.common.json;
     let ports = (spec.local_ports, spec.remote_ports);
-    let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, args.common.verbose > 0);
+    let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, native, args.common.verbose > 0);
+    data.open_tun(&loaded.data, &link)?;
+    let link = args.common.bad_path(link, &loaded.path, &plan_seed)?;
+    let mut driver = Driver::new(endpoint, link, recorder);
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
@@ -147,7 +156,7 @@ enum Ending {
 
 /// Turns until the IKE SA is gone, or until we have said goodbye.
 fn live(
-    driver: &mut Driver<UdpLink>,
+    driver: &mut Driver<Netem<UdpLink>>,
     view: &mut View,
     stop: &Stop,
     hold: Option<Duration>,
@@ -160,6 +169,7 @@ fn live(
         let hold_until = hold_until.filter(|_| !busy);
         let until = ending.map(|(_, at)| at).or(hold_until);
         driver.turn(until, view).map_err(CliError::environment)?;
+        view.data.pump(driver.link.now())?;
         view.settle(driver);
         let now = driver.link.now();
         if view.closed {
@@ -202,6 +212,8 @@ struct View {
     shown: bool,
     ladder: Ladder,
     facts: Facts,
+    /// How the peer proved its identity.
+    proof: session::Proof,
     up: Option<(Instant, IkeUp)>,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
@@ -220,6 +232,7 @@ struct View {
 impl View {
     fn new(loaded: Loaded, data: Data, paint: Paint, shown: bool, verbose: bool) -> Self {
         View {
+            proof: live::proof_by(&loaded.spec),
             loaded,
             data,
             paint,
@@ -251,7 +264,7 @@ impl View {
     }
 
     /// After a turn: prints what waited for it.
-    fn settle(&mut self, driver: &Driver<UdpLink>) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
         self.ladder.flush();
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
@@ -290,7 +303,7 @@ impl View {
 
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
-        self.say(&session::connected(&up, self.facts.nat, self.paint));
+        self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
         self.up = Some((now, up));
@@ -323,6 +336,7 @@ impl Observer for View {
         self.facts.note(&event);
         self.ladder.event(now, &event);
         match event {
+            Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
             Event::Eap(done) => self.access.push(session::labelled("EAP", &session::eap(&done, true), self.paint)),
             Event::Config(config) => {
                 self.ladder.flush();
@@ -370,7 +384,7 @@ fn write_result(
     dir: &RunDir,
     head: Value,
     view: &View,
-    driver: &Driver<UdpLink>,
+    driver: &Driver<Netem<UdpLink>>,
     exit: Exit,
     ending: Ending,
     owned: bool,
@@ -392,6 +406,7 @@ fn write_result(
         Ending::Asked => "by_signal",
     }
     .into();
+    result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["ike_sa"] = match &view.up {
         Some((at, up)) => json!({

@@ -7,14 +7,18 @@ use serde_json::{Value, json};
 
 use super::exit::CliError;
 use crate::config::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
-use crate::engine::{EspNote, Event, Ports, SaId, TunnelId};
+use crate::engine::{ChildSa, EspNote, Event, Ports, SaId, TunnelId};
 use crate::esp::{self, EchoPolicy, PingSpec, Plane, PlaneConfig, PlaneEvent, StreamSpec};
+use crate::link::tun::Tun;
+use crate::link::udp::UdpLink;
 use crate::net::{Path, Transmit};
+use crate::preflight::Pings;
 use crate::report::data as words;
 use crate::report::paint::Tone;
 use crate::time::Instant;
 use crate::vendor::Vendor;
 use crate::vendor::counters::EspCounts;
+use crate::wire::TrafficSelector;
 
 /// Pings faster than this are not printed one by one.
 const SLOW: Duration = Duration::from_millis(200);
@@ -61,6 +65,9 @@ pub struct CarryArgs {
     /// How ESP travels: auto, force-udp or native [default: the file's, or auto]
     #[arg(long, value_name = "WORD")]
     encapsulation: Option<String>,
+    /// Carry packets between this host and the tunnel through a TUN device of this name; routes are yours
+    #[arg(long, value_name = "NAME")]
+    tun: Option<String>,
 }
 
 impl TrafficArgs {
@@ -104,6 +111,9 @@ impl TrafficArgs {
 impl CarryArgs {
     /// What the flags make of the file's section.
     pub fn apply(&self, spec: &mut DataSpec) -> Result<(), CliError> {
+        if let Some(name) = &self.tun {
+            spec.tun = Some(crate::config::device_name(name).map_err(|e| CliError::usage(format!("--tun: {e}")))?);
+        }
         spec.encapsulation = match self.encapsulation.as_deref() {
             None => spec.encapsulation,
             Some("auto") => Encapsulation::Auto,
@@ -124,14 +134,22 @@ pub struct Data {
     /// Print no single answers.
     quiet: bool,
     events: Vec<(Instant, PlaneEvent)>,
+    tun: Option<Tun>,
+    room: Vec<u8>,
+    /// Selectors for which routes were printed, so that a rekey does not print them again.
+    routed: Vec<TrafficSelector>,
+    /// Lines about routes, to be printed.
+    hints: Vec<String>,
 }
 
 impl Data {
     /// A data plane by the section `data`. `ports` are the NAT traversal ports of both ends.
-    pub fn new(spec: &DataSpec, ports: (Ports, Ports), vendor: Option<Vendor>, verbose: bool) -> Self {
+    pub fn new(spec: &DataSpec, ports: (Ports, Ports), vendor: Option<Vendor>, native: bool, verbose: bool) -> Self {
         let config = PlaneConfig {
             replay_window: spec.replay_window,
             echo: match &spec.echo {
+                // With a TUN device this host answers for itself.
+                EchoAnswers::Selectors if spec.tun.is_some() => EchoPolicy::Off,
                 EchoAnswers::Selectors => EchoPolicy::LocalSelectors,
                 EchoAnswers::None => EchoPolicy::Off,
                 EchoAnswers::Only(list) => EchoPolicy::Only(list.clone()),
@@ -142,11 +160,53 @@ impl Data {
                 Encapsulation::Native => esp::Encapsulation::Native,
             },
             natt_ports: (ports.0.natt, ports.1.natt),
+            native,
             deliver: spec.tun.is_some(),
             ..PlaneConfig::default()
         };
         let quiet = !verbose && spec.ping.as_ref().is_some_and(|ping| ping.interval < SLOW);
-        Data { plane: Plane::new(config), vendor, quiet, events: Vec::new() }
+        let (events, routed, hints) = (Vec::new(), Vec::new(), Vec::new());
+        Data { plane: Plane::new(config), vendor, quiet, events, tun: None, room: Vec::new(), routed, hints }
+    }
+
+    /// Creates the TUN device, if there is to be one.
+    pub fn open_tun(&mut self, spec: &DataSpec, link: &UdpLink) -> Result<(), CliError> {
+        let Some(name) = &spec.tun else { return Ok(()) };
+        let tun = Tun::create(name).map_err(CliError::environment)?;
+        link.watch(&tun).map_err(CliError::environment)?;
+        self.room = vec![0; 65_535];
+        self.hints.push(format!(
+            "TUN device {name} is up; give it an address of your side: ip address add ADDRESS dev {name}"
+        ));
+        self.tun = Some(tun);
+        Ok(())
+    }
+
+    /// Carries packets between the TUN device and the tunnels.
+    pub fn pump(&mut self, now: Instant) -> Result<(), CliError> {
+        let Some(tun) = &self.tun else { return Ok(()) };
+        while let Some(packet) = tun.receive(&mut self.room).map_err(CliError::environment)? {
+            // What cannot be sent is counted; a host sends all sorts of things into a device that is up.
+            let _ = self.plane.send(now, None, packet);
+        }
+        while let Some(packet) = self.plane.poll_inner() {
+            tun.send(&packet);
+            self.plane.reclaim(packet);
+        }
+        self.gather(now);
+        Ok(())
+    }
+
+    /// The commands that lead a new Child SA's packets into the TUN device.
+    fn route(&mut self, child: &ChildSa) {
+        let Some(tun) = &self.tun else { return };
+        for selector in &child.remote_ts {
+            if !self.routed.contains(selector) {
+                self.routed.push(selector.clone());
+                let plain = TrafficSelector::any_port(selector.range.clone());
+                self.hints.push(format!("to use it: ip route add {plain} dev {}", tun.name()));
+            }
+        }
     }
 
     /// Begins what is to be sent through `tunnel`, as soon as it has a Child SA.
@@ -159,6 +219,19 @@ impl Data {
         if let Some(stream) = args.stream(tunnel, once) {
             self.plane.stream(now, stream);
         }
+    }
+
+    /// Sends one more ping.
+    pub fn ping(&mut self, now: Instant, spec: PingSpec) {
+        // Each has its own identifier: an answer that is late belongs to the ping before.
+        let id = (std::process::id() as u16).wrapping_add(self.plane.pings().len() as u16);
+        self.plane.ping(now, spec, id);
+    }
+
+    /// What the last ping has come to.
+    pub fn last_ping(&self) -> Pings {
+        let report = self.plane.pings().last().map(|ping| ping.report());
+        report.map_or(Pings { sent: 0, answered: 0 }, |r| Pings { sent: r.sent + r.unsent, answered: r.received })
     }
 
     /// Whether everything that was to be sent has been, and been answered or given up.
@@ -182,7 +255,8 @@ impl Data {
     /// The lines since the last time.
     pub fn lines(&mut self) -> Vec<(Tone, String)> {
         let events = std::mem::take(&mut self.events);
-        events.iter().filter_map(|(at, event)| words::event(*at, event, self.quiet)).collect()
+        let hints = std::mem::take(&mut self.hints).into_iter().map(|hint| (Tone::Strong, hint));
+        hints.chain(events.iter().filter_map(|(at, event)| words::event(*at, event, self.quiet))).collect()
     }
 
     /// The summary; empty if nothing was sent or received.
@@ -244,6 +318,9 @@ impl Data {
     /// As [`crate::drive::Observer::event`].
     pub fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
         self.plane.event(now, tunnel, sa, event);
+        if let Event::ChildInbound(child) = event {
+            self.route(child);
+        }
     }
 
     /// As [`crate::drive::Observer::esp`].

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
-use super::live::{Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
 use crate::config::{DataSpec, Loaded};
@@ -21,8 +21,10 @@ use crate::engine::{
     ConnectionSpec, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, Limits, SaId, Side, TunnelId,
 };
 use crate::link::Link;
+use crate::link::netem::Netem;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, SocketRole, Transmit};
+use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
 use crate::time::{Instant, RealClock};
@@ -43,6 +45,9 @@ pub struct Args {
     /// End by itself after this long, like 30s
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
+    /// Serve a load with this many threads: no capture, no transcripts, counters only
+    #[arg(long, value_name = "N", conflicts_with = "keys")]
+    threads: Option<u8>,
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
@@ -75,8 +80,14 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         return Err(CliError::usage(format!("{message}; one `listen` has one pair of ports")));
     }
 
+    if let Some(threads) = args.threads {
+        let addresses = addresses(&all);
+        let connections = all.into_iter().map(|loaded| loaded.spec).collect();
+        return super::listen_many::run(&args.common, connections, limits, addresses, threads, duration);
+    }
     let clock = RealClock::start();
-    let link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
+    let native = args.common.bind_esp(&mut link, data_spec.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
@@ -88,14 +99,16 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         EndpointConfig { connections: specs, limits, export_keys: args.common.keys, ..EndpointConfig::default() };
     let closing = EndpointConfig { respond: false, ..config.clone() };
     let endpoint = Endpoint::new(Arc::new(config), seeds, clock.epoch());
-    let mut driver = Driver::new(endpoint, link, recorder);
-
     let paint = term::stdout_paint();
     let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
     let ports = (bound, all[0].spec.remote_ports);
-    let data = Data::new(&data_spec, ports, all[0].peer.vendor, args.common.verbose > 0);
+    let mut data = Data::new(&data_spec, ports, all[0].peer.vendor, native, args.common.verbose > 0);
+    data.open_tun(&data_spec, &link)?;
+    let link = args.common.bad_path(link, &all[0].path, &plan_seed)?;
+    let mut driver = Driver::new(endpoint, link, recorder);
     let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
-    let sockets: Vec<String> = driver.link.sockets().map(|s| s.local.to_string()).collect();
+    let sockets: Vec<String> =
+        driver.link.inner().sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
     if persona.vendor.is_some() {
@@ -106,6 +119,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     loop {
         let until = ending.or(duration.map(|d| Instant::ZERO + d));
         driver.turn(until, &mut view).map_err(CliError::environment)?;
+        view.data.pump(driver.link.now())?;
         view.settle(&driver);
         let now = driver.link.now();
         match ending {
@@ -130,6 +144,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
     result["exit_code"] = (Exit::Met as u8).into();
+    result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["listening_on"] = sockets.into();
     result["data"] = view.data.json();
@@ -279,7 +294,7 @@ impl View {
     }
 
     /// After a turn: prints what waited for it.
-    fn settle(&mut self, driver: &Driver<UdpLink>) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
         }
@@ -328,6 +343,12 @@ impl Observer for View {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
         if sa == SaId::NONE {
+            // Of no IKE SA: a person who asks for more sees what was not believed, and where it came from.
+            if let (Event::Ignored(ignored), true) = (&event, self.verbose > 0) {
+                let row = Row::ignored(now, ignored);
+                let text = format!("? {}  {}  {}", ignored.path.remote, row.title, row.content);
+                self.line(now, Tone::Warn, &text);
+            }
             return;
         }
         for line in self.log.event(sa, &event) {
@@ -341,6 +362,14 @@ impl Observer for View {
         }
         let number = peer.number;
         match event {
+            Event::PeerCertificate(judged) => {
+                peer.ladder.flush();
+                let proof = live::certificate_proof(&judged);
+                self.line(now, Tone::Plain, &format!("  #{number} {}", proof.by));
+                for note in &proof.notes {
+                    self.line(now, Tone::Warn, &format!("  #{number} accepted {note}"));
+                }
+            }
             Event::IkeUp(up) => {
                 peer.name.clone_from(&up.connection);
                 peer.ladder.flush();

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::term;
+use crate::auth::Judged;
 use crate::diagnose::{Facts, Finding, diagnose};
-use crate::engine::{ConnectionSpec, Event, Failed, MessageTrace, Side};
+use crate::engine::{AuthSpec, ConnectionSpec, Event, Failed, MessageTrace, Side};
 use crate::record::{Direction, Recorder};
 use crate::report::ladder::Row;
 use crate::report::paint::Paint;
+use crate::report::session::Proof;
 use crate::time::Instant;
 use crate::vendor::Vendor;
 use crate::wire::registry::ExchangeType;
@@ -18,7 +20,7 @@ pub struct Ladder {
     paint: Paint,
     /// Print rows at all.
     shown: bool,
-    /// Show liveness checks, too.
+    /// Show liveness checks, too, and what messages offer.
     verbose: bool,
     /// Stands before each row.
     prefix: String,
@@ -38,9 +40,12 @@ impl Ladder {
     pub fn event(&mut self, now: Instant, event: &Event) {
         match event {
             Event::Message(trace) => {
-                let row = Row::message(now, trace);
+                let mut row = Row::message(now, trace);
                 if trace.from == Side::Us && !trace.message.header.flags.is_response() {
                     self.last_sent = Some(row.clone());
+                }
+                if self.verbose {
+                    row.add_details(&trace.message);
                 }
                 if !self.is_liveness(trace) || self.verbose {
                     self.push(row);
@@ -122,4 +127,23 @@ pub fn finding_json(finding: &Finding) -> Value {
             .collect::<Vec<_>>(),
         "next": finding.next,
     })
+}
+
+/// How a connection's peer proves its identity, before it has done so.
+pub fn proof_by(spec: &ConnectionSpec) -> Proof {
+    let by = match spec.remote_auth {
+        AuthSpec::Psk(_) => "pre-shared key",
+        AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
+        AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) => "EAP",
+        AuthSpec::EapOnly => "EAP alone",
+    };
+    Proof { by: by.to_owned(), notes: Vec::new() }
+}
+
+/// How a peer has proved its identity with a certificate.
+pub fn certificate_proof(judged: &Judged) -> Proof {
+    let issuer = judged.issuers.first().map_or_else(|| "trusted directly".to_owned(), |i| format!("issued by {i}"));
+    let by = format!("certificate of {} ({}, {}; {issuer})", judged.subject, judged.key, judged.scheme);
+    let policy = judged.policy.name();
+    Proof { by, notes: judged.notes.iter().map(|note| format!("by policy {policy}: {note}")).collect() }
 }

@@ -9,8 +9,12 @@ mod data;
 pub mod exit;
 pub mod failures;
 mod listen;
+mod listen_many;
 mod live;
+mod load;
+mod metrics;
 mod peer_config;
+mod preflight;
 mod quick;
 pub mod run;
 mod rundir;
@@ -37,14 +41,33 @@ enum Command {
     Connect(Box<connect::Args>),
     /// Serve as responder, for any number of peers, until Ctrl-C
     Listen(Box<listen::Args>),
+    /// Put a planned load on a peer, and say who was the limit
+    Load(Box<load::Args>),
     /// Run failure scenarios against a peer, or against the embedded one
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
-    /// Print the JSON Schema of connection files
-    Schema,
+    /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
+    Schema(SchemaArgs),
+}
+
+#[derive(clap::Args)]
+struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum, default_value_t = SchemaOf::Connection)]
+    of: SchemaOf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SchemaOf {
+    /// Connection files
+    Connection,
+    /// Scenario files
+    Scenario,
+    /// Lines of connect --json, of listen --json, and of transcripts
+    Events,
 }
 
 /// Runs the command line of this process.
@@ -60,11 +83,16 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
+        Command::Load(args) => load::run(&args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::PeerConfig(args) => peer_config::run(&args),
-        Command::Schema => {
-            term::print(&crate::config::connection_schema());
+        Command::Schema(args) => {
+            term::print(&match args.of {
+                SchemaOf::Connection => crate::config::connection_schema(),
+                SchemaOf::Scenario => format!("{:#}\n", crate::scenario::load::schema()),
+                SchemaOf::Events => crate::record::events_schema(),
+            });
             Ok(Exit::Met)
         }
     };

@@ -13,7 +13,12 @@ pub struct Stop(Arc<AtomicBool>);
 impl Stop {
     /// Watches for signals from now on; the first one uses `waker`.
     pub fn watch(waker: Waker) -> Result<Stop, CliError> {
-        let stop = Stop(Arc::new(AtomicBool::new(false)));
+        Stop::watch_flag(waker, Arc::new(AtomicBool::new(false)))
+    }
+
+    /// The same with a flag that others look at.
+    pub fn watch_flag(waker: Waker, flag: Arc<AtomicBool>) -> Result<Stop, CliError> {
+        let stop = Stop(flag);
         let flag = stop.clone();
         let failed = |e: std::io::Error| CliError::environment(format!("cannot watch for signals: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

@@ -97,12 +97,13 @@ pub(crate) fn auth(
     sources: &Sources<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<AuthSpec>, Problem> {
-    let AuthEnd { psk_file, psk_env, psk, eap, eap_only, .. } = &end.value;
-    let key = [psk_file, psk_env, psk].into_iter().flatten().next();
+    let AuthEnd { psk_file, psk_env, psk, eap, eap_only, certificate } = &end.value;
+    let key = [psk_file, psk_env, psk].into_iter().flatten().map(|key| key.place);
+    let key = key.chain(certificate.iter().map(|section| section.place)).next();
     let only = eap_only.as_ref().filter(|only| only.value);
     match (eap, only, key) {
         (None, None, _) => Ok(None),
-        (Some(_), _, Some(key)) => Err(Problem::new("both eap and a pre-shared key for one end").at(key.place)),
+        (Some(_), _, Some(key)) => Err(Problem::new("both eap and another proof for one end").at(key)),
         (_, Some(only), Some(_)) => Err(Problem::new("eap_only means no key and no certificate").at(only.place)),
         (Some(_), Some(only), _) => Err(Problem::new("eap_only belongs to the end that is not the EAP client")
             .hint(if ours { "auth.remote.eap_only: true" } else { "auth.local.eap_only: true" })

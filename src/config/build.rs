@@ -8,7 +8,7 @@ use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSec
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::secret::{self, Sources};
-use super::{Loaded, access, value, words};
+use super::{Loaded, access, certificate, value, words};
 use crate::engine::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode, Narrowing,
     NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
@@ -50,19 +50,32 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
 
     let local_auth = match access::auth(&file.auth.local, true, sources, &mut warnings)? {
         Some(by_eap) => by_eap,
-        None => secret::auth(&file.auth.local, sources, &mut warnings)?,
+        None => secret::local(&file.auth.local, sources, &mut warnings)?,
     };
-    let remote_auth = match &file.auth.remote {
-        Some(end) => match access::auth(end, false, sources, &mut warnings)? {
+    let remote_auth = match (&file.auth.remote, &local_auth) {
+        (Some(end), _) => match access::auth(end, false, sources, &mut warnings)? {
             Some(by_eap) => by_eap,
-            None => secret::auth(end, sources, &mut warnings)?,
+            None => secret::remote(end, sources, &mut warnings)?,
         },
-        None if matches!(local_auth, AuthSpec::EapPeer(_)) => {
+        (None, AuthSpec::Psk(_)) => local_auth.clone(),
+        (None, AuthSpec::EapPeer(_)) => {
             let problem =
                 Problem::new("auth.remote is missing: with EAP for us, the responder's own proof must be said");
             return Err(problem.hint("remote: {psk_file: ...}, or {eap_only: true}").at(file.auth.local.place));
         }
-        None => local_auth.clone(),
+        (None, _) => {
+            let problem =
+                Problem::new("auth.remote is missing: with a certificate of ours, the peer's end must be said");
+            return Err(problem.hint("certificate: {ca: [./ca.pem]}, or a pre-shared key").at(file.auth.local.place));
+        }
+    };
+    let local_id = match (local_id, &local_auth) {
+        (Some(mut id), AuthSpec::Certificate(credential)) if file.local.id.is_some() => {
+            certificate::settle_id(credential, &mut id, &mut warnings);
+            Some(id)
+        }
+        (local_id, AuthSpec::Certificate(credential)) => certificate::default_id(credential).or(local_id),
+        (local_id, _) => local_id,
     };
     access::check(file, &local_auth, &remote_auth)?;
     let mut cp = access::cp(file)?;
@@ -156,6 +169,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
         data: super::data::build(&file.data)?,
+        path: super::path::build(&file.path)?,
         limits: file.limits.as_ref().map(|l| limits(&l.value)).transpose()?,
         warnings: unique,
     })
@@ -361,6 +375,8 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
+        all_children: plain.all_children,
+        childless: plain.childless,
     })
 }
 

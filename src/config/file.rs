@@ -55,6 +55,9 @@ pub(crate) struct ConnectionFile {
     /// The data plane: ping, echo, encapsulation.
     #[serde(default)]
     pub data: super::data::DataSection,
+    /// What the path between the two ends does to datagrams, besides what it does by itself.
+    #[serde(default)]
+    pub path: super::path::PathSection,
     /// Limits of `ikelab listen` (RFC 7296 2.6). With several files, one of them may hold this section.
     pub limits: Option<At<LimitsSection>>,
     /// How to drive the box at the other end.
@@ -72,7 +75,8 @@ pub(crate) struct LocalEnd {
     pub port: Option<At<u16>>,
     /// UDP port for IKE and ESP behind NAT traversal; 4500 by default.
     pub natt_port: Option<At<u16>>,
-    /// Our identity: `ipv4:`, `ipv6:`, `fqdn:`, `email:` or `keyid:` and a value, or a bare value; our address by default.
+    /// Our identity: `ipv4:`, `ipv6:`, `fqdn:`, `email:`, `keyid:` or `dn:` and a value,
+    /// or a bare value; by default our certificate's subject, or our address.
     pub id: Option<At<String>>,
 }
 
@@ -115,7 +119,7 @@ pub(crate) struct AuthSection {
     pub remote: Option<At<AuthEnd>>,
 }
 
-/// One end's pre-shared key: exactly one of the three.
+/// One end's proof: a pre-shared key, by exactly one of three ways, or a certificate.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuthEnd {
@@ -129,6 +133,32 @@ pub(crate) struct AuthEnd {
     pub eap: Option<At<super::access::EapSection>>,
     /// This end proves itself by the other end's EAP alone (RFC 5998).
     pub eap_only: Option<At<bool>>,
+    /// A certificate.
+    pub certificate: Option<At<CertificateSection>>,
+}
+
+/// For our own end: `chain` and `key`, perhaps `send` and `signature`. For the peer's: `ca` or `pin`, perhaps `crl` and
+/// `policy`. Files are PEM or DER, relative to this file.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateSection {
+    /// Our certificate, then its intermediates.
+    pub chain: Option<At<String>>,
+    /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
+    pub key: Option<At<String>>,
+    /// When our certificates are sent: `ifasked` (the default), `always` or `never`.
+    pub send: Option<At<String>>,
+    /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),
+    /// `digital-signature` (RFC 7427), `sha256`, `sha384`, `sha512`, or for an RSA key `pss` or `pss-sha256` and so on.
+    pub signature: Option<At<String>>,
+    /// CA certificates to trust, or the peer's own certificate to trust directly.
+    pub ca: Option<At<Vec<At<String>>>>,
+    /// Revocation lists. Without any, revocation is not checked.
+    pub crl: Option<At<Vec<At<String>>>>,
+    /// What real boxes accept and RFC 4945 does not: `lenient` accepts and reports it (the default), `strict` refuses it.
+    pub policy: Option<At<String>>,
+    /// The one certificate of the peer's that is accepted.
+    pub pin: Option<At<String>>,
 }
 
 /// The IKE SA.

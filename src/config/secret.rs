@@ -1,4 +1,4 @@
-//! Where a pre-shared key comes from: a file, the environment, or (with a warning) the YAML file itself.
+//! How one end proves itself, and where a pre-shared key comes from: a file, the environment, or (with a warning) the YAML file itself.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use super::error::Problem;
-use super::file::{At, AuthEnd};
+use super::file::{At, AuthEnd, CertificateSection};
 use super::value;
 use crate::crypto::Secret;
 use crate::engine::AuthSpec;
@@ -19,8 +19,40 @@ pub(crate) struct Sources<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
+/// How we prove who we are; warnings are appended.
+pub(crate) fn local(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> Result<AuthSpec, Problem> {
+    match certificate_section(end)? {
+        Some(section) => {
+            let credential = super::certificate::credential(section, sources, warnings)?;
+            Ok(AuthSpec::Certificate(Arc::new(credential)))
+        }
+        None => psk(end, sources, warnings),
+    }
+}
+
+/// How the peer must prove who it is; warnings are appended.
+pub(crate) fn remote(
+    end: &At<AuthEnd>,
+    sources: &Sources<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<AuthSpec, Problem> {
+    match certificate_section(end)? {
+        Some(section) => Ok(AuthSpec::Trust(Arc::new(super::certificate::trust(section, sources)?))),
+        None => psk(end, sources, warnings),
+    }
+}
+
+fn certificate_section(end: &At<AuthEnd>) -> Result<Option<&At<CertificateSection>>, Problem> {
+    let AuthEnd { psk_file, psk_env, psk, certificate, .. } = &end.value;
+    let key = [psk_file, psk_env, psk].into_iter().flatten().next();
+    match (certificate, key) {
+        (Some(_), Some(key)) => Err(Problem::new("both a certificate and a pre-shared key for one end").at(key.place)),
+        (section, _) => Ok(section.as_ref()),
+    }
+}
+
 /// Reads the key; warnings are appended.
-pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> Result<AuthSpec, Problem> {
+fn psk(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> Result<AuthSpec, Problem> {
     let AuthEnd { psk_file, psk_env, psk, .. } = &end.value;
     let secret = match (psk_file, psk_env, psk) {
         (Some(file), None, None) => {
@@ -40,8 +72,8 @@ pub(crate) fn auth(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<
             from_text(text.value.clone()).map_err(|p| p.at(text.place))?
         }
         (None, None, None) => {
-            return Err(Problem::new("no pre-shared key")
-                .hint("psk_file: ./psk, psk_env: NAME, or eap:")
+            return Err(Problem::new("no pre-shared key and no certificate")
+                .hint("psk_file: ./psk, psk_env: NAME, certificate:, or eap:")
                 .at(end.place));
         }
         _ => return Err(Problem::new("more than one of psk_file, psk_env and psk").at(end.place)),

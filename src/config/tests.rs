@@ -63,7 +63,7 @@ fn a_whole_file() {
     assert_eq!(spec.behaviour.narrowing, Narrowing::RefuseWider);
     assert_eq!(spec.behaviour.unprotected_errors, UnprotectedErrors::Wait(std::time::Duration::from_secs(2)));
     assert_eq!(spec.behaviour.vendor_ids, [b"AB".to_vec(), b"TEXT".to_vec()]);
-    let AuthSpec::Psk(psk) = &spec.remote_auth;
+    let AuthSpec::Psk(psk) = &spec.remote_auth else { panic!("a key") };
     assert_eq!(psk.as_ref().as_ref(), b"sesame");
     assert_eq!(loaded.peer.vendor, Some(Vendor::PaloAltoPanos));
     assert_eq!(loaded.peer.child_lifetime.unwrap().as_secs(), 3600);
@@ -105,7 +105,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             dpd, nat, retransmit, behaviour, limits, control)",
+             dpd, nat, retransmit, behaviour, data, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (
@@ -236,7 +236,7 @@ fn key_files_lose_one_newline_and_are_watched() {
     let read = |content: &[u8], mode| {
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let (AuthSpec::Psk(secret), warnings) = psk_file(&path)?;
+        let (AuthSpec::Psk(secret), warnings) = psk_file(&path)? else { panic!("a key") };
         Ok::<_, String>((secret.as_ref().as_ref().to_vec(), warnings.len()))
     };
     assert_eq!(read(b"sesame\n", 0o600), Ok((b"sesame".to_vec(), 0)));

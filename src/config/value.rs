@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::error::{Problem, did_you_mean};
 use crate::wire::registry::IdType;
-use crate::wire::{IdPayload, TrafficSelector, TsRange};
+use crate::wire::{IdPayload, TrafficSelector, TsRange, dn_from_text};
 
-/// An identity: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`, `keyid:text` or `keyid:0x6162`; or bare, when an
+/// An identity: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`, `keyid:text` or `keyid:0x6162`, `dn:C=CH, CN=gw`; or bare, when an
 /// address, a text with @ and anything else stand for address, e-mail and domain name.
 pub fn identity(text: &str) -> Result<IdPayload, String> {
     identity_problem(text).map_err(|p| p.message)
@@ -40,10 +40,13 @@ pub(crate) fn identity_problem(text: &str) -> Result<IdPayload, Problem> {
         "fqdn" | "dns" => Ok(IdPayload { kind: IdType::ID_FQDN, data: value.as_bytes().to_vec() }),
         "email" | "ufqdn" | "rfc822" => Ok(IdPayload { kind: IdType::ID_RFC822_ADDR, data: value.as_bytes().to_vec() }),
         "keyid" | "key-id" => Ok(IdPayload { kind: IdType::ID_KEY_ID, data: octets(value)? }),
-        "dn" => Err(Problem::new("identities of type dn come with certificates, which this version does not have")),
+        "dn" | "asn1dn" => {
+            let data = dn_from_text(value).map_err(|why| Problem::new(why).hint("dn:C=CH, O=Lab, CN=gw.example"))?;
+            Ok(IdPayload { kind: IdType::ID_DER_ASN1_DN, data })
+        }
         other => Err(Problem::new(format!("unknown identity type `{other}`")).maybe_hint(
-            did_you_mean(other, ["ipv4", "ipv6", "fqdn", "email", "keyid"])
-                .or_else(|| Some("ipv4:, ipv6:, fqdn:, email: or keyid:".into())),
+            did_you_mean(other, ["ipv4", "ipv6", "fqdn", "email", "keyid", "dn"])
+                .or_else(|| Some("ipv4:, ipv6:, fqdn:, email:, keyid: or dn:".into())),
         )),
     }
 }

@@ -141,6 +141,12 @@ pub fn child_keymat(prf: Prf, sk_d: &[u8], g_ir: Option<&[u8]>, ni: &[u8], nr: &
     ChildKeys { i_encr: take(encr_len), i_integ: take(integ_len), r_encr: take(encr_len), r_integ: take(integ_len) }
 }
 
+/// What a signature in AUTH covers (section 2.15): `message | nonce | prf(SK_p, id)`. Arguments as in [`psk_auth`].
+pub fn signed_octets(prf: Prf, message: &[u8], nonce: &[u8], sk_p: &[u8], id_body: &[u8]) -> Vec<u8> {
+    let maced_id = prf.prf(sk_p, &[id_body]);
+    [message, nonce, maced_id.as_ref()].concat()
+}
+
 /// The AUTH value of a pre-shared key (section 2.15):
 /// `prf(prf(secret, "Key Pad for IKEv2"), message | nonce | prf(SK_p, id))`.
 ///

@@ -553,6 +553,191 @@ impl KeyedTripleDes {
     }
 }
 
+guard!(
+    /// A signature under way.
+    DigestContext,
+    sys::EVP_MD_CTX,
+    sys::EVP_MD_CTX_free
+);
+
+/// A signature key of any kind that AWS-LC reads, private or public.
+pub(super) struct SignatureKey(NonNull<sys::EVP_PKEY>);
+
+impl Drop for SignatureKey {
+    fn drop(&mut self) {
+        // SAFETY: the constructors took the only owner of the key; the free clears it.
+        unsafe { sys::EVP_PKEY_free(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: the key is never changed after it is made; AWS-LC documents use of one key by several threads as safe then.
+unsafe impl Send for SignatureKey {}
+// SAFETY: as above.
+unsafe impl Sync for SignatureKey {}
+
+/// What a [`SignatureKey`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SignatureKeyKind {
+    Rsa,
+    P256,
+    P384,
+    P521,
+    Ed25519,
+}
+
+/// How a signature is made, beside its key.
+#[derive(Clone, Copy)]
+pub(super) enum SignatureMode {
+    /// PKCS #1 v1.5 for RSA, an ASN.1 sequence of r and s for a curve.
+    Digest(SignatureDigest),
+    /// RSASSA-PSS with that hash in MGF1 too, and a salt of so many octets.
+    Pss(SignatureDigest, u16),
+    /// The message itself: Ed25519.
+    Pure,
+}
+
+/// The hash below a signature.
+#[derive(Clone, Copy)]
+pub(super) enum SignatureDigest {
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl SignatureKey {
+    /// A private key as PKCS #8, PKCS #1 or SEC 1 DER; the form is recognised.
+    pub(super) fn private(der: &[u8]) -> Option<Self> {
+        let mut at = der.as_ptr();
+        let len = std::ffi::c_long::try_from(der.len()).ok()?;
+        // SAFETY: pointer and length are of one live slice; a null first argument asks for a new key.
+        let raw = unsafe { sys::d2i_AutoPrivateKey(ptr::null_mut(), &mut at, len) };
+        clear_errors();
+        NonNull::new(raw).map(SignatureKey)
+    }
+
+    /// A public key as SubjectPublicKeyInfo DER.
+    pub(super) fn public(spki: &[u8]) -> Option<Self> {
+        let mut at = spki.as_ptr();
+        let len = std::ffi::c_long::try_from(spki.len()).ok()?;
+        // SAFETY: as in `private`.
+        let raw = unsafe { sys::d2i_PUBKEY(ptr::null_mut(), &mut at, len) };
+        clear_errors();
+        NonNull::new(raw).map(SignatureKey)
+    }
+
+    /// What it is; `None` for a kind or curve that is not for IKE.
+    pub(super) fn kind(&self) -> Option<SignatureKeyKind> {
+        // SAFETY: the key is live.
+        match unsafe { sys::EVP_PKEY_id(self.0.as_ptr()) } {
+            sys::EVP_PKEY_RSA => Some(SignatureKeyKind::Rsa),
+            sys::EVP_PKEY_ED25519 => Some(SignatureKeyKind::Ed25519),
+            sys::EVP_PKEY_EC => {
+                // SAFETY: the key is live and a curve's, so that it has a curve key, and that a group; both are borrowed.
+                let curve = unsafe {
+                    let group = sys::EC_KEY_get0_group(sys::EVP_PKEY_get0_EC_KEY(self.0.as_ptr()));
+                    sys::EC_GROUP_get_curve_name(group)
+                };
+                match curve {
+                    sys::NID_X9_62_prime256v1 => Some(SignatureKeyKind::P256),
+                    sys::NID_secp384r1 => Some(SignatureKeyKind::P384),
+                    sys::NID_secp521r1 => Some(SignatureKeyKind::P521),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Bits of the modulus or the curve.
+    pub(super) fn bits(&self) -> u32 {
+        // SAFETY: the key is live.
+        u32::try_from(unsafe { sys::EVP_PKEY_bits(self.0.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// True if both have the same public part.
+    pub(super) fn same_public(&self, other: &SignatureKey) -> bool {
+        // SAFETY: both keys are live.
+        let same = unsafe { sys::EVP_PKEY_cmp(self.0.as_ptr(), other.0.as_ptr()) } == 1;
+        clear_errors();
+        same
+    }
+
+    /// Signs; `None` if the key is public only, too small for the hash, or of another kind than the mode.
+    pub(super) fn sign(&self, mode: SignatureMode, message: &[u8]) -> Option<Vec<u8>> {
+        let context = self.context(mode, true)?;
+        // SAFETY: the key is live.
+        let most = usize::try_from(unsafe { sys::EVP_PKEY_size(self.0.as_ptr()) }).ok()?;
+        let mut signature = vec![0; most];
+        let mut len = most;
+        let (out, data) = (signature.as_mut_ptr(), message.as_ptr());
+        // SAFETY: the context is set up for signing; `len` says how much `out` holds, and `data` is a live slice.
+        let done = unsafe { sys::EVP_DigestSign(context.as_ptr(), out, &mut len, data, message.len()) };
+        clear_errors();
+        (done == 1).then(|| {
+            signature.truncate(len);
+            signature
+        })
+    }
+
+    /// Whether `signature` is this key's.
+    pub(super) fn verify(&self, mode: SignatureMode, message: &[u8], signature: &[u8]) -> bool {
+        let Some(context) = self.context(mode, false) else { return false };
+        // SAFETY: the context is set up for verification; both pointers come with the length of their own live slice.
+        let good = unsafe {
+            sys::EVP_DigestVerify(
+                context.as_ptr(),
+                signature.as_ptr(),
+                signature.len(),
+                message.as_ptr(),
+                message.len(),
+            )
+        } == 1;
+        clear_errors();
+        good
+    }
+
+    fn context(&self, mode: SignatureMode, sign: bool) -> Option<DigestContext> {
+        // SAFETY: no arguments; null is caught by `own`. The digests are statics.
+        let (context, digest) = unsafe {
+            let digest = match mode {
+                SignatureMode::Pure => ptr::null(),
+                SignatureMode::Digest(d) | SignatureMode::Pss(d, _) => match d {
+                    SignatureDigest::Sha1 => sys::EVP_sha1(),
+                    SignatureDigest::Sha256 => sys::EVP_sha256(),
+                    SignatureDigest::Sha384 => sys::EVP_sha384(),
+                    SignatureDigest::Sha512 => sys::EVP_sha512(),
+                },
+            };
+            (DigestContext::own(sys::EVP_MD_CTX_new()), digest)
+        };
+        let mut settings = ptr::null_mut();
+        let engine = ptr::null_mut();
+        // SAFETY: context and key are live; the settings it hands out belong to the context and live as long. The key is
+        // not changed: its count of references is, which AWS-LC does atomically.
+        let ready = unsafe {
+            if sign {
+                sys::EVP_DigestSignInit(context.as_ptr(), &mut settings, digest, engine, self.0.as_ptr())
+            } else {
+                sys::EVP_DigestVerifyInit(context.as_ptr(), &mut settings, digest, engine, self.0.as_ptr())
+            }
+        } == 1;
+        let mut good = ready;
+        if let (SignatureMode::Pss(_, salt), true) = (mode, ready) {
+            // SAFETY: the settings are live, and the digest is a static.
+            good = unsafe {
+                sys::EVP_PKEY_CTX_set_rsa_padding(settings, sys::RSA_PKCS1_PSS_PADDING) == 1
+                    && sys::EVP_PKEY_CTX_set_rsa_mgf1_md(settings, digest) == 1
+                    && sys::EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, i32::from(salt)) == 1
+            };
+        }
+        if !good {
+            clear_errors();
+        }
+        good.then_some(context)
+    }
+}
+
 /// Empties this thread's error queue, which refused peer values would otherwise fill for the next user of AWS-LC.
 fn clear_errors() {
     // SAFETY: no arguments; touches thread-local state only.

@@ -17,6 +17,7 @@ mod mac;
 pub mod prf;
 mod primes;
 pub mod secret;
+pub mod sign;
 pub mod sk;
 pub mod suite;
 #[cfg(test)]
@@ -27,9 +28,10 @@ pub use encr::Encr;
 pub use group::Group;
 pub use integ::{IcvOutput, Integ};
 pub use keyed::{KeyedEncr, KeyedInteg};
-pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth};
+pub use keymat::{ChildKeys, IkeKeys, child_keymat, psk_auth, signed_octets};
 pub use prf::{Prf, PrfOutput};
 pub use secret::Secret;
+pub use sign::{KeyError, KeyKind, PrivateKey, PublicKey, Scheme, SignHash};
 pub use sk::SkSuite;
 pub use suite::{EspSuite, IkeSuite};
 

@@ -30,6 +30,17 @@ pub(super) fn entry(failed: &Failed) -> Option<&'static Entry> {
     })
 }
 
+/// AUTHENTICATION_FAILED in answer to an initiator that wants EAP.
+pub(super) static REJECTED_WITH_EAP: Entry = Entry {
+    headline: "the peer refused us",
+    likely: &[
+        ("the peer has no connection with EAP for the identity \"{our id}\"", None),
+        ("the key that EAP made differs at its end", None),
+    ],
+    on_peer: &[],
+    next: &["read the peer's log for this moment: how far did EAP come?"],
+};
+
 static EAP_REFUSED: Entry = Entry {
     headline: "the EAP server refused us",
     likely: &[

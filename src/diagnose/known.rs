@@ -91,6 +91,10 @@ fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String
             lines.push(format!("the peer says it is {id}, and its AUTH does not verify with the key we have for it"));
         }
         Failure::AuthFailed(AuthFault::Method { got }) => lines.push(format!("the peer authenticates by {got}")),
+        Failure::AuthFailed(AuthFault::Certificate(fault)) => {
+            lines.push(format!("the check that failed: {}", fault.check()));
+            lines.push(fault.to_string());
+        }
         Failure::AuthFailed(_) => lines.push(failed.why.to_string()),
         Failure::NoAnswer { attempts } => lines.push(format!(
             "{} was sent {attempts} times over {} and never answered",

@@ -53,7 +53,7 @@ pub struct PeerLine {
 
 /// Diagnoses a failure. `vendor` narrows the log lines to the box at hand.
 pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: Option<Vendor>) -> Finding {
-    let entry = table::entry(failed, facts);
+    let entry = table::entry(failed, facts, spec);
     let fill = |text: &str| {
         text.replace("{our id}", &spec.local_id.to_string())
             .replace(

@@ -1,7 +1,8 @@
 //! What is known about each kind of failure, as data. Log lines carry their evidence.
 
 use super::{Facts, PeerLine};
-use crate::engine::{AuthFault, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use crate::auth::CertFault;
+use crate::engine::{AuthFault, AuthSpec, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved};
 use crate::vendor::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
 use crate::wire::registry::{ExchangeType, NotifyType};
 
@@ -37,7 +38,7 @@ pub struct Entry {
 }
 
 /// The entry for a failure.
-pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
+pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
     if let Some(entry) = super::access::entry(failed) {
         return entry;
@@ -50,7 +51,11 @@ pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
         Failure::Rejected { notify, .. } => match *notify {
             NotifyType::NO_PROPOSAL_CHOSEN if init => &NO_PROPOSAL_IKE,
             NotifyType::NO_PROPOSAL_CHOSEN => &NO_PROPOSAL_CHILD,
-            NotifyType::AUTHENTICATION_FAILED => &AUTH_REJECTED,
+            NotifyType::AUTHENTICATION_FAILED => match spec.local_auth {
+                AuthSpec::Psk(_) | AuthSpec::EapOnly | AuthSpec::EapAuthenticator(_) => &AUTH_REJECTED,
+                AuthSpec::EapPeer(_) => &super::access::REJECTED_WITH_EAP,
+                AuthSpec::Certificate(_) | AuthSpec::Trust(_) => &CERTIFICATE_REJECTED,
+            },
             NotifyType::TS_UNACCEPTABLE => &TS_REJECTED,
             NotifyType::INVALID_KE_PAYLOAD => &INVALID_KE,
             NotifyType::INVALID_SYNTAX => &INVALID_SYNTAX,
@@ -64,6 +69,23 @@ pub fn entry(failed: &Failed, facts: &Facts) -> &'static Entry {
         Failure::Incompatible(_) => &MODE,
         Failure::AuthFailed(AuthFault::Mismatch { .. }) => &AUTH_BY_US,
         Failure::AuthFailed(AuthFault::Identity { .. }) => &IDENTITY_BY_US,
+        Failure::AuthFailed(AuthFault::Method { .. }) => match spec.remote_auth {
+            AuthSpec::Psk(_) => &METHOD_BY_US,
+            AuthSpec::Certificate(_) | AuthSpec::Trust(_) => &NO_SIGNATURE_BY_US,
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => &METHOD_BY_US,
+        },
+        Failure::AuthFailed(AuthFault::Certificate(fault)) => match &**fault {
+            CertFault::Missing | CertFault::HashAndUrl { .. } | CertFault::Encoding(_) => &NO_CERTIFICATE,
+            CertFault::Expired { .. } | CertFault::NotYetValid { .. } => &CERTIFICATE_DATES,
+            CertFault::UnknownIssuer { whole: true, .. } => &CERTIFICATE_OTHER_CA,
+            CertFault::UnknownIssuer { whole: false, .. } => &CERTIFICATE_NO_PATH,
+            CertFault::WrongIssuerKey { .. } => &CERTIFICATE_ISSUER_KEY,
+            CertFault::Usage { .. } | CertFault::NotAuthority { .. } => &CERTIFICATE_USAGE,
+            CertFault::Identity { .. } => &CERTIFICATE_IDENTITY,
+            CertFault::Revoked { .. } | CertFault::RevocationUnknown { .. } => &CERTIFICATE_REVOKED,
+            CertFault::Signature { .. } | CertFault::Scheme { .. } => &SIGNATURE_BY_US,
+            _ => &CERTIFICATE_BY_US,
+        },
         Failure::AuthFailed(_) => &METHOD_BY_US,
         Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => &COOKIE_LOOP,
         Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => &INVALID_KE,
@@ -210,6 +232,132 @@ static AUTH_REJECTED: Entry = Entry {
         "the responder's log knows which of these it was; the notify does not say",
         "compare the key byte by byte: trailing blanks, letter case, 0 and O, 1 and l",
     ],
+};
+
+static CERTIFICATE_REJECTED: Entry = Entry {
+    headline: "the peer rejected our AUTH",
+    likely: &[
+        ("the peer does not trust the CA of our certificate, or lacks an intermediate of it", None),
+        ("our certificate is not valid by the peer's clock, is revoked, or its key usage does not suit the peer", None),
+        ("our certificate does not hold \"{our id}\", or the peer has no entry for that identity", None),
+        ("the peer wants another authentication method or signature of us", None),
+    ],
+    on_peer: &[
+        documented(CiscoAsa, "%ASA-3-751006: Certificate authentication failed. Error: ..."),
+        documented(CiscoAsa, "... Peer ID check failed"),
+        observed(CiscoIosXe, "... %Profile could not be found by peer certificate."),
+        observed(PaloAltoPanos, "ikemgr.log: received ID_I (...) does not match peers id"),
+    ],
+    next: &[
+        "the responder's log knows which of these it was; the notify does not say",
+        "verify our chain by hand: openssl verify -CAfile CA -untrusted INTERMEDIATES CERT",
+        "send the whole chain: intermediates after our certificate in `chain`",
+    ],
+};
+
+static NO_CERTIFICATE: Entry = Entry {
+    headline: "the peer's certificate is not there to be judged",
+    likely: &[
+        ("the peer sends its certificate only to who asks for one of its own CAs", None),
+        ("the peer sends where its certificate is (hash and URL) and not the certificate", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "make the box send its certificate always, or pin it here: auth.remote.certificate.pin",
+        "on IOS-XE: no crypto ikev2 http-url cert",
+    ],
+};
+
+static CERTIFICATE_DATES: Entry = Entry {
+    headline: "a certificate of the peer's is not valid today",
+    likely: &[
+        ("the certificate was not renewed, or is too new", None),
+        ("the clock of this machine, or of the CA when it issued, is wrong", None),
+    ],
+    on_peer: &[],
+    next: &["compare the dates above with `date -u` here", "renew the certificate on the box"],
+};
+
+static CERTIFICATE_OTHER_CA: Entry = Entry {
+    headline: "the peer's certificate comes from a CA that is not trusted here",
+    likely: &[("the path is whole and ends at another root than those in auth.remote.certificate.ca", None)],
+    on_peer: &[],
+    next: &["add that CA's certificate to auth.remote.certificate.ca, or give the box a certificate of a trusted one"],
+};
+
+static CERTIFICATE_NO_PATH: Entry = Entry {
+    headline: "the peer's certificate leads to no trusted CA",
+    likely: &[
+        ("the peer does not send an intermediate certificate", None),
+        ("the peer's certificate comes from another CA than those in auth.remote.certificate.ca", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "install the whole chain on the box (IOS: a trustpoint for each CA; PAN-OS: import the chain with the certificate)",
+        "or add the issuer that is named above to auth.remote.certificate.ca",
+    ],
+};
+
+static CERTIFICATE_ISSUER_KEY: Entry = Entry {
+    headline: "the peer's certificate was signed by another key than that of the CA with the same name",
+    likely: &[
+        ("the CA was renewed with a new key, and one end has the old certificate of it", None),
+        ("two CAs have the same name", None),
+    ],
+    on_peer: &[],
+    next: &["compare the CA certificates of both ends: openssl x509 -noout -fingerprint -sha256"],
+};
+
+static CERTIFICATE_USAGE: Entry = Entry {
+    headline: "a certificate of the peer's is not meant for this",
+    likely: &[("it was issued with a profile for something else", None)],
+    on_peer: &[],
+    next: &["issue it anew: key usage digitalSignature, and no extended key usage or ipsecIKE"],
+};
+
+static CERTIFICATE_IDENTITY: Entry = Entry {
+    headline: "the peer's certificate does not hold the identity that it claims",
+    likely: &[
+        ("the identity on the box is set to something that is not in its certificate", None),
+        ("the certificate lacks a subject alternative name", None),
+    ],
+    on_peer: &[],
+    next: &["set the box's identity to one of the names above, or issue the certificate with that name"],
+};
+
+static CERTIFICATE_REVOKED: Entry = Entry {
+    headline: "a certificate of the peer's does not pass the check for revocation",
+    likely: &[],
+    on_peer: &[],
+    next: &["issue a new certificate; or renew the revocation list in auth.remote.certificate.crl"],
+};
+
+static SIGNATURE_BY_US: Entry = Entry {
+    headline: "the peer's signature does not verify",
+    likely: &[
+        ("the peer signs with another key than that of the certificate that it sends", None),
+        ("the peer signs in another way than its certificate or our announcement allows", None),
+        ("something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
+    ],
+    on_peer: &[],
+    next: &["compare the box's key pair with its certificate", "the peer may now believe that the tunnel is up"],
+};
+
+static CERTIFICATE_BY_US: Entry = Entry {
+    headline: "the peer's certificate is not accepted",
+    likely: &[],
+    on_peer: &[],
+    next: &["the check that failed is named above"],
+};
+
+static NO_SIGNATURE_BY_US: Entry = Entry {
+    headline: "the peer authenticates in another way than we accept",
+    likely: &[("the peer is set to a pre-shared key or EAP, and this connection to certificates", None)],
+    on_peer: &[observed(
+        CiscoIosXe,
+        "Peer authentication method configured is mismatching with the method proposed by peer",
+    )],
+    next: &["set certificate authentication on the box, or auth.remote here to what the box does"],
 };
 
 static AUTH_BY_US: Entry = Entry {

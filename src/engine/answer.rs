@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::auth::AwaitAuthRequest;
+use super::auth::{AwaitAuthRequest, announcement, certificate_request};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
 use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
@@ -13,7 +13,7 @@ use super::init::{Parts, check_nonce, vendor_ids};
 use super::natt;
 use super::propose::select;
 use super::sa::{Alarms, IkeSa, InitKey, Phase};
-use super::spec::{ConnectionSpec, SaId, Side, TunnelId};
+use super::spec::{Childless, ConnectionSpec, SaId, Side, TunnelId};
 use super::tamper::{Decision, SaCx, SecretKind, Trigger};
 use super::timer::Timer;
 use crate::crypto::{IkeKeys, IkeSuite};
@@ -155,6 +155,7 @@ impl Core {
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,
+            replaces: SaId::NONE,
             scheduled: Instant::MAX,
         });
         let keypair = self.fresh_keypair(&mut sa, ke.group);
@@ -192,6 +193,14 @@ impl Core {
         if sa.fragments {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
+        // The identity will decide among the connections: what one of them may need is said for all.
+        if let Some(signing) = specs.iter().find(|spec| spec.uses_certificates()) {
+            outer.extend(announcement(signing));
+        }
+        outer.extend(certificate_request(&specs));
+        if sa.spec.behaviour.childless != Childless::Never {
+            outer.push(Payload::Notify(NotifyPayload::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED)));
+        }
         outer.extend(vendor_ids(&sa.spec));
         let mut suite = suite;
         self.decide(now, &sa, Decision::Suite(&mut suite));
@@ -210,8 +219,8 @@ impl Core {
         sa.window.respond(0, datagrams);
         self.init_done(&sa, suite, &keys, nat, parts.vendor_ids, parts.fragmentation);
         self.enter_half_open(&sa);
-        let (ni, request) = (ni.to_vec(), bytes.to_vec());
-        let wait = AwaitAuthRequest { specs, suite, keys, ni, nr, request, response, nat, eap: None };
+        let (ni, request, takes) = (ni.to_vec(), bytes.to_vec(), parts.takes);
+        let wait = AwaitAuthRequest { specs, suite, keys, ni, nr, request, response, nat, takes, eap: None };
         sa.phase = Phase::InitAnswered(Box::new(wait));
         let patience = self.cfg.limits.half_open_timeout;
         sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);

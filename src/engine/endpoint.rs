@@ -125,6 +125,11 @@ impl Endpoint {
         self.core.tamper = Some(tamper);
     }
 
+    /// The configuration for IKE SAs made from now on.
+    pub fn config(&self) -> &Arc<EndpointConfig> {
+        &self.core.cfg
+    }
+
     /// Replaces the configuration for IKE SAs made from now on.
     pub fn set_config(&mut self, cfg: Arc<EndpointConfig>) {
         self.core.cfg = cfg;
@@ -155,6 +160,16 @@ impl Endpoint {
         if up.closing {
             return Err(CommandError::NotEstablished);
         }
+        if matches!(command, Command::Reauthenticate) {
+            if !up.ours {
+                return Err(CommandError::NotOurs);
+            }
+            self.with_sa(id, |core, sa| {
+                core.reauthenticate(now, sa);
+                core.pump(now, sa);
+            });
+            return Ok(());
+        }
         let request = match command {
             Command::Delete => Request::Delete,
             Command::Liveness => Request::Liveness,
@@ -167,11 +182,16 @@ impl Endpoint {
                 up.child(spi).ok_or(CommandError::NoSuchChild)?;
                 Request::RekeyChild(spi, Try::default())
             }
+            Command::RekeyChildWith(spi, pfs) => {
+                up.child(spi).ok_or(CommandError::NoSuchChild)?;
+                Request::RekeyChild(spi, Try { pfs, ..Try::default() })
+            }
             Command::RekeyIke => Request::RekeyIke(Try::default()),
             Command::NewChild(name) => {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
                 Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
+            Command::Reauthenticate => unreachable!("seen to above"),
         };
         self.with_sa(id, |core, sa| {
             match request {
@@ -279,6 +299,21 @@ impl Endpoint {
             (at, why)
         });
         held.into_iter().chain(timer).min()
+    }
+
+    /// Our SPI of an IKE SA; `None` if the handle is stale.
+    pub fn our_spi(&self, id: SaId) -> Option<IkeSpi> {
+        self.get(id).map(IkeSa::our_spi)
+    }
+
+    /// Lets an authenticated IKE SA go on with another copy of its connection: identity and key are needed in IKE_AUTH
+    /// only, so that many tunnels that differ in nothing else can share one afterwards. Does nothing before that.
+    pub fn share_spec(&mut self, id: SaId, spec: &Arc<ConnectionSpec>) {
+        self.with_sa(id, |_, sa| {
+            if matches!(sa.phase, Phase::Established(_)) {
+                sa.spec = Arc::clone(spec);
+            }
+        });
     }
 
     /// IKE SAs in the table, closing ones included.
@@ -552,7 +587,14 @@ impl Core {
         }
         self.arm(now, sa, attempt);
         let of = sa.spec.retransmit.attempts;
-        self.events.push_back((sa.tunnel, sa.id, Event::Retransmit { exchange, attempt: attempt + 1, of }));
+        // As it was sent: while several answers to IKE_SA_INIT are followed up, the first one's.
+        let (path, first) = match &sa.phase {
+            Phase::AuthSent(waiting) => waiting.candidates.first().map(|c| (c.path, c.datagrams.first())),
+            _ => Some((sa.path, sa.window.outstanding().and_then(|o| o.datagrams.first()))),
+        }
+        .unwrap_or((sa.path, None));
+        let header = first.and_then(|datagram| Header::read(datagram)).unwrap_or(header);
+        self.events.push_back((sa.tunnel, sa.id, Event::Retransmit { header, path, attempt: attempt + 1, of }));
     }
 
     /// Sets the retransmission timer after transmission number `attempt`.
@@ -621,6 +663,9 @@ impl Core {
                 self.forget_esp(sa.id, child.spi_in);
                 self.events.push_back((sa.tunnel, sa.id, Event::ChildDown { spi_in: child.spi_in, by: Side::Us }));
             }
+        }
+        if sa.replaces != SaId::NONE {
+            self.reauth_failed(now, std::mem::replace(&mut sa.replaces, SaId::NONE), sa.id);
         }
         if let Some(key) = sa.peer_key.take() {
             self.by_peer.remove(&(key, sa.id));

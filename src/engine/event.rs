@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
+use crate::auth::Judged;
 use crate::auth::eap::Method;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::{CfgAttr, ExchangeType};
-use crate::wire::{IdPayload, IkeSpi, Message, TrafficSelector};
+use crate::wire::{Header, IdPayload, IkeSpi, Message, TrafficSelector};
 
 /// Something that happened to an IKE SA. Drain events before transmits.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Event {
     IkeKeys(Box<IkeKeyExport>),
     /// EAP has succeeded; [`Event::IkeUp`] follows.
     Eap(Box<EapDone>),
+    /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
+    PeerCertificate(Box<Judged>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
     /// Inner addresses and what belongs to them were handed out.
@@ -50,6 +53,14 @@ pub enum Event {
     /// The IKE SA was rekeyed: this event's IKE SA has taken over the Child SAs, and the old one is closed in its own
     /// time, with [`Event::Closed`] but without [`Event::Deleted`].
     IkeRekeyed(Box<IkeRekeyed>),
+    /// This event's IKE SA is begun to take the place of another one of the same tunnel, from IKE_SA_INIT on. The other
+    /// one ends with [`Event::Closed`] but without [`Event::Deleted`]: when the new one is up, or, with `break_first`, now.
+    Reauthenticating {
+        /// The IKE SA to be replaced.
+        old: SaId,
+        /// It is gone already.
+        break_first: bool,
+    },
     /// A Child SA could not be made; the IKE SA stays.
     ChildFailed(Box<Failed>),
     /// A Child SA is gone.
@@ -59,10 +70,12 @@ pub enum Event {
         /// Who deleted it.
         by: Side,
     },
-    /// A request was sent again.
+    /// A request was sent again, bit for bit.
     Retransmit {
-        /// Which exchange.
-        exchange: ExchangeType,
+        /// Its header.
+        header: Header,
+        /// The path it took.
+        path: Path,
         /// How often it has now been sent.
         attempt: u8,
         /// How often it will be sent at most.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::spec::Side;
+use crate::auth::CertFault;
 use crate::auth::eap::{EapFault, Method};
 use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::wire::{IdPayload, Proposal, TrafficSelector, WireError};
@@ -158,6 +159,8 @@ pub enum AuthFault {
     EapAloneNotOffered,
     /// The method must not stand alone (RFC 5998 4).
     EapUnsafeAlone(Method),
+    /// Its certificate, or the signature with it, failed a check.
+    Certificate(Box<CertFault>),
 }
 
 /// Reasons at our own end.
@@ -205,6 +208,10 @@ impl Failure {
             Failure::Incompatible(_) => "ts_unacceptable",
             Failure::Rejected { notify, .. } => rejected(*notify),
             Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
+            Failure::AuthFailed(AuthFault::Certificate(fault)) => match **fault {
+                CertFault::Identity { .. } => "id_mismatch",
+                _ => "auth_failed",
+            },
             Failure::AuthFailed(_) => "auth_failed",
             // INFORMATIONAL is what liveness is asked with (RFC 7296 2.4); whatever else it carries, silence is a dead peer.
             Failure::NoAnswer { .. } if exchange == ExchangeType::INFORMATIONAL => "dpd_timeout",
@@ -290,6 +297,7 @@ impl fmt::Display for AuthFault {
             AuthFault::EapUnsafeAlone(method) => {
                 write!(f, "EAP {method} must not be the only proof of who the responder is (RFC 5998 4)")
             }
+            AuthFault::Certificate(fault) => write!(f, "{fault}"),
         }
     }
 }

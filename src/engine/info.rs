@@ -6,7 +6,7 @@ use super::event::{Event, IgnoredWhy};
 use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
 use super::rekey::Try;
 use super::sa::{IkeSa, Phase, Standing};
-use super::spec::Side;
+use super::spec::{SaId, Side};
 use super::tamper::{Decision, Trigger};
 use super::timer::Timer;
 use crate::net::Path;
@@ -39,6 +39,8 @@ pub(super) enum Request {
     RekeyChild(u32, Try),
     /// Rekey the IKE SA (RFC 7296 1.3.2).
     RekeyIke(Try),
+    /// Nothing is sent: this IKE SA's tunnel is complete, so that one, which it was to replace, can go.
+    Retire(SaId),
 }
 
 impl Request {
@@ -123,6 +125,10 @@ impl Core {
             Request::TakeBack(spi) => Some(vec![Payload::Delete(DeletePayload::esp(&[*spi]))]),
             Request::NewChild(..) | Request::RekeyChild(..) | Request::RekeyIke(_) => {
                 self.create_request(now, sa, request)
+            }
+            Request::Retire(old) => {
+                self.retire(now, *old, sa.id);
+                None
             }
         }
     }
@@ -300,6 +306,7 @@ impl Core {
             return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, true);
         }
         self.report_notifies(sa, inner);
+        inner.iter().filter_map(Payload::as_notify).for_each(|notify| self.auth_lifetime(now, sa, notify));
         if delete_ike {
             self.adopt_rival(now, sa);
             self.deleted(now, sa, Side::Peer, true);
@@ -456,10 +463,11 @@ impl Core {
     /// The IKE SA was deleted in good order.
     fn deleted(&mut self, now: Instant, sa: &mut IkeSa, by: Side, linger: bool) {
         let over = refusing(sa);
+        let goes_on = self.goes_on(now, sa);
         let (mut current, mut children) = (true, Vec::new());
         if let Phase::Established(up) = &mut sa.phase {
             up.closing = true;
-            current = up.standing == Standing::Current;
+            current = up.standing == Standing::Current && !goes_on;
             children.extend(up.children.iter().map(|c| c.spi_in));
         }
         for spi in children {

@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::auth::Candidate;
+use super::auth::{Candidate, Takes, announcement};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeKeyExport, InitDone, NatFinding};
 use super::failure::{Failure, LocalFault, PeerMisbehaved};
 use super::natt;
 use super::propose::verify_choice;
 use super::sa::{Alarms, IkeSa, InitKey, Phase};
-use super::spec::{ConnectionSpec, ProposalSpec, SaId, Side, TunnelId, UnprotectedErrors};
+use super::spec::{Childless, ConnectionSpec, ProposalSpec, SaId, Side, TunnelId, UnprotectedErrors};
 use super::tamper::{Decision, SecretKind, Trigger};
 use super::timer::Timer;
 use crate::crypto::{Group, IkeKeys, IkeSuite, KeyPair, Secret};
@@ -62,14 +62,18 @@ pub(super) struct Parts<'a> {
     pub invalid_ke: Option<&'a NotifyPayload>,
     pub error: Option<&'a NotifyPayload>,
     pub fragmentation: bool,
+    /// The responder accepts an IKE_AUTH without a Child SA (RFC 6023).
+    pub childless: bool,
     pub critical: Option<PayloadType>,
     pub vendor_ids: Vec<Vec<u8>>,
+    pub takes: Takes,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn of(payloads: &'a [Payload]) -> Self {
         let mut parts = Parts::default();
         for payload in payloads {
+            parts.takes.note(payload);
             match payload {
                 Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
                 Payload::Ke(ke) => parts.ke = parts.ke.or(Some(ke)),
@@ -78,6 +82,7 @@ impl<'a> Parts<'a> {
                 Payload::Notify(n) if n.kind == NotifyType::COOKIE => parts.cookie = Some(&n.data),
                 Payload::Notify(n) if n.kind == NotifyType::INVALID_KE_PAYLOAD => parts.invalid_ke = Some(n),
                 Payload::Notify(n) if n.kind == NotifyType::IKEV2_FRAGMENTATION_SUPPORTED => parts.fragmentation = true,
+                Payload::Notify(n) if n.kind == NotifyType::CHILDLESS_IKEV2_SUPPORTED => parts.childless = true,
                 Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),
                 Payload::Raw(raw) if raw.critical => parts.critical = Some(raw.kind),
                 _ => {}
@@ -141,6 +146,7 @@ impl Core {
             init_key: None,
             peer_key: None,
             reserved_spi: None,
+            replaces: SaId::NONE,
             scheduled: Instant::MAX,
         });
         sa.tampered = self.concerned(now, &sa);
@@ -197,6 +203,7 @@ impl Core {
         if sa.spec.fragmentation {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
+        outer.extend(announcement(&sa.spec));
         outer.extend(vendor_ids(&sa.spec));
         let mut message = Message { header, outer, sk: None };
         let cx = sa.msg_cx(now, &header, 0);
@@ -396,6 +403,10 @@ impl Core {
             let message = Message { header: *header, outer: decoded.payloads.clone(), sk: None };
             self.trace_received(sa, path, message, bytes.len());
         }
+        if sa.spec.behaviour.childless == Childless::Force && !candidate.childless {
+            let why = "the peer does not announce CHILDLESS_IKEV2_SUPPORTED (RFC 6023), and we insist on it";
+            return self.doubt_init(now, sa, path, header, Failure::Local(LocalFault::Other(why.into())));
+        }
         self.send_auth(now, sa, candidate);
     }
 
@@ -441,10 +452,12 @@ impl Core {
             nat,
             vendor_ids: parts.vendor_ids,
             peer_fragments: parts.fragmentation,
+            takes: parts.takes,
             path: sa.path,
             datagrams: Vec::new(),
             reassembly: None,
             fragments: false,
+            childless: parts.childless,
         }))
     }
 
@@ -484,10 +497,8 @@ impl Core {
         vendor_ids: Vec<Vec<u8>>,
         peer_fragments: bool,
     ) {
-        if self.cfg.trace {
-            let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
-            self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
-        }
+        let done = InitDone { initiator: sa.initiator, spis: sa.spis, suite, nat, vendor_ids, peer_fragments };
+        self.events.push_back((sa.tunnel, sa.id, Event::InitDone(Box::new(done))));
         self.export_keys(sa, suite, keys);
     }
 

@@ -44,9 +44,9 @@ pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompa
 pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
-    CreateChildPolicy, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal,
-    PoolSpec, Ports, ProposalSpec, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
+    CreateChildPolicy, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Pfs,
+    PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

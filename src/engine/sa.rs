@@ -53,12 +53,14 @@ pub(super) struct IkeSa {
     pub peer_key: Option<NonZeroU64>,
     /// Our inbound SPI of a Child under negotiation.
     pub reserved_spi: Option<u32>,
+    /// The IKE SA of the same tunnel that this one is to replace once it is up; [`SaId::NONE`] if there is none.
+    pub replaces: SaId,
     /// What the timer set holds for this SA; [`Instant::MAX`] for nothing.
     pub scheduled: Instant,
 }
 
 // 10,000 idle IKE SAs at a KiB each is the aim, indexes, keys and cached response included (see `benches/memory.rs`).
-const _: () = assert!(size_of::<IkeSa>() <= 304);
+const _: () = assert!(size_of::<IkeSa>() <= 312);
 
 /// Hash of a whole IKE_SA_INIT request and its path (RFC 7296 2.1: not by SPIi alone).
 pub(super) type InitKey = [u8; 8];
@@ -108,6 +110,10 @@ pub(super) struct Established {
     pub soft: Instant,
     /// When it is deleted.
     pub hard: Instant,
+    /// When its authentication ends: we authenticate again, or delete it if the peer should have.
+    pub reauth: Instant,
+    /// We began the tunnel, so that it is ours to authenticate again. A rekey leaves this as it is.
+    pub ours: bool,
     pub standing: Standing,
     /// CREATE_CHILD_SA under way and what was put off; rarely there.
     pub rekey: Option<Box<Rekey>>,
@@ -171,7 +177,7 @@ pub(super) struct Usage {
 
 impl Established {
     /// Nothing but keys.
-    pub(super) fn new(suite: IkeSuite, keys: IkeKeys, nat: NatFinding) -> Box<Self> {
+    pub(super) fn new(suite: IkeSuite, keys: IkeKeys, nat: NatFinding, ours: bool) -> Box<Self> {
         Box::new(Established {
             suite,
             keys,
@@ -181,6 +187,8 @@ impl Established {
             nat,
             soft: Instant::MAX,
             hard: Instant::MAX,
+            reauth: Instant::MAX,
+            ours,
             standing: Standing::Current,
             rekey: None,
         })
@@ -198,7 +206,7 @@ impl Established {
     pub(super) fn lifetime(&self) -> Instant {
         let children = self.children.iter().map(|c| c.soft.min(c.hard));
         let later = self.rekey.iter().flat_map(|r| &r.later).map(|l| l.at);
-        children.chain(later).min().unwrap_or(Instant::MAX).min(self.soft).min(self.hard)
+        children.chain(later).min().unwrap_or(Instant::MAX).min(self.soft).min(self.hard).min(self.reauth)
     }
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::eap::{AuthenticatorSpec, PeerSpec};
+use crate::auth::{Credential, Trust};
 use crate::crypto::Secret;
-use crate::wire::registry::{KeMethod, ProtocolId, TransformType};
-use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform};
+use crate::wire::registry::{IdType, KeMethod, ProtocolId, TransformType};
+use crate::wire::{IdPayload, Proposal, TrafficSelector, Transform, same_dn};
 
 /// One configured connection: what we are, what we accept, what we ask for.
 #[derive(Clone, Debug)]
@@ -56,6 +57,14 @@ pub struct ConnectionSpec {
     pub behaviour: Behaviour,
 }
 
+impl ConnectionSpec {
+    /// True if either end proves itself with a certificate, so that signatures are spoken of (RFC 7427 4).
+    pub fn uses_certificates(&self) -> bool {
+        let with = |auth: &AuthSpec| matches!(auth, AuthSpec::Certificate(_) | AuthSpec::Trust(_));
+        with(&self.local_auth) || with(&self.remote_auth)
+    }
+}
+
 /// A pair of UDP ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ports {
@@ -76,7 +85,7 @@ impl Default for Ports {
 pub enum IdMatch {
     /// Whatever the peer says; only its authentication counts.
     Any,
-    /// Exactly this type and value.
+    /// Exactly this type and value; a distinguished name by its meaning (RFC 5280 7.1).
     Exact(IdPayload),
 }
 
@@ -85,6 +94,9 @@ impl IdMatch {
     pub fn accepts(&self, id: &IdPayload) -> bool {
         match self {
             IdMatch::Any => true,
+            IdMatch::Exact(wanted) if wanted.kind == IdType::ID_DER_ASN1_DN => {
+                id.kind == wanted.kind && same_dn(&wanted.data, &id.data)
+            }
             IdMatch::Exact(wanted) => wanted.kind == id.kind && wanted.data == id.data,
         }
     }
@@ -95,6 +107,10 @@ impl IdMatch {
 pub enum AuthSpec {
     /// A pre-shared key (RFC 7296 2.15), as raw octets.
     Psk(Arc<Secret>),
+    /// Us: a signature with our certificate's key.
+    Certificate(Arc<Credential>),
+    /// The peer: a signature with the key of a certificate that leads to somebody we trust.
+    Trust(Arc<Trust>),
     /// EAP, the peer's end (RFC 7296 2.16): only for ourselves, only as initiator.
     EapPeer(Arc<PeerSpec>),
     /// EAP, the authenticator's end: only for the other side, only as responder.
@@ -304,6 +320,24 @@ pub struct Behaviour {
     pub cookie_retries: u8,
     /// When SAs are renewed, and which CREATE_CHILD_SA requests are honoured.
     pub rekey: RekeySpec,
+    /// As initiator: once the IKE SA is up, make the connection's other children too, by CREATE_CHILD_SA.
+    pub all_children: bool,
+    /// IKE_AUTH without a Child SA (RFC 6023).
+    pub childless: Childless,
+}
+
+/// Policy for IKE_AUTH without a Child SA (RFC 6023). An initiator then makes its children by CREATE_CHILD_SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Childless {
+    /// Not announced and not accepted.
+    Never,
+    /// As responder: announced and accepted. As initiator: not used.
+    Allow,
+    /// As initiator: used if the responder announces it.
+    Prefer,
+    /// As initiator: used, and nothing comes up if the responder does not announce it. As responder: a Child SA in
+    /// IKE_AUTH is refused with NO_ADDITIONAL_SAS.
+    Force,
 }
 
 /// When SAs are renewed (RFC 7296 2.8). The lifetimes themselves are [`ConnectionSpec::lifetime`] and
@@ -329,6 +363,24 @@ pub struct RekeySpec {
     pub temporary_limit: Duration,
     /// Which CREATE_CHILD_SA requests are honoured.
     pub answer: CreateChildPolicy,
+    /// As the end that began the tunnel: authenticate again after this long, by a new IKE_SA_INIT (RFC 7296 2.8.3). A
+    /// rekey does not renew the authentication. The margin and the jitter come off, as with lifetimes.
+    pub reauth_after: Option<Duration>,
+    /// Which comes first then, for AUTH_LIFETIME of the peer's and for [`Command::Reauthenticate`] as well.
+    pub reauth: ReauthOrder,
+    /// As the end that began the tunnel: obey AUTH_LIFETIME (RFC 4478).
+    pub obey_auth_lifetime: bool,
+    /// As the other end: announce this AUTH_LIFETIME in whole seconds, and delete an IKE SA that outlives it (RFC 4478).
+    pub auth_lifetime: Option<Duration>,
+}
+
+/// How an IKE SA is made anew from scratch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReauthOrder {
+    /// The new IKE SA and its Child SAs come up, then the old one is deleted: no gap.
+    MakeFirst,
+    /// The old IKE SA is deleted, then the new one is made: traffic stops meanwhile.
+    BreakFirst,
 }
 
 impl Default for RekeySpec {
@@ -343,11 +395,20 @@ impl Default for RekeySpec {
             retry: Duration::from_secs(3),
             temporary_limit: Duration::from_secs(180),
             answer: CreateChildPolicy::All,
+            reauth_after: None,
+            reauth: ReauthOrder::MakeFirst,
+            obey_auth_lifetime: true,
+            auth_lifetime: None,
         }
     }
 }
 
 impl RekeySpec {
+    /// From when to when after the beginning of a lifetime of `whole` its rekey begins.
+    pub fn window(&self, whole: Duration) -> (Duration, Duration) {
+        (self.soft(whole, u32::MAX), self.soft(whole, 0))
+    }
+
     /// What remains of `whole` when the rekey begins; `noise` in 0..=u32::MAX draws the jitter.
     pub(crate) fn soft(&self, whole: Duration, noise: u32) -> Duration {
         let percent = |n: u8| whole.mul_f64(f64::from(n.min(100)) / 100.0);
@@ -382,6 +443,8 @@ impl Default for Behaviour {
             invalid_ke_retries: 3,
             cookie_retries: 3,
             rekey: RekeySpec::default(),
+            all_children: true,
+            childless: Childless::Allow,
         }
     }
 }
@@ -521,10 +584,38 @@ pub enum Command {
     DeleteChild(u32),
     /// Rekey one Child SA, named by our inbound SPI (RFC 7296 1.3.3).
     RekeyChild(u32),
+    /// Rekey one Child SA with another key exchange than the connection asks for, to learn whether the peer takes it.
+    RekeyChildWith(u32, Pfs),
     /// Rekey the IKE SA (RFC 7296 1.3.2).
     RekeyIke,
     /// Negotiate another Child SA, by its name in the connection (RFC 7296 1.3.1).
     NewChild(String),
+    /// Make the IKE SA anew from scratch, with a new IKE_SA_INIT (RFC 7296 2.8.3), in the order that the connection says.
+    /// Only the end that began the tunnel can.
+    Reauthenticate,
+}
+
+/// Perfect forward secrecy of a Child SA's rekey that is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pfs {
+    /// As the connection says.
+    #[default]
+    AsConfigured,
+    /// No key exchange.
+    Without,
+    /// This key exchange method and no other.
+    With(KeMethod),
+}
+
+impl Pfs {
+    /// The methods to offer, where `configured` is what the connection says.
+    pub(crate) fn methods(self, configured: &[KeMethod]) -> Vec<KeMethod> {
+        match self {
+            Pfs::AsConfigured => configured.to_vec(),
+            Pfs::Without => Vec::new(),
+            Pfs::With(method) => vec![method],
+        }
+    }
 }
 
 /// Why a command was not taken.
@@ -539,4 +630,7 @@ pub enum CommandError {
     /// No Child SA has this inbound SPI, or no configured child has this name.
     #[error("no such Child SA")]
     NoSuchChild,
+    /// Only the end that began the tunnel can authenticate again.
+    #[error("the peer began this tunnel, so only the peer can authenticate again")]
+    NotOurs,
 }

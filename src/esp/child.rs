@@ -143,6 +143,12 @@ impl Child {
         inner::within(inner, outbound, self.local_ts(), self.remote_ts())
     }
 
+    #[cfg(test)]
+    pub(super) fn set_selectors(&mut self, ours: Vec<TrafficSelector>, theirs: Vec<TrafficSelector>) {
+        self.ours = ours.len() as u16;
+        self.selectors = ours.into_iter().chain(theirs).collect();
+    }
+
     /// Whether ciphers are keyed.
     pub fn is_active(&self) -> bool {
         self.active.is_some()

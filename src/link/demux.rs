@@ -77,6 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn a_raw_socket_has_nothing_but_esp() {
+        let raw = |payload: &[u8]| classify(SocketRole::Esp, payload);
+        assert_eq!(raw(&[0, 0, 0, 0, 0, 0, 0, 1]), Classified::Esp, "SPI 0 is for the data plane to refuse");
+        assert_eq!(raw(&[0xff]), Classified::Garbage);
+        assert_eq!(raw(&[]), Classified::Empty);
+        assert!(Class::Esp.marker(SocketRole::Esp).is_empty());
+    }
+
+    #[test]
     fn ike_socket_hands_everything_to_the_parser() {
         for payload in [&[0xff][..], &[0, 0, 0, 0, 1], &[1; 40]] {
             assert_eq!(classify(SocketRole::Ike, payload), Classified::Ike { marker: 0 });

@@ -1,1 +1,22 @@
-//! Load: many tunnels at a planned rate, measured.
+//! Load: many tunnels at a planned rate, measured. Shared-nothing: one thread per shard, merged at the report.
+//!
+//! Start at [`run`], which makes the shards and leads them through the stages of a workload. A [`shard`] begins what
+//! [`arrival`] has planned and keeps its [`book`]; [`measure`] is what comes out.
+
+pub mod answer;
+pub mod arrival;
+pub mod book;
+pub mod capacity;
+pub mod files;
+pub mod gauge;
+pub mod keep;
+pub mod measure;
+pub mod peers;
+pub mod resource;
+pub mod run;
+pub mod shard;
+pub mod summary;
+pub mod template;
+pub mod threshold;
+pub mod verdict;
+pub mod workload;

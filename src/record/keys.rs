@@ -111,6 +111,11 @@ impl Record for KeyTables {
             Event::IkeUp(up) => {
                 self.paths.insert(sa, up.path);
             }
+            Event::IkeRekeyed(rekeyed) => {
+                if let Some(path) = self.paths.get(&rekeyed.old).copied() {
+                    self.paths.insert(rekeyed.new, path);
+                }
+            }
             Event::IkeKeys(keys) => self.ike_keys(keys),
             Event::ChildInbound(child) => self.child(sa, child),
             Event::Closed => {

@@ -5,6 +5,7 @@
 
 mod json;
 mod keys;
+pub mod lines;
 mod packet;
 mod pcapng;
 mod transcript;
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 
 pub use keys::{KeyTables, UNSUPPORTED_FILE};
+pub use lines::events_schema;
 pub use pcapng::PcapNg;
 pub use transcript::{SCHEMA_VERSION, Transcript, TranscriptDir};
 pub use uat::{EspUat, IkeUat, Unsupported, esp_uat, ike_uat};

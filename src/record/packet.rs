@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Datagram, Direction};
+use crate::net::SocketRole;
 
 const UDP_HEADER: usize = 8;
 const PROTOCOL_UDP: u8 = 17;
+const PROTOCOL_ESP: u8 = 50;
 const HOP_LIMIT: u8 = 64;
 
 /// Appends the whole IP packet of a datagram to `out`. `number` becomes the IPv4 identification.
@@ -17,10 +19,18 @@ pub fn append_packet(out: &mut Vec<u8>, datagram: &Datagram<'_>) -> usize {
         Direction::In => (datagram.path.remote, datagram.path.local),
         Direction::Out => (datagram.path.local, datagram.path.remote),
     };
+    if datagram.path.role == SocketRole::Esp {
+        let start = out.len();
+        let (from, to, len) = (source.ip(), destination.ip(), datagram.bytes.len());
+        let header_len = append_ip_header(out, from, to, PROTOCOL_ESP, len, datagram.number);
+        out.extend_from_slice(datagram.bytes);
+        out.truncate(start + (header_len + len).min(usize::from(u16::MAX)));
+        return header_len + len;
+    }
     let marker = datagram.class.marker(datagram.path.role);
     let udp_len = UDP_HEADER + marker.len() + datagram.bytes.len();
     let start = out.len();
-    let header_len = append_ip_header(out, source.ip(), destination.ip(), udp_len, datagram.number);
+    let header_len = append_ip_header(out, source.ip(), destination.ip(), PROTOCOL_UDP, udp_len, datagram.number);
     let udp_start = out.len();
     append_udp_header(out, source, destination, udp_len);
     out.extend_from_slice(marker);
@@ -37,7 +47,14 @@ pub fn append_packet(out: &mut Vec<u8>, datagram: &Datagram<'_>) -> usize {
     total
 }
 
-fn append_ip_header(out: &mut Vec<u8>, source: IpAddr, destination: IpAddr, payload: usize, number: u64) -> usize {
+fn append_ip_header(
+    out: &mut Vec<u8>,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    payload: usize,
+    number: u64,
+) -> usize {
     let start = out.len();
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -45,7 +62,7 @@ fn append_ip_header(out: &mut Vec<u8>, source: IpAddr, destination: IpAddr, payl
             out.extend_from_slice(&[0x45, 0]);
             out.extend_from_slice(&total.to_be_bytes());
             out.extend_from_slice(&(number as u16).to_be_bytes());
-            out.extend_from_slice(&[0, 0, HOP_LIMIT, PROTOCOL_UDP, 0, 0]);
+            out.extend_from_slice(&[0, 0, HOP_LIMIT, protocol, 0, 0]);
             out.extend_from_slice(&source.octets());
             out.extend_from_slice(&destination.octets());
             let checksum = fold(sum_of(&out[start..]));
@@ -54,7 +71,7 @@ fn append_ip_header(out: &mut Vec<u8>, source: IpAddr, destination: IpAddr, payl
         (source, destination) => {
             out.extend_from_slice(&[0x60, 0, 0, 0]);
             out.extend_from_slice(&u16::try_from(payload).unwrap_or(u16::MAX).to_be_bytes());
-            out.extend_from_slice(&[PROTOCOL_UDP, HOP_LIMIT]);
+            out.extend_from_slice(&[protocol, HOP_LIMIT]);
             out.extend_from_slice(&v6_octets(source));
             out.extend_from_slice(&v6_octets(destination));
         }
@@ -133,6 +150,25 @@ mod tests {
         assert_eq!((packet.len(), packet[0], packet[6]), (56, 0x60, 17), "40 IP, 8 UDP, no marker before ESP");
         let pseudo = sum_of(&packet[8..40]) + 17 + 16;
         assert_eq!(fold(pseudo + sum_of(&packet[40..])), 0);
+    }
+
+    #[test]
+    fn native_esp_stands_behind_the_ip_header() {
+        for (local, remote, header) in [("192.0.2.1:0", "192.0.2.2:0", 20), ("[2001:db8::1]:0", "[2001:db8::2]:0", 40)]
+        {
+            let (local, remote) = (local.parse().expect("an address"), remote.parse().expect("an address"));
+            let path = Path { local, remote, role: SocketRole::Esp };
+            let (direction, fate, bytes) = (Direction::In, Fate::Passed, &b"SPI.SEQ.data"[..]);
+            let mut out = Vec::new();
+            let datagram =
+                Datagram { number: 9, at: Instant::ZERO, direction, path: &path, class: Class::Esp, bytes, fate };
+            assert_eq!(append_packet(&mut out, &datagram), header + bytes.len());
+            assert_eq!((out[if header == 20 { 9 } else { 6 }], &out[header..]), (50, bytes));
+            if header == 20 {
+                assert_eq!(fold(sum_of(&out[..20])), 0, "IP checksum");
+                assert_eq!(&out[12..16], &[192, 0, 2, 2], "the remote end has sent it");
+            }
+        }
     }
 
     #[test]

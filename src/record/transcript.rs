@@ -141,6 +141,7 @@ impl Lines {
         text.pop();
         let key = match event {
             Event::Message(trace) => Some(PacketKey::new(direction(trace.from), &trace.message.header)),
+            Event::Retransmit { header, .. } => Some(PacketKey::new(Direction::Out, header)),
             _ => None,
         };
         self.waiting.push(Line { tunnel, sa, text, key });
@@ -197,6 +198,12 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             // That keys were exported is worth a line; the keys themselves belong to the key tables alone.
             o.text("event", "ike_keys").text("spi_i", keys.spis.0).text("spi_r", keys.spis.1);
         }
+        Event::PeerCertificate(judged) => {
+            o.text("event", "peer_certificate").text("subject", &judged.subject);
+            o.texts("issuers", judged.issuers.iter());
+            o.text("key", judged.key).text("signature", judged.scheme).text("sha256", &judged.fingerprint);
+            o.texts("notes", judged.notes.iter());
+        }
         Event::IkeUp(up) => {
             o.text("event", "ike_up").text("role", role(up.initiator)).text("connection", &up.connection);
             o.text("spi_i", up.spis.0).text("spi_r", up.spis.1);
@@ -239,12 +246,21 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("spi_i", rekeyed.spis.0).text("spi_r", rekeyed.spis.1);
             write_ike_suite(o, &rekeyed.suite);
         }
+        Event::Reauthenticating { old, break_first } => {
+            o.text("event", "reauthenticating").text("old", format_args!("{}.{}", old.slot, old.generation));
+            o.text("order", if *break_first { "break_first" } else { "make_first" });
+        }
         Event::ChildFailed(failed) => write_failed(o.text("event", "child_failed"), failed),
         Event::ChildDown { spi_in, by } => {
             o.text("event", "child_down").text("spi_in", format_args!("{spi_in:08x}")).text("by", side(*by));
         }
-        Event::Retransmit { exchange, attempt, of } => {
-            o.text("event", "retransmit").text("exchange", exchange).number("attempt", *attempt).number("of", *of);
+        Event::Retransmit { header, path, attempt, of } => {
+            o.text("event", "retransmit").text("exchange", header.exchange).number("message_id", header.message_id);
+            o.text("spi_i", header.spi_i)
+                .text("spi_r", header.spi_r)
+                .text("local", path.local)
+                .text("remote", path.remote);
+            o.number("attempt", *attempt).number("of", *of);
         }
         Event::Ignored(ignored) => {
             o.text("event", "ignored").text("why", ignored.why.text());

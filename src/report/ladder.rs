@@ -23,6 +23,8 @@ pub struct Row {
     pub remark: String,
     /// Good news, bad news, or neither.
     pub tone: Tone,
+    /// More about it, a line each; for `-v`.
+    pub details: Vec<String>,
 }
 
 impl Row {
@@ -31,12 +33,27 @@ impl Row {
         let header = &trace.message.header;
         let (remark, tone) = remark(trace.from, &trace.message);
         let title = format!("{:<15} #{}", header.exchange.to_string(), header.message_id);
-        Row { at, from: trace.from, title, content: content(&trace.message), len: Some(trace.len), remark, tone }
+        Row {
+            at,
+            from: trace.from,
+            title,
+            content: content(&trace.message),
+            len: Some(trace.len),
+            remark,
+            tone,
+            details: Vec::new(),
+        }
     }
 
     /// The row of the same request, sent again: now for the `attempt`th time of `of` at most.
     pub fn again(&self, at: Instant, attempt: u8, of: u8) -> Self {
-        Row { at, remark: format!("sent again, {attempt} of {of}"), tone: Tone::Warn, ..self.clone() }
+        Row {
+            at,
+            remark: format!("sent again, {attempt} of {of}"),
+            tone: Tone::Warn,
+            details: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// The row of something that was not believed.
@@ -49,7 +66,22 @@ impl Row {
         if !ignored.detail.is_empty() {
             content.push_str(&format!(" ({})", ignored.detail));
         }
-        Row { at, from: Side::Peer, title, content, len: None, remark: String::new(), tone: Tone::Warn }
+        let details = Vec::new();
+        Row { at, from: Side::Peer, title, content, len: None, remark: String::new(), tone: Tone::Warn, details }
+    }
+
+    /// Adds what a message offers or chooses: its proposals and traffic selectors, a line each.
+    pub fn add_details(&mut self, message: &Message) {
+        for payload in message.outer.iter().chain(message.sk.iter().flatten()) {
+            match payload {
+                Payload::Sa(sa) => {
+                    self.details.extend(sa.proposals.iter().map(|proposal| format!("proposal {proposal}")));
+                }
+                Payload::TsI(ts) => self.details.push(format!("TSi {ts}")),
+                Payload::TsR(ts) => self.details.push(format!("TSr {ts}")),
+                _ => {}
+            }
+        }
     }
 
     /// Adds what IKE_SA_INIT found out about NATs to the row of its last message.
@@ -89,6 +121,11 @@ impl Row {
             } else {
                 lines.push(format!("{:indent$}{remark}", ""));
             }
+        }
+        let tone = remark_tone(self.tone);
+        let room = paint.width.map(|w| w.saturating_sub(indent).max(20));
+        for piece in self.details.iter().flat_map(|detail| wrap(detail, room)) {
+            lines.push(paint.tone(tone, &format!("{:indent$}{piece}", "")));
         }
         lines.join("\n")
     }

@@ -3,7 +3,9 @@
 pub mod data;
 pub mod diagnosis;
 pub mod ladder;
+pub mod load_text;
 pub mod paint;
+pub mod preflight;
 pub mod run_junit;
 pub mod run_text;
 pub mod session;

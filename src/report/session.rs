@@ -7,8 +7,17 @@ use super::paint::{Paint, Tone};
 use crate::engine::{ChildSa, Counters, EapDone, IgnoredWhy, IkeUp, InnerConfig, Mode, NatFinding, Side};
 use crate::wire::TrafficSelector;
 
+/// How a peer proved its identity, and what was accepted although it should not be.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    /// "pre-shared key".
+    pub by: String,
+    /// One sentence each.
+    pub notes: Vec<String>,
+}
+
 /// The block that `connect` prints once the IKE SA is up.
-pub fn connected(up: &IkeUp, nat: Option<NatFinding>, paint: Paint) -> String {
+pub fn connected(up: &IkeUp, proof: &Proof, nat: Option<NatFinding>, paint: Paint) -> String {
     let mut out = String::new();
     let title = format!("+ connected: {}  {}", up.connection, up.path);
     let _ = writeln!(out, "\n{}", paint.tone(Tone::Good, &title));
@@ -16,7 +25,10 @@ pub fn connected(up: &IkeUp, nat: Option<NatFinding>, paint: Paint) -> String {
         let _ = writeln!(out, "  {} {text}", paint.tone(Tone::Strong, &format!("{label:<10}")));
     };
     line("IKE SA", &format!("{}  SPIs {} {}", up.suite, up.spis.0, up.spis.1));
-    line("Peer", &format!("{}, authenticated by pre-shared key", up.peer_id));
+    line("Peer", &format!("{}, authenticated by {}", up.peer_id, proof.by));
+    for note in &proof.notes {
+        line("Accepted", note);
+    }
     if let Some(nat) = nat {
         line("NAT", nat_words(nat));
     }

@@ -9,7 +9,7 @@ use crate::diagnose::{Facts, diagnose};
 use crate::engine::*;
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
-use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType};
+use crate::wire::registry::{AuthMethod, EncrId, ExchangeType, KeMethod, NotifyType, ProtocolId};
 use crate::wire::*;
 
 const NARROW: Paint = Paint { colour: false, width: Some(80) };
@@ -98,6 +98,31 @@ fn ladder(paint: Paint) -> String {
     .collect()
 }
 
+/// What `-v` adds below a row.
+#[test]
+fn a_row_with_its_offers() {
+    let proposal = |number, transforms| Proposal { number, protocol: ProtocolId::ESP, spi: vec![0xc1; 4], transforms };
+    let first =
+        vec![Transform::encr(EncrId::ENCR_AES_CBC, Some(256)), Transform::encr(EncrId::ENCR_AES_CBC, Some(128))];
+    let offer =
+        SaPayload { proposals: vec![proposal(1, first), proposal(2, vec![Transform::encr(EncrId::ENCR_NULL, None)])] };
+    let inner = vec![Payload::Sa(offer), Payload::TsI(TsPayload { selectors: vec![TrafficSelector::any_v4()] })];
+    let trace = trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(inner));
+    let mut row = Row::message(Instant::from_millis(11), &trace);
+    let bare = row.render(NARROW);
+    row.add_details(&trace.message);
+    let indent = " ".repeat(32);
+    let details = [
+        "proposal #1 ESP spi c1c1c1c1:",
+        "AES_CBC_256/AES_CBC_128",
+        "proposal #2 ESP spi c1c1c1c1: NULL",
+        "TSi 0.0.0.0/0",
+    ];
+    let wanted = details.iter().fold(bare, |text, line| format!("{text}\n{indent}{line}"));
+    assert_eq!(row.render(NARROW), wanted);
+    assert!(!row.again(Instant::from_millis(511), 2, 6).render(NARROW).contains("proposal"), "told once");
+}
+
 fn finding() -> crate::diagnose::Finding {
     let text = include_str!("../../examples/isr-to-pan.yaml");
     let spec = crate::config::parse(text, "x.yaml", FilePath::new(""), &|_| Some("sesame".into())).unwrap().spec;
@@ -136,7 +161,8 @@ fn session(paint: Paint) -> String {
         keys: ChildKeys { i_encr: secret(), i_integ: secret(), r_encr: secret(), r_integ: secret() },
     };
     let nat = NatFinding { peer_detects: true, us: true, peer: false };
-    super::session::connected(&up, Some(nat), paint) + &super::session::child_up(&child, paint)
+    let proof = super::session::Proof { by: "pre-shared key".into(), notes: Vec::new() };
+    super::session::connected(&up, &proof, Some(nat), paint) + &super::session::child_up(&child, paint)
 }
 
 #[test]

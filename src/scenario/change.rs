@@ -223,7 +223,7 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
         }
         Field::Auth => {
             let AuthSpec::Psk(psk) = &spec.local_auth else {
-                return Err(ChangeError::Unsupported("the connection has no pre-shared key".to_owned()));
+                return Err(ChangeError::Unsupported("the baseline has no pre-shared key".into()));
             };
             let other = AuthSpec::Psk(Arc::new(other_psk(psk)));
             spec.local_auth = other.clone();

@@ -254,13 +254,13 @@ impl<L: Link> Bench<L> {
 
     fn prove(&self, role: Role, case: &RoleCase, seen: &Observation) -> Vec<Result<change::Proof, String>> {
         let psk = match &self.baseline.spec.local_auth {
-            AuthSpec::Psk(psk) => Some(psk),
+            AuthSpec::Psk(psk) => Some(&**psk),
             _ => None,
         };
         case.change
             .keys()
             .map(|path| match &self.observed[role as usize] {
-                Some(baseline) => change::prove(path, role, psk.map(|p| &**p), baseline, seen),
+                Some(baseline) => change::prove(path, role, psk, baseline, seen),
                 None => Err(format!("no honest tunnel with us as {role} to compare {path} with")),
             })
             .collect()

@@ -37,9 +37,19 @@ pub(super) fn render(mirror: &Mirror<'_>, vendor: Vendor) -> PeerConfig {
     out.line(format!("tunnel-group {group} general-attributes"));
     out.line(" default-group-policy IKELAB");
     out.line(format!("tunnel-group {group} ipsec-attributes"));
-    out.line(format!(" ikev2 remote-authentication pre-shared-key {}", mirror.far_key()));
-    out.line(format!(" ikev2 local-authentication pre-shared-key {}", mirror.near_key()));
-    if !mirror.loaded.local_id_pending && !mirror::is_address(&mirror.far_id) {
+    if mirror.far_proof.is_certificate() {
+        out.note("the CA of ikelab's certificate must be a trustpoint of this box");
+        out.line(" ikev2 remote-authentication certificate");
+    } else {
+        out.line(format!(" ikev2 remote-authentication pre-shared-key {}", mirror.far_key()));
+    }
+    if mirror.near_proof.is_certificate() {
+        out.line(" ikev2 local-authentication certificate <TRUSTPOINT-OF-THIS-BOX>");
+    } else {
+        out.line(format!(" ikev2 local-authentication pre-shared-key {}", mirror.near_key()));
+    }
+    let by_key = !mirror.far_proof.is_certificate();
+    if by_key && !mirror.loaded.local_id_pending && !mirror::is_address(&mirror.far_id) {
         out.line(" peer-id-validate nocheck");
     }
     if let Some(dpd) = &spec.dpd {
@@ -79,6 +89,10 @@ fn identity(out: &mut Out, mirror: &Mirror<'_>) {
         IdType::ID_KEY_ID => {
             out.note("for the whole box:");
             out.line(format!("crypto isakmp identity key-id {}", mirror::id_value(id)));
+        }
+        IdType::ID_DER_ASN1_DN if mirror.near_proof.is_certificate() => {
+            out.note("for the whole box: with a certificate its subject");
+            out.line("crypto isakmp identity auto");
         }
         _ => out.gap(format!("the identity {id}: with a pre-shared key, expect an address or a key id here")),
     }

@@ -1,13 +1,13 @@
 //! Cisco IOS and IOS-XE.
 
 use super::PeerConfig;
-use super::mirror::{self, Mirror, Out, Parts};
+use super::mirror::{self, Mirror, Out, Parts, Proof};
 use super::words::Phase;
 use crate::config::Vendor;
 use crate::crypto::Group;
 use crate::engine::{ChildSpec, DpdMode, Mode, NatTraversal};
-use crate::wire::IdPayload;
 use crate::wire::registry::IdType;
+use crate::wire::{IdPayload, dn_values};
 
 pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     let mut out = Out::new(Vendor::CiscoIosXe, "!");
@@ -29,28 +29,36 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     for name in &names {
         out.line(format!(" proposal {name}"));
     }
-    out.line("crypto ikev2 keyring IKELAB");
-    out.line(" peer IKELAB");
-    out.line(format!("  address {}", mirror.far));
-    if mirror.one_key {
-        out.line(format!("  pre-shared-key {}", mirror::KEY));
-    } else {
-        out.line(format!("  pre-shared-key local {}", mirror.near_key()));
-        out.line(format!("  pre-shared-key remote {}", mirror.far_key()));
+    let certificate_map = certificate_map(&mut out, mirror);
+    let keys = [mirror.near_proof, mirror.far_proof].contains(&Proof::Key);
+    if keys {
+        keyring(&mut out, mirror);
     }
     out.line("crypto ikev2 profile IKELAB");
-    let remote = match mirror.loaded.local_id_pending {
-        true => format!("address {} 255.255.255.255", mirror.far),
-        false => identity(&mut out, &mirror.far_id, true),
-    };
-    out.line(format!(" match identity remote {remote}"));
+    if certificate_map {
+        out.line(" match certificate IKELAB");
+    } else {
+        let remote = match mirror.loaded.local_id_pending {
+            true => format!("address {} 255.255.255.255", mirror.far),
+            false => identity(&mut out, &mirror.far_id, true),
+        };
+        out.line(format!(" match identity remote {remote}"));
+    }
     if let Some(id) = mirror.near_id {
         let local = identity(&mut out, id, false);
         out.line(format!(" identity local {local}"));
     }
-    out.line(" authentication remote pre-share");
-    out.line(" authentication local pre-share");
-    out.line(" keyring local IKELAB");
+    out.line(format!(" authentication remote {}", method(mirror.far_proof)));
+    out.line(format!(" authentication local {}", method(mirror.near_proof)));
+    if keys {
+        out.line(" keyring local IKELAB");
+    }
+    if mirror.near_proof.is_certificate() {
+        out.line(" pki trustpoint <TRUSTPOINT-OF-THIS-BOX> sign");
+    }
+    if mirror.far_proof.is_certificate() {
+        out.line(" pki trustpoint <TRUSTPOINT-WITH-IKELABS-CA> verify");
+    }
     if let Some(lifetime) = mirror.ike_lifetime() {
         out.line(format!(" lifetime {}", lifetime.as_secs()));
     }
@@ -69,6 +77,45 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
         children => crypto_map(&mut out, mirror, children),
     }
     out.finish()
+}
+
+fn keyring(out: &mut Out, mirror: &Mirror<'_>) {
+    out.line("crypto ikev2 keyring IKELAB");
+    out.line(" peer IKELAB");
+    out.line(format!("  address {}", mirror.far));
+    if mirror.one_key {
+        out.line(format!("  pre-shared-key {}", mirror::KEY));
+    } else {
+        out.line(format!("  pre-shared-key local {}", mirror.near_key()));
+        out.line(format!("  pre-shared-key remote {}", mirror.far_key()));
+    }
+}
+
+/// The word for how an end proves itself.
+fn method(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Key => "pre-share",
+        _ if proof.is_curve() => "ecdsa-sig",
+        _ => "rsa-sig",
+    }
+}
+
+/// A certificate map, where a subject names us: a profile matches a DN by one. True if there is one now.
+fn certificate_map(out: &mut Out, mirror: &Mirror<'_>) -> bool {
+    if !mirror.far_proof.is_certificate() || mirror.far_id.kind != IdType::ID_DER_ASN1_DN {
+        return false;
+    }
+    if mirror.near_proof == Proof::Certificate(None) {
+        out.note("rsa-sig below is ecdsa-sig if this box has an EC key");
+    }
+    let names = dn_values(&mirror.far_id.data, "CN");
+    let Some(name) = names.last() else {
+        out.gap(format!("the identity {}: no common name to match it by", mirror.far_id));
+        return false;
+    };
+    out.line("crypto pki certificate map IKELAB 10");
+    out.line(format!(" subject-name co cn = {}", name.to_lowercase()));
+    true
 }
 
 /// One `crypto ikev2 proposal`, which holds any number of algorithms of each kind; false when nothing of it is left.
@@ -101,6 +148,7 @@ fn identity(out: &mut Out, id: &IdPayload, matching: bool) -> String {
         IdType::ID_FQDN => format!("fqdn {value}"),
         IdType::ID_RFC822_ADDR => format!("email {value}"),
         IdType::ID_KEY_ID => format!("key-id {value}"),
+        IdType::ID_DER_ASN1_DN if !matching => "dn".into(),
         _ => {
             out.gap(format!("the identity {id}"));
             "<IDENTITY>".into()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::PeerConfig;
 use super::words::{self, Phase};
 use crate::config::{Loaded, Vendor};
-use crate::crypto::{Encr, Group, Integ, Prf};
+use crate::crypto::{Encr, Group, Integ, KeyKind, Prf};
 use crate::engine::{AuthSpec, ChildSpec, ConnectionSpec, IdMatch, ProposalSpec};
 use crate::wire::registry::{EsnId, IdType, IntegId, KeMethod, PrfId, TransformType};
 use crate::wire::{IdPayload, TrafficSelector, TsRange};
@@ -23,8 +23,42 @@ pub(super) struct Mirror<'a> {
     pub near_id: Option<&'a IdPayload>,
     /// Our identity.
     pub far_id: IdPayload,
-    /// Both directions use one key.
+    /// Both directions use one key, or only one of them uses a key.
     pub one_key: bool,
+    /// How the box proves who it is.
+    pub near_proof: Proof,
+    /// How ikelab does.
+    pub far_proof: Proof,
+}
+
+/// How an end proves who it is, in what a configuration says about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Proof {
+    Key,
+    /// A certificate with a key of this kind, if that is known.
+    Certificate(Option<KeyKind>),
+}
+
+impl Proof {
+    fn of(auth: &AuthSpec) -> Self {
+        match auth {
+            AuthSpec::Psk(_) | AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => Proof::Key,
+            AuthSpec::Certificate(credential) => Proof::Certificate(Some(credential.key().kind())),
+            AuthSpec::Trust(trust) => {
+                let key = trust.pin.as_ref().and_then(|pin| pin.public_key().ok());
+                Proof::Certificate(key.map(|key| key.kind()))
+            }
+        }
+    }
+
+    pub(super) fn is_certificate(self) -> bool {
+        matches!(self, Proof::Certificate(_))
+    }
+
+    /// ECDSA rather than RSA.
+    pub(super) fn is_curve(self) -> bool {
+        matches!(self, Proof::Certificate(Some(KeyKind::P256 | KeyKind::P384 | KeyKind::P521)))
+    }
 }
 
 /// Stands where the key must be filled in.
@@ -43,10 +77,6 @@ impl<'a> Mirror<'a> {
             (None, Some(host)) => host.clone(),
             (None, None) => "<ADDRESS-OF-THIS-BOX>".to_owned(),
         };
-        let one_key = match (&spec.local_auth, &spec.remote_auth) {
-            (AuthSpec::Psk(local), AuthSpec::Psk(remote)) => local == remote,
-            _ => true,
-        };
         Mirror {
             loaded,
             spec,
@@ -57,7 +87,12 @@ impl<'a> Mirror<'a> {
                 IdMatch::Any => None,
             },
             far_id: spec.local_id.clone(),
-            one_key,
+            one_key: match (&spec.local_auth, &spec.remote_auth) {
+                (AuthSpec::Psk(local), AuthSpec::Psk(remote)) => local == remote,
+                _ => true,
+            },
+            near_proof: Proof::of(&spec.remote_auth),
+            far_proof: Proof::of(&spec.local_auth),
         }
     }
 

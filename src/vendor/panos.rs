@@ -37,7 +37,17 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
         identity(&mut out, "local-id", id, None);
     }
     identity(&mut out, "peer-id", &mirror.far_id, mirror.loaded.local_id_pending.then_some(&mirror.far));
-    out.line(format!("{GATEWAY} authentication pre-shared-key key {}", mirror::KEY));
+    match (mirror.near_proof.is_certificate(), mirror.far_proof.is_certificate()) {
+        (false, false) => out.line(format!("{GATEWAY} authentication pre-shared-key key {}", mirror::KEY)),
+        (true, true) => {
+            out.note(
+                "the certificate profile holds the CA of ikelab's certificate; check the words below on your release",
+            );
+            out.line(format!("{GATEWAY} authentication certificate local-certificate name <CERTIFICATE-OF-THIS-BOX>"));
+            out.line(format!("{GATEWAY} authentication certificate certificate-profile <PROFILE-WITH-IKELABS-CA>"));
+        }
+        _ => out.gap("a gateway authenticates both ends in one way, and here one has a key and one a certificate"),
+    }
     for (index, child) in spec.children.iter().enumerate() {
         let name = if index == 0 { "ikelab".to_owned() } else { format!("ikelab-{}", index + 1) };
         tunnel(&mut out, mirror, child, &name);
@@ -126,6 +136,7 @@ fn identity(out: &mut Out, whose: &str, id: &IdPayload, pending: Option<&String>
         IdType::ID_FQDN => "fqdn",
         IdType::ID_RFC822_ADDR => "ufqdn",
         IdType::ID_KEY_ID => "keyid",
+        IdType::ID_DER_ASN1_DN => "dn",
         _ => return out.gap(format!("the identity {id}")),
     };
     let value = pending.cloned().unwrap_or_else(|| mirror::id_value(id));

@@ -1,7 +1,7 @@
 //! swanctl.conf for strongSwan.
 
 use super::PeerConfig;
-use super::mirror::{self, Mirror, Out};
+use super::mirror::{self, Mirror, Out, Proof};
 use crate::auth::eap::Method;
 use crate::config::{Vendor, duration_words, group_word, proposal_words};
 use crate::engine::{AuthSpec, ChildSpec, Mode, NatTraversal, Ports};
@@ -50,21 +50,20 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     }
     out.line("    local {");
     // EAP alone is named at both ends (RFC 5998).
-    let near = match &spec.remote_auth {
-        AuthSpec::EapOnly => &spec.local_auth,
-        other => other,
-    };
-    auth_lines(&mut out, near);
+    let (ours, theirs) = (&spec.local_auth, &spec.remote_auth);
+    let near = if matches!(theirs, AuthSpec::EapOnly) { ours } else { theirs };
+    if !eap_lines(&mut out, near) {
+        proof(&mut out, mirror.near_proof, "certs = <CERTIFICATE-OF-THIS-BOX>.pem");
+    }
     if let Some(id) = &near_id {
         out.line(format!("      id = {}", plain(id)));
     }
     out.line("    }");
     out.line("    remote {");
-    let far = match &spec.local_auth {
-        AuthSpec::EapOnly => &spec.remote_auth,
-        other => other,
-    };
-    auth_lines(&mut out, far);
+    let far = if matches!(ours, AuthSpec::EapOnly) { theirs } else { ours };
+    if !eap_lines(&mut out, far) {
+        proof(&mut out, mirror.far_proof, "cacerts = <CA-OF-IKELAB>.pem");
+    }
     out.line(format!("      id = {}", far_id(mirror)));
     out.line("    }");
     out.line("    children {");
@@ -82,19 +81,23 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
         out.line("  }");
         out.line("}");
     }
-    out.line("secrets {");
     let users: Vec<&str> = match (&spec.local_auth, &spec.remote_auth) {
         (AuthSpec::EapPeer(peer), _) => vec![&peer.identity],
         (_, AuthSpec::EapAuthenticator(server)) => server.users.first().map(|u| u.name.as_str()).into_iter().collect(),
         _ => Vec::new(),
     };
+    let with_key = [&spec.local_auth, &spec.remote_auth].into_iter().any(|auth| matches!(auth, AuthSpec::Psk(_)));
+    if users.is_empty() && !with_key {
+        return out.finish();
+    }
+    out.line("secrets {");
     for user in users {
         out.line("  eap-ikelab {");
         out.line(format!("    id = {user}"));
         out.line("    secret = \"<EAP-PASSWORD>\"");
         out.line("  }");
     }
-    if [&spec.local_auth, &spec.remote_auth].into_iter().any(|auth| matches!(auth, AuthSpec::Psk(_))) {
+    if with_key {
         out.line("  ike-ikelab {");
         if let Some(id) = &near_id {
             out.line(format!("    id-1 = {}", plain(id)));
@@ -107,8 +110,8 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
     out.finish()
 }
 
-/// How one end proves itself: for EAP its method, and who its client is.
-fn auth_lines(out: &mut Out, auth: &AuthSpec) {
+/// For EAP, its method and who its client is; false for any other proof.
+fn eap_lines(out: &mut Out, auth: &AuthSpec) -> bool {
     match auth {
         AuthSpec::EapPeer(peer) => {
             out.line(format!("      auth = eap-{}", word(peer.methods().first())));
@@ -121,12 +124,23 @@ fn auth_lines(out: &mut Out, auth: &AuthSpec) {
                 out.line(format!("      eap_id = {}", user.name));
             }
         }
-        _ => out.line("      auth = psk"),
+        _ => return false,
     }
+    true
 }
 
 fn word(method: Option<&Method>) -> String {
     method.map(|m| m.to_string().to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// How one end proves itself; the files stand below `x509`, `x509ca` and `private` of the swanctl directory.
+fn proof(out: &mut Out, proof: Proof, files: &str) {
+    if proof.is_certificate() {
+        out.line("      auth = pubkey");
+        out.line(format!("      {files}"));
+    } else {
+        out.line("      auth = psk");
+    }
 }
 
 fn child_lines(out: &mut Out, mirror: &Mirror<'_>, child: &ChildSpec, dynamic: bool) {
@@ -159,7 +173,10 @@ fn far_id(mirror: &Mirror<'_>) -> String {
     if mirror.loaded.local_id_pending { mirror.far.clone() } else { plain(&mirror.far_id.to_string()) }
 }
 
-/// strongSwan knows our prefixes; addresses stand without.
+/// strongSwan knows our prefixes; addresses and names stand without.
 fn plain(id: &str) -> String {
-    id.strip_prefix("ipv4:").or(id.strip_prefix("ipv6:")).unwrap_or(id).to_owned()
+    match id.strip_prefix("dn:") {
+        Some(name) => format!("\"{name}\""),
+        None => id.strip_prefix("ipv4:").or(id.strip_prefix("ipv6:")).unwrap_or(id).to_owned(),
+    }
 }

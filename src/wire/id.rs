@@ -8,8 +8,8 @@ use super::reader::Reader;
 use super::registry::IdType;
 use super::writer::Writer;
 
-/// IDi or IDr. `Display` reads like a configuration line: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`, `dn:` with
-/// the DER in hex, `keyid:text` (or hex when not printable).
+/// IDi or IDr. `Display` reads like a configuration line: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`,
+/// `dn:C=CH, CN=gw` (or the octets in hex when they are no name), `keyid:text` (or hex when not printable).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct IdPayload {
     /// ID Type.
@@ -54,7 +54,10 @@ impl fmt::Display for IdPayload {
             },
             IdType::ID_FQDN => write!(f, "fqdn:{}", super::dump::Text(data)),
             IdType::ID_RFC822_ADDR => write!(f, "email:{}", super::dump::Text(data)),
-            IdType::ID_DER_ASN1_DN => write!(f, "dn:{}", super::dump::Hex(data)),
+            IdType::ID_DER_ASN1_DN => match super::dn_text(data).filter(|text| !text.is_empty()) {
+                Some(text) => write!(f, "dn:{text}"),
+                None => write!(f, "dn:{}", super::dump::Hex(data)),
+            },
             IdType::ID_DER_ASN1_GN => write!(f, "gn:{}", super::dump::Hex(data)),
             IdType::ID_KEY_ID => write!(f, "keyid:{}", super::dump::Text(data)),
             IdType::ID_NULL if data.is_empty() => f.write_str("null"),

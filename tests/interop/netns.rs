@@ -61,6 +61,10 @@ pub enum Block {
     IkeAuth,
     /// IKE_SA_INIT on port 500.
     IkeSaInit,
+    /// Five in a hundred ESP packets in UDP.
+    SomeEsp,
+    /// Five in a hundred IKE messages on port 4500.
+    SomeIke,
 }
 
 impl Block {
@@ -72,6 +76,8 @@ impl Block {
             Block::Udp4500 => &["udp dport 4500"],
             Block::IkeAuth => &["udp dport 500 @th,208,8 35", "udp dport 4500 @th,64,32 0 @th,240,8 35"],
             Block::IkeSaInit => &["udp dport 500 @th,208,8 34"],
+            Block::SomeEsp => &["udp dport 4500 @th,64,32 != 0 numgen random mod 100 < 5"],
+            Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 5"],
         }
     }
 }

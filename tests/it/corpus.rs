@@ -85,3 +85,25 @@ fn mutated(rng: &mut ChaCha20Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     data.truncate(600);
     data
 }
+
+fn esp_corpus() -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/esp");
+    let files = fs::read_dir(&directory).expect("the seed corpus is part of the repository");
+    let mut paths: Vec<_> = files.map(|entry| entry.expect("a readable directory").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 20, "only {} files in {}", paths.len(), directory.display());
+    paths.iter().map(|path| fs::read(path).expect("a readable file")).collect()
+}
+
+#[test]
+fn the_esp_corpus_and_its_mutations_keep_the_promises() {
+    let corpus = esp_corpus();
+    let mut rng = ChaCha20Rng::seed_from_u64(50);
+    let mutations = (0..2_000).map(|_| mutated(&mut rng, &corpus));
+    for (at, data) in corpus.iter().cloned().chain(mutations).enumerate() {
+        let kept = data.clone();
+        if std::panic::catch_unwind(move || ikelab::esp::selfcheck(&data)).is_err() {
+            panic!("number {at}: {kept:?}");
+        }
+    }
+}

@@ -11,11 +11,17 @@ mod drive;
 mod eap;
 mod engine_basic;
 mod engine_rules;
+mod esp;
 mod inner_address;
 mod layers;
+mod load;
 mod pair;
+mod preflight;
 mod rekey;
+mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+#[allow(clippy::disallowed_methods)] // and here
+mod schema;
 mod simulation;

@@ -10,7 +10,7 @@ use ikelab::wire::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::pair::*;
 use crate::rekey_plane::Planes;
 
-const BOTH: [End; 2] = [End::Left, End::Right];
+pub const BOTH: [End; 2] = [End::Left, End::Right];
 
 /// A tunnel that is up, with both ends' handles.
 pub struct Tunnel {
@@ -143,8 +143,8 @@ fn pfs(mut spec: ConnectionSpec, groups: &[KeMethod]) -> ConnectionSpec {
     spec
 }
 
-/// Both specs with a second child.
-fn two_children() -> (ConnectionSpec, ConnectionSpec) {
+/// Both specs with a second child, which is not made by itself.
+pub fn two_children() -> (ConnectionSpec, ConnectionSpec) {
     let (mut left, mut right) = (left_spec(), right_spec());
     for (spec, local, remote) in
         [(&mut left, "10.11.0.0/24", "10.12.0.0/24"), (&mut right, "10.12.0.0/24", "10.11.0.0/24")]
@@ -154,6 +154,7 @@ fn two_children() -> (ConnectionSpec, ConnectionSpec) {
         (second.local_ts, second.remote_ts) = (vec![net(local)], vec![net(remote)]);
         spec.children.push(second);
     }
+    left.behaviour.all_children = false;
     (left, right)
 }
 
@@ -318,7 +319,7 @@ fn another_child_by_either_end() {
 
 impl Tunnel {
     /// As [`Tunnel::mirrored`], whatever the order of the SPIs.
-    fn mirrored_any(&mut self, names: &[&str]) {
+    pub fn mirrored_any(&mut self, names: &[&str]) {
         self.look();
         let mut reversed = names.to_vec();
         reversed.reverse();
@@ -570,4 +571,31 @@ fn keys_of_the_new_ike_sa_are_exported() {
     };
     let (left, right) = (export(End::Left).expect("exported"), export(End::Right).expect("exported"));
     assert_eq!((left.sk_d, left.sk_ei, left.sk_er), (right.sk_d, right.sk_ei, right.sk_er));
+}
+
+/// `group 14` or none, whatever the connection says: how a rehearsal finds out what a peer takes.
+#[test]
+fn a_rekey_can_be_ordered_with_another_key_exchange_than_the_connection_asks_for() {
+    let with_pfs = |mut spec: ConnectionSpec| {
+        spec.children[0].pfs = vec![KeMethod::CURVE25519];
+        spec
+    };
+    let (left, right) = (left_spec(), right_spec());
+    for (peer_wants, order, accepted, ke) in [
+        (false, Pfs::Without, true, false),
+        (false, Pfs::With(KeMethod::CURVE25519), false, true),
+        (true, Pfs::Without, false, false),
+        (true, Pfs::With(KeMethod::CURVE25519), true, true),
+    ] {
+        let right = if peer_wants { with_pfs(right.clone()) } else { right.clone() };
+        let mut tunnel = Tunnel::up(left.clone(), right);
+        let old = tunnel.child(End::Left);
+        tunnel.order(End::Left, Command::RekeyChildWith(old, order));
+        let asked = tunnel.sent(End::Left, ExchangeType::CREATE_CHILD_SA, false);
+        let has_ke = asked.iter().any(|inner| inner.iter().any(|p| matches!(p, Payload::Ke(_))));
+        assert_eq!(has_ke, ke, "{order:?}");
+        assert_eq!(tunnel.child(End::Left) != old, accepted, "{order:?} with a peer that wants PFS: {peer_wants}");
+        assert_eq!(tunnel.answered(End::Right, NotifyType::NO_PROPOSAL_CHOSEN), !accepted, "{order:?}");
+        tunnel.mirrored(&["lan"]);
+    }
 }

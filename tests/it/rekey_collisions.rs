@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ikelab::engine::*;
 use ikelab::net::Class;
+use ikelab::wire::registry::ExchangeType;
+use ikelab::wire::{Message, Payload};
 
 use crate::pair::*;
 use crate::rekey::Tunnel;
@@ -49,6 +51,45 @@ struct Plan {
     right: Vec<Op>,
     lost: Option<(End, usize)>,
     traffic: bool,
+    /// The left end is bent, to see that the checks can fail.
+    bent: Option<Bent>,
+    /// Keep each message, to tell the story of a failure.
+    told: bool,
+}
+
+/// A rule that both ends rely on, broken at the left end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bent {
+    /// Its DELETE for a Child SA names nothing.
+    EmptyDelete,
+    /// Its answers to CREATE_CHILD_SA have another nonce than it keys with.
+    Nonce,
+    /// The peer's DELETE is overlooked.
+    DeafToDelete,
+}
+
+impl Tamper for Bent {
+    fn message(&mut self, cx: &MsgCx, message: &mut Message) {
+        let Some(inner) = &mut message.sk else { return };
+        match self {
+            Bent::EmptyDelete if !cx.response => inner.retain(|p| !matches!(p, Payload::Delete(_))),
+            Bent::Nonce if cx.response && cx.exchange == ExchangeType::CREATE_CHILD_SA => {
+                inner.iter_mut().for_each(|p| {
+                    if let Payload::Nonce(nonce) = p {
+                        nonce.data[0] ^= 1;
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn parsed(&mut self, _: &RecvCx, message: &mut Message) -> Deliver {
+        if let (Bent::DeafToDelete, Some(inner)) = (&self, &mut message.sk) {
+            inner.retain(|p| !matches!(p, Payload::Delete(_)));
+        }
+        Deliver::Yes
+    }
 }
 
 struct Run {
@@ -59,16 +100,31 @@ struct Run {
     sent: [usize; 2],
     flight: Vec<(Step, InFlight)>,
     steps: Vec<Step>,
+    /// How many of the steps came before time went on.
+    ordered: Option<usize>,
 }
 
 impl Run {
     fn new(plan: &Plan) -> Run {
         let (mut left, mut right) = (config(vec![], 1), config(vec![quick(right_spec())], 2));
+        (left.trace, right.trace) = (plan.told, plan.told);
         // Long enough to answer a repeat after the next loss.
         left.limits.linger = Duration::from_secs(10);
         right.limits.linger = Duration::from_secs(10);
-        let tunnel = Tunnel::over(Pair::new(left, right), quick(left_spec()));
-        Run { tunnel, plan: plan.clone(), told: [0; 2], sent: [0; 2], flight: Vec::new(), steps: Vec::new() }
+        let mut pair = Pair::new(left, right);
+        if let Some(bent) = plan.bent {
+            pair.left.set_tamper(Box::new(bent));
+        }
+        let tunnel = Tunnel::over(pair, quick(left_spec()));
+        Run {
+            tunnel,
+            plan: plan.clone(),
+            told: [0; 2],
+            sent: [0; 2],
+            flight: Vec::new(),
+            steps: Vec::new(),
+            ordered: None,
+        }
     }
 
     fn ops(&self, end: End) -> &[Op] {
@@ -167,6 +223,7 @@ impl Run {
 
     /// Time goes on, and messages arrive in the order in which they were sent, until all is quiet.
     fn rest(&mut self) {
+        self.ordered = Some(self.steps.len());
         let end = self.tunnel.pair.now + Duration::from_secs(400);
         loop {
             while let Some(&(step, _)) = self.flight.first() {
@@ -225,6 +282,14 @@ impl Run {
     }
 
     fn fail(&self, fault: &str) -> ! {
+        if !self.plan.told {
+            // The same again, with every message kept.
+            let mut again = Run::new(&Plan { told: true, ..self.plan.clone() });
+            let ordered = self.ordered.unwrap_or(self.steps.len());
+            self.steps[..ordered].iter().for_each(|step| again.step(*step));
+            again.rest();
+            again.judge();
+        }
         panic!("{fault}\n{:?}\n{:?}\n{}", self.plan, self.steps, self.tunnel.story());
     }
 }
@@ -235,10 +300,16 @@ fn quick(mut spec: ConnectionSpec) -> ConnectionSpec {
     spec
 }
 
+/// Fewer orders than this, over all losses, and an enumeration has lost its way.
+const FLOOR: usize = 5_000;
+
 /// What a search has seen.
 #[derive(Clone, Copy, Default, Debug)]
 struct Seen {
+    /// Orders run to their end.
     runs: usize,
+    /// Moments at which the data planes and, at the end, the SAs were judged.
+    states: usize,
     /// Most messages that one end sent.
     messages: usize,
     child_rekeys: u64,
@@ -259,6 +330,7 @@ fn descend(plan: &Plan, mut run: Run, asleep: Vec<Step>, seen: &mut Seen) {
         run.rest();
         run.judge();
         seen.runs += 1;
+        seen.states += run.steps.len() + 1;
         seen.messages = seen.messages.max(run.sent[0]).max(run.sent[1]);
         seen.child_rekeys = seen.child_rekeys.max(run.tunnel.pair.left.counters().child_rekeyed);
         seen.ike_rekeys = seen.ike_rekeys.max(run.tunnel.pair.left.counters().ike_rekeyed);
@@ -285,9 +357,13 @@ fn descend(plan: &Plan, mut run: Run, asleep: Vec<Step>, seen: &mut Seen) {
 
 /// Every order, and every loss of one message, with and without traffic.
 fn every_loss(left: &[Op], right: &[Op]) -> Seen {
+    losses(left, right, &[false, true])
+}
+
+fn losses(left: &[Op], right: &[Op], traffic: &[bool]) -> Seen {
     let mut seen = Seen::default();
-    for traffic in [false, true] {
-        let plan = Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic };
+    for &traffic in traffic {
+        let plan = Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic, bent: None, told: false };
         explore(&plan, &mut seen);
         // One end's messages of the longest run; retransmissions and late answers are among them.
         for number in 0..seen.messages {
@@ -298,13 +374,6 @@ fn every_loss(left: &[Op], right: &[Op]) -> Seen {
     }
     println!("{left:?} against {right:?}: {seen:?}");
     seen
-}
-
-fn some_loss(left: &[Op], right: &[Op]) {
-    let mut seen = Seen::default();
-    let plan = Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic: false };
-    explore(&plan, &mut seen);
-    println!("{left:?} against {right:?}: {seen:?}");
 }
 
 /// ```text
@@ -347,23 +416,83 @@ fn a_rekey_against_a_delete() {
     every_loss(&[Op::DeleteChild], &[Op::DeleteIke]);
 }
 
-#[test]
-fn both_rekey_and_check_liveness() {
-    for (left, right) in
-        [(Op::RekeyChild, Op::RekeyChild), (Op::RekeyIke, Op::RekeyIke), (Op::RekeyChild, Op::RekeyIke)]
-    {
-        some_loss(&[left, Op::Liveness], &[right]);
-        some_loss(&[left], &[Op::Liveness, right]);
+/// Two rekeys, a delete and a liveness check with every loss of one message: the delete after one end's rekey, and the
+/// check before or after the other's. With `IKELAB_ALL_COLLISIONS` set, the other ways to place them, too.
+fn rekeys_with_a_delete_and_a_check(rekeys: (Op, Op), delete: Op) -> Seen {
+    let mut all = Seen::default();
+    let (left, right) = rekeys;
+    let check = Op::Liveness;
+    let plans: [(&[Op], &[Op]); 6] = [
+        (&[left, delete], &[right, check]),
+        (&[check, left], &[right, delete]),
+        (&[delete, left], &[right, check]),
+        (&[left, delete], &[check, right]),
+        (&[left, check], &[right, delete]),
+        (&[left, delete, check], &[right]),
+    ];
+    // All of them take minutes.
+    let some = if std::env::var_os("IKELAB_ALL_COLLISIONS").is_some() { 6 } else { 2 };
+    for (left, right) in plans.into_iter().take(some) {
+        let seen = losses(left, right, &[false]);
+        all.runs += seen.runs;
+        all.states += seen.states;
+        all.child_rekeys = all.child_rekeys.max(seen.child_rekeys);
+        all.ike_rekeys = all.ike_rekeys.max(seen.ike_rekeys);
     }
+    println!("{rekeys:?}, {delete:?}: {all:?}");
+    all
 }
 
 #[test]
-fn both_rekey_and_one_deletes() {
-    for (left, right) in
-        [(Op::RekeyChild, Op::RekeyChild), (Op::RekeyIke, Op::RekeyIke), (Op::RekeyChild, Op::RekeyIke)]
-    {
+fn both_rekey_the_child_and_one_deletes_it() {
+    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyChild, Op::RekeyChild), Op::DeleteChild);
+    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.child_rekeys == 2, "{seen:?}");
+}
+
+#[test]
+fn both_rekey_the_child_and_one_deletes_the_ike_sa() {
+    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyChild, Op::RekeyChild), Op::DeleteIke);
+    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.child_rekeys == 2, "{seen:?}");
+}
+
+#[test]
+fn both_rekey_the_ike_sa_and_one_deletes_the_child() {
+    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyIke, Op::RekeyIke), Op::DeleteChild);
+    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.ike_rekeys == 2, "{seen:?}");
+}
+
+#[test]
+fn both_rekey_the_ike_sa_and_one_deletes_it() {
+    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyIke, Op::RekeyIke), Op::DeleteIke);
+    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.ike_rekeys == 2, "{seen:?}");
+}
+
+#[test]
+fn one_rekeys_each_and_one_deletes() {
+    for rekeys in [(Op::RekeyChild, Op::RekeyIke), (Op::RekeyIke, Op::RekeyChild)] {
         for delete in [Op::DeleteChild, Op::DeleteIke] {
-            some_loss(&[left, delete], &[right]);
+            let seen = rekeys_with_a_delete_and_a_check(rekeys, delete);
+            assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR, "{seen:?}");
+            assert!(seen.child_rekeys == 1 && seen.ike_rekeys == 1, "{seen:?}");
         }
+    }
+}
+
+/// The checks can fail: each broken rule is found by some order.
+#[test]
+fn a_broken_rule_is_found() {
+    let cases = [
+        (Bent::EmptyDelete, vec![Op::RekeyChild], vec![], "is not there|differ|wanted"),
+        (Bent::EmptyDelete, vec![Op::DeleteIke], vec![], "an IKE SA is left|is not there"),
+        (Bent::Nonce, vec![], vec![Op::RekeyChild], "keys differ"),
+        (Bent::DeafToDelete, vec![], vec![Op::DeleteChild], "is not there|differ|wanted"),
+        (Bent::DeafToDelete, vec![Op::RekeyIke], vec![Op::DeleteIke], "an IKE SA is left|is not there"),
+    ];
+    for (bent, left, right, says) in cases {
+        let plan = Plan { left, right, lost: None, traffic: false, bent: Some(bent), told: false };
+        let found = std::panic::catch_unwind(|| explore(&plan, &mut Seen::default()));
+        let fault = *found.expect_err(&format!("{plan:?} went unnoticed")).downcast::<String>().expect("a text");
+        let first = fault.lines().next().unwrap_or_default();
+        assert!(says.split('|').any(|say| first.contains(say)), "{plan:?}: {first}");
     }
 }

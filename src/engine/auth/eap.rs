@@ -106,7 +106,7 @@ impl Core {
             if !accept {
                 return refuse(fault.unwrap_or_else(|| AuthFault::Mismatch { id: id.clone() }));
             }
-            return initiator::Step::Up(id);
+            return initiator::Step::Up(id, None);
         }
         let Some(eap) = parts.eap else { return missing(PayloadType::EAP) };
         // An answer of our own, or the authenticator's verdict.
@@ -157,7 +157,16 @@ impl Core {
             (AuthSpec::EapOnly, _) => None,
             (_, None) if parts.eap.is_some() => Some(AuthFault::EapAloneUnwanted),
             (_, None) => return Err(missing(PayloadType::AUTH)),
-            (remote, Some(auth)) => exchanged.by_responder(id).verify(remote, auth).err(),
+            (_, Some(auth)) => {
+                let proved = exchanged.by_responder(id).verify(&sa.spec, auth, &parts.certs, self.wall(now));
+                match proved {
+                    Ok(certificate) => {
+                        self.certified(sa, certificate);
+                        None
+                    }
+                    Err(fault) => Some(fault),
+                }
+            }
         };
         let mut accept = fault.is_none();
         self.decide(now, sa, Decision::AcceptAuth(&mut accept));
@@ -171,7 +180,7 @@ impl Core {
 
     /// Wall-clock seconds, by which certificates are judged.
     fn unix(&self, now: Instant) -> u64 {
-        self.epoch.at(now) / 1_000_000_000
+        self.wall(now).unsigned_abs()
     }
 
     /// An AUTH of ours after its seam.
@@ -213,7 +222,8 @@ impl Core {
         let mut answer = if alone {
             vec![Payload::IdR(sa.spec.local_id.clone())]
         } else {
-            self.our_proof(now, sa, &wait.exchanged())?
+            let takes = wait.takes.with(&parts.takes);
+            self.our_proof(now, sa, &wait.exchanged(), &takes)?
         };
         let textual = [IdType::ID_FQDN, IdType::ID_RFC822_ADDR, IdType::ID_KEY_ID].contains(&id.kind);
         let lower = if textual { &id.data[..] } else { &[] };
@@ -273,7 +283,7 @@ impl Core {
         self.events.push_back((sa.tunnel, sa.id, Event::Eap(Box::new(done))));
         let signed = exchanged.by_responder(&sa.spec.local_id);
         let ours = signed.with_shared_key(auth_key(msk.as_ref(), &signed));
-        Ok(responder::Step::Up(id, vec![Payload::Auth(self.bent(now, sa, ours))]))
+        Ok(responder::Step::Up(id, None, vec![Payload::Auth(self.bent(now, sa, ours))]))
     }
 
     #[allow(clippy::result_large_err)] // once for each refused peer

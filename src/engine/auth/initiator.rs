@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::sign::Exchanged;
-use super::{AwaitAuthResponse, Candidate, Parts};
+use super::sign::{Exchanged, Proof};
+use super::{AwaitAuthResponse, Candidate, Parts, certificate_request};
+use crate::auth::Judged;
 use crate::engine::child::ChildCx;
 use crate::engine::codec::{Sealing, unprotect};
 use crate::engine::config_payload;
@@ -13,7 +14,7 @@ use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehav
 use crate::engine::info::Request;
 use crate::engine::init::floated;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
@@ -49,13 +50,17 @@ impl Core {
         let vendor_ids = std::mem::take(&mut candidate.vendor_ids);
         self.init_done(sa, candidate.suite, &candidate.keys, candidate.nat, vendor_ids, candidate.peer_fragments);
 
-        let auth = match &sa.spec.local_auth {
+        let proof = match &sa.spec.local_auth {
             // Without AUTH: the responder is to begin EAP (RFC 7296 2.16).
             AuthSpec::EapPeer(_) => Ok(None),
-            ours => candidate.exchanged(&wait.init).by_initiator(&sa.spec.local_id).prove(ours).map(Some),
+            ours => {
+                let exchanged = candidate.exchanged(&wait.init);
+                exchanged.by_initiator(&sa.spec.local_id).prove(ours, &candidate.takes).map(Some)
+            }
         };
-        let auth = match auth {
-            Ok(auth) => auth,
+        let (auth, certs) = match proof {
+            Ok(Some(Proof { auth, certs })) => (Some(auth), certs),
+            Ok(None) => (None, Vec::new()),
             Err(why) => {
                 sa.phase = Phase::AuthSent(wait);
                 return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, Failure::Local(why), false);
@@ -63,6 +68,8 @@ impl Core {
         };
         let mut inner = Vec::with_capacity(8);
         inner.push(Payload::IdI(sa.spec.local_id.clone()));
+        inner.extend(certs);
+        inner.extend(certificate_request(std::slice::from_ref(&sa.spec)));
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
             inner.push(Payload::IdR(id.clone()));
         }
@@ -70,14 +77,16 @@ impl Core {
             auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
             inner.push(Payload::Auth(auth));
         }
-        if sa.spec.behaviour.initial_contact {
-            inner.push(Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)));
-        }
         if matches!(sa.spec.remote_auth, AuthSpec::EapOnly) {
             inner.push(Payload::Notify(NotifyPayload::new(NotifyType::EAP_ONLY_AUTHENTICATION)));
         }
+        // The peer still has the one that this is to replace.
+        if sa.spec.behaviour.initial_contact && sa.replaces == SaId::NONE {
+            inner.push(Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)));
+        }
         inner.extend(config_payload::request(&sa.spec.cp));
-        if let Some(child) = sa.spec.children.first() {
+        candidate.childless &= matches!(sa.spec.behaviour.childless, Childless::Prefer | Childless::Force);
+        if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         let sent = self.send_round(now, sa, &mut candidate, inner);
@@ -160,7 +169,7 @@ impl Core {
         let inner = message.sk.as_deref().unwrap_or_default();
         let doubt = match wait.candidates.len() {
             1 => None,
-            _ => unconvincing(&sa.spec, &wait.candidates[at].exchanged(&wait.init), inner),
+            _ => unconvincing(&sa.spec, &wait.candidates[at].exchanged(&wait.init), inner, self.wall(now)),
         };
         if let Some(why) = doubt {
             // Whoever answered IKE_SA_INIT has these keys, and there are several answers: this one has not proved to be
@@ -205,13 +214,19 @@ impl Core {
             self.inject(now, sa, &Trigger::Accepted(cx));
             return self.inject(now, sa, &Trigger::Sent(sent));
         }
-        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat));
+        sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
-            Step::Up(id) => {
+            Step::Up(id, certificate) => {
+                self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);
                 let cx = ChildCx { ni, nr, g_ir: None, spi_in: wait.spi_in, initiator: true };
-                self.first_child(now, sa, &parts, &cx);
+                if candidate.childless {
+                    self.release_esp_spi(sa);
+                } else {
+                    self.first_child(now, sa, &parts, &cx);
+                }
+                self.begin_tunnel(now, sa, u16::from(!candidate.childless), inner);
             }
             Step::Refused(why) => self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, false),
             Step::Refuse(why, notify) => self.reject_peer(now, sa, why, notify),
@@ -236,17 +251,19 @@ impl Core {
             let why = Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind));
             return Step::Refuse(why, NotifyType::INVALID_SYNTAX);
         };
-        let fault = if sa.spec.remote_id.accepts(id) {
-            exchanged.by_responder(id).verify(&sa.spec.remote_auth, auth).err()
+        let verdict = if sa.spec.remote_id.accepts(id) {
+            exchanged.by_responder(id).verify(&sa.spec, auth, &parts.certs, self.wall(now))
         } else {
-            Some(AuthFault::Identity { got: id.clone() })
+            Err(AuthFault::Identity { got: id.clone() })
         };
-        let mut accept = fault.is_none();
+        let mut accept = verdict.is_ok();
         self.decide(now, sa, Decision::AcceptAuth(&mut accept));
-        if accept {
-            return Step::Up(id.clone());
-        }
-        let fault = fault.unwrap_or_else(|| AuthFault::Mismatch { id: id.clone() });
+        let fault = match verdict {
+            Ok(certificate) if accept => return Step::Up(id.clone(), certificate),
+            Err(_) if accept => return Step::Up(id.clone(), None),
+            Ok(_) => AuthFault::Mismatch { id: id.clone() },
+            Err(fault) => fault,
+        };
         Step::Refuse(Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED)
     }
 
@@ -304,8 +321,8 @@ impl Core {
 
 /// What an accepted answer leads to.
 pub(super) enum Step {
-    /// The responder has proved its identity.
-    Up(IdPayload),
+    /// The responder has proved its identity, perhaps with a certificate.
+    Up(IdPayload, Option<Box<Judged>>),
     /// Another round, with these payloads.
     Again(Vec<Payload>),
     /// It refused us.
@@ -315,7 +332,7 @@ pub(super) enum Step {
 }
 
 /// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
-fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Payload]) -> Option<Failure> {
+fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Payload], wall: i64) -> Option<Failure> {
     let parts = Parts::of(inner);
     if let (AuthSpec::EapOnly, Some(id), Some(_)) = (&spec.remote_auth, parts.id_r, parts.eap) {
         // Nothing can tell them apart before EAP is over.
@@ -330,7 +347,7 @@ fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Paylo
     if !spec.remote_id.accepts(id) {
         return Some(Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
     }
-    exchanged.by_responder(id).verify(&spec.remote_auth, auth).err().map(Failure::AuthFailed)
+    exchanged.by_responder(id).verify(spec, auth, &parts.certs, wall).err().map(Failure::AuthFailed)
 }
 
 pub(super) fn rejected(notify: &NotifyPayload) -> Failure {

@@ -1,9 +1,10 @@
-//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16), both roles, and its first Child SA.
+//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys, certificates and EAP, both roles, and its first Child SA.
 //!
 //! ```text
 //!  initiator                                            responder
-//!  HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}    -->
-//!                                                <--    HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+//!  HDR, SK {IDi, [CERT+,] [CERTREQ,] [IDr,]      -->
+//!           AUTH, SAi2, TSi, TSr}
+//!                                                <--    HDR, SK {IDr, [CERT+,] AUTH, SAr2, TSi, TSr}
 //!                                                <--    HDR, SK {IDr, AUTH, N(error)}   the IKE SA is up, the Child is not
 //!                                                <--    HDR, SK {N(AUTHENTICATION_FAILED)}
 //!  HDR, SK {N(AUTHENTICATION_FAILED)}            -->    the initiator's own refusal is an INFORMATIONAL (2.21.2)
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use self::eap::{Judge, Supplicant};
 use self::sign::Exchanged;
+pub(super) use self::sign::{Takes, announcement, certificate_request};
 use super::event::NatFinding;
 use super::failure::Failure;
 use super::fragment::Reassembly;
@@ -32,7 +34,7 @@ use crate::crypto::{IkeKeys, IkeSuite};
 use crate::net::Path;
 use crate::wire::registry::{NotifyType, PayloadType};
 use crate::wire::{
-    AuthPayload, CpPayload, EapPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload,
+    AuthPayload, CertPayload, CpPayload, EapPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload,
 };
 
 /// Answers to one IKE_SA_INIT that are followed at once; more are not believed.
@@ -63,6 +65,8 @@ pub(super) struct Candidate {
     pub nat: NatFinding,
     pub vendor_ids: Vec<Vec<u8>>,
     pub peer_fragments: bool,
+    /// Which signatures and certificates the responder takes.
+    pub takes: Takes,
     pub path: Path,
     /// Our IKE_AUTH for it.
     pub datagrams: Vec<Vec<u8>>,
@@ -70,6 +74,8 @@ pub(super) struct Candidate {
     pub reassembly: Option<Box<Reassembly>>,
     /// Both ends support RFC 7383.
     pub fragments: bool,
+    /// The responder accepts an IKE_AUTH without a Child SA; then: ours was one (RFC 6023).
+    pub childless: bool,
 }
 
 impl Candidate {
@@ -99,6 +105,8 @@ pub(super) struct AwaitAuthRequest {
     /// Ours as sent.
     pub response: Vec<u8>,
     pub nat: NatFinding,
+    /// Which signatures the initiator takes.
+    pub takes: Takes,
     /// EAP has begun.
     pub eap: Option<Box<Judge>>,
 }
@@ -123,6 +131,9 @@ struct Parts<'a> {
     id_i: Option<&'a IdPayload>,
     id_r: Option<&'a IdPayload>,
     auth: Option<&'a AuthPayload>,
+    /// In the order in which they stand: the sender's own certificate comes first.
+    certs: Vec<&'a CertPayload>,
+    takes: Takes,
     sa: Option<&'a SaPayload>,
     ts_i: Option<&'a TsPayload>,
     ts_r: Option<&'a TsPayload>,
@@ -140,10 +151,12 @@ impl<'a> Parts<'a> {
     fn of(payloads: &'a [Payload]) -> Self {
         let mut parts = Parts::default();
         for payload in payloads {
+            parts.takes.note(payload);
             match payload {
                 Payload::IdI(id) => parts.id_i = parts.id_i.or(Some(id)),
                 Payload::IdR(id) => parts.id_r = parts.id_r.or(Some(id)),
                 Payload::Auth(auth) => parts.auth = parts.auth.or(Some(auth)),
+                Payload::Cert(cert) => parts.certs.push(cert),
                 Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
                 Payload::TsI(ts) => parts.ts_i = parts.ts_i.or(Some(ts)),
                 Payload::TsR(ts) => parts.ts_r = parts.ts_r.or(Some(ts)),

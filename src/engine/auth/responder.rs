@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::sign::Exchanged;
-use super::{AwaitAuthRequest, Parts};
+use super::sign::{Exchanged, Proof};
+use super::{AwaitAuthRequest, Parts, Takes};
+use crate::auth::Judged;
+use crate::auth::method::is_signature;
 use crate::crypto::IkeSuite;
 use crate::engine::child::{ChildCx, Groups};
 use crate::engine::codec::unprotect;
@@ -12,12 +14,12 @@ use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
 use crate::engine::info::{FATAL, Request};
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{AuthSpec, ChildFailure, ConnectionSpec, IdMatch, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
 use crate::engine::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
-use crate::wire::registry::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
 use crate::wire::{Decoded, IdPayload, Message, NotifyPayload, Payload};
 
 impl Core {
@@ -90,10 +92,12 @@ impl Core {
         // After EAP, what the first request asked for is answered.
         let first = eap.map(|judge| judge.into_first());
         let parts = first.as_deref().map_or(parts, Parts::of);
-        sa.phase = Phase::Established(Established::new(suite, keys, nat));
+        sa.phase = Phase::Established(Established::new(suite, keys, nat, false));
         match step {
-            Ok(Step::Up(id, mut answer)) => {
+            Ok(Step::Up(id, certificate, mut answer)) => {
+                self.certified(sa, certificate);
                 self.ike_up(now, sa, id, parts.initial_contact);
+                answer.extend(self.announce_auth_lifetime(now, sa));
                 self.answer_first_child(now, sa, &parts, (&ni, &nr), &mut answer);
                 self.respond(now, sa, path, &header, answer);
                 let cx = sa.msg_cx(now, &header, 0);
@@ -122,13 +126,17 @@ impl Core {
             return Err(Refusal::critical(kind));
         }
         let id = parts.id_i.ok_or_else(|| Refusal::missing(PayloadType::IDI))?;
+        let childless = sa.spec.behaviour.childless != Childless::Never
+            && parts.sa.is_none()
+            && parts.ts_i.is_none()
+            && parts.ts_r.is_none();
         // A message without its Child is malformed as a whole, before anything in it is verified (RFC 7296 2.21.2).
         for (there, kind) in [
             (parts.sa.is_some(), PayloadType::SA),
             (parts.ts_i.is_some(), PayloadType::TSI),
             (parts.ts_r.is_some(), PayloadType::TSR),
         ] {
-            if !there {
+            if !there && !childless {
                 return Err(Refusal::missing(kind));
             }
         }
@@ -141,19 +149,22 @@ impl Core {
             return self.offer_eap(now, sa, id, parts, payloads, wait);
         };
         let verdict = spec.and_then(|spec| {
-            let verified = exchanged.by_initiator(id).verify(&spec.remote_auth, auth);
-            verified.map_err(Refusal::auth).map(|()| spec)
+            let verified = exchanged.by_initiator(id).verify(spec, auth, &parts.certs, self.wall(now));
+            verified.map_err(Refusal::auth).map(|certificate| (spec, certificate))
         });
         let mut accept = verdict.is_ok();
         self.decide(now, sa, Decision::AcceptAuth(&mut accept));
-        sa.spec = match (verdict, accept) {
-            (Ok(spec), true) => Arc::clone(spec),
+        let certificate = match (verdict, accept) {
+            (Ok((spec, certificate)), true) => {
+                sa.spec = Arc::clone(spec);
+                certificate
+            }
             (Ok(_), false) => return Err(Refusal::auth(AuthFault::Mismatch { id: id.clone() })),
             (Err(refusal), false) => return Err(refusal),
-            (Err(_), true) => Arc::clone(&sa.spec),
+            (Err(_), true) => None,
         };
-        let answer = self.our_proof(now, sa, &exchanged)?;
-        Ok(Step::Up(id.clone(), answer))
+        let takes = wait.takes.with(&parts.takes);
+        Ok(Step::Up(id.clone(), certificate, self.our_proof(now, sa, &exchanged, &takes)?))
     }
 
     /// Our identity and its proof.
@@ -163,12 +174,14 @@ impl Core {
         now: Instant,
         sa: &IkeSa,
         exchanged: &Exchanged<'_>,
+        takes: &Takes,
     ) -> Result<Vec<Payload>, Refusal> {
-        let proved = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth);
-        let mut auth = proved.map_err(Refusal::local)?;
+        let proof = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth, takes);
+        let Proof { mut auth, certs } = proof.map_err(Refusal::local)?;
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
+        answer.extend(certs);
         answer.push(Payload::Auth(auth));
         Ok(answer)
     }
@@ -207,11 +220,19 @@ impl Core {
         (ni, nr): (&[u8], &[u8]),
         answer: &mut Vec<Payload>,
     ) {
+        if parts.sa.is_none() {
+            return; // RFC 6023: nothing but the IKE SA was asked for
+        }
         let spi_in = self.fresh_esp_spi(now, sa);
         let cx = ChildCx { ni, nr, g_ir: None, spi_in, initiator: false };
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseChild(&mut refuse));
+        let refuse_all = || {
+            let why = "IKE_AUTH asks for a Child SA, and we accept IKE SAs without one only (RFC 6023)";
+            Err((NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS), Failure::Local(LocalFault::Other(why.into()))))
+        };
         let result = match refuse {
+            None if sa.spec.behaviour.childless == Childless::Force => refuse_all(),
             Some(kind) => {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
@@ -242,8 +263,8 @@ impl Core {
 
 /// What an accepted request leads to.
 pub(super) enum Step {
-    /// The initiator has proved this identity; the answer begins with our own.
-    Up(IdPayload, Vec<Payload>),
+    /// The initiator has proved this identity, perhaps with a certificate; the answer begins with our own.
+    Up(IdPayload, Option<Box<Judged>>, Vec<Payload>),
     /// Another round, answered with these payloads.
     Again(Vec<Payload>),
 }
@@ -285,7 +306,6 @@ impl Refusal {
 
 /// The connection for a peer: its identity must be acceptable and the agreed suite must be one of the connection's. An
 /// IDr that names us is preferred; another one is answered with our own identity (RFC 7296 2.6: "might use some other").
-/// Without AUTH the initiator wants EAP: connections that want it too come first, and with AUTH the others.
 fn find_connection<'a>(
     specs: &'a [Arc<ConnectionSpec>],
     suite: &IkeSuite,
@@ -298,12 +318,19 @@ fn find_connection<'a>(
         agreed && spec.remote_id.accepts(id)
     };
     let asked_for = parts.id_r;
-    let by_eap =
-        |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_auth, AuthSpec::EapAuthenticator(_)) == parts.auth.is_none();
     let named = |spec: &&Arc<ConnectionSpec>| asked_for.is_some_and(|asked| *asked == spec.local_id);
     // An exact identity is a better match than "any".
     let exact = |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_id, IdMatch::Exact(_));
-    let candidates = || specs.iter().filter(fits).filter(by_eap).chain(specs.iter().filter(fits));
+    // Of two that differ in nothing else, the one for which the peer has the right kind of proof; EAP begins without AUTH.
+    let method = parts.auth.map(|auth| auth.method);
+    let provable = |spec: &&Arc<ConnectionSpec>| match spec.remote_auth {
+        AuthSpec::Psk(_) => method == Some(AuthMethod::SHARED_KEY_MIC),
+        AuthSpec::Trust(_) => method.is_some_and(is_signature),
+        AuthSpec::EapAuthenticator(_) => method.is_none(),
+        AuthSpec::Certificate(_) | AuthSpec::EapPeer(_) | AuthSpec::EapOnly => false,
+    };
+    let right_kind = specs.iter().any(|spec| fits(&spec) && provable(&spec));
+    let candidates = || specs.iter().filter(fits).filter(|spec| !right_kind || provable(spec));
     candidates()
         .find(|s| named(s) && exact(s))
         .or_else(|| candidates().find(exact))

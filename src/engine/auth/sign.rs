@@ -1,15 +1,19 @@
 //! The AUTH payload: what it covers (RFC 7296 2.15), and the one place where it is computed and verified.
 //!
-//! What proves an identity is an authenticator: a pre-shared key, or any other shared key (RFC 7296 2.16 uses the one that
-//! an EAP method made in the same way).
+//! What proves an identity is an authenticator: a pre-shared key, any other shared key (RFC 7296 2.16 uses the one that an EAP
+//! method made in the same way), or the private key of a certificate.
+
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use crate::crypto::{IkeKeys, IkeSuite, psk_auth};
+use crate::auth::method::{announcement as announced_hashes, choose, is_signature, read_announcement};
+use crate::auth::{Credential, Judged, SendCert};
+use crate::crypto::{IkeKeys, IkeSuite, psk_auth, signed_octets};
 use crate::engine::failure::{AuthFault, LocalFault};
-use crate::engine::spec::AuthSpec;
-use crate::wire::registry::AuthMethod;
-use crate::wire::{AuthPayload, IdPayload};
+use crate::engine::spec::{AuthSpec, ConnectionSpec, IdMatch};
+use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm, NotifyType};
+use crate::wire::{AuthPayload, CertPayload, CertReqPayload, IdPayload, NotifyPayload, Payload};
 
 /// What one side's AUTH payload covers (RFC 7296 2.15).
 pub(super) struct Signed<'a> {
@@ -36,6 +40,70 @@ pub(super) struct Exchanged<'a> {
     pub nr: &'a [u8],
 }
 
+/// Our AUTH, and the certificates that go before it.
+pub(super) struct Proof {
+    pub auth: AuthPayload,
+    pub certs: Vec<Payload>,
+}
+
+/// What a peer said of the signatures and certificates that it takes.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Takes {
+    /// SIGNATURE_HASH_ALGORITHMS (RFC 7427 4).
+    hashes: Option<Vec<HashAlgorithm>>,
+    /// It sent a CERTREQ for X.509 certificates.
+    asks: bool,
+    /// SHA-1 of the SubjectPublicKeyInfo of each authority that it trusts.
+    authorities: Vec<[u8; 20]>,
+}
+
+/// Authorities of a CERTREQ that are remembered.
+const MAX_AUTHORITIES: usize = 64;
+
+impl Takes {
+    /// Remembers what a payload says about it.
+    pub(in crate::engine) fn note(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Notify(n) if n.kind == NotifyType::SIGNATURE_HASH_ALGORITHMS => {
+                self.hashes = Some(read_announcement(&n.data));
+            }
+            Payload::CertReq(request) if request.encoding == CertEncoding::X509_SIGNATURE => {
+                self.asks = true;
+                let room = MAX_AUTHORITIES.saturating_sub(self.authorities.len());
+                self.authorities.extend(request.authorities().take(room));
+            }
+            _ => {}
+        }
+    }
+
+    /// This of IKE_SA_INIT and that of IKE_AUTH.
+    pub(super) fn with(&self, later: &Takes) -> Takes {
+        let mut both = self.clone();
+        both.asks |= later.asks;
+        both.authorities.extend(&later.authorities);
+        both
+    }
+}
+
+/// SIGNATURE_HASH_ALGORITHMS, for a connection that knows signatures (RFC 7427 4).
+pub(in crate::engine) fn announcement(spec: &ConnectionSpec) -> Option<Payload> {
+    let notify = || NotifyPayload::with_data(NotifyType::SIGNATURE_HASH_ALGORITHMS, announced_hashes());
+    spec.uses_certificates().then(|| Payload::Notify(notify()))
+}
+
+/// A CERTREQ that names the authorities of all these connections (RFC 7296 3.7), if one of them wants a certificate.
+pub(in crate::engine) fn certificate_request(specs: &[Arc<ConnectionSpec>]) -> Option<Payload> {
+    let mut request = None;
+    for spec in specs {
+        if let AuthSpec::Trust(trust) = &spec.remote_auth {
+            let data = &mut request.get_or_insert_with(Vec::new);
+            data.extend(trust.authorities());
+        }
+    }
+    let data = request?;
+    Some(Payload::CertReq(CertReqPayload { encoding: CertEncoding::X509_SIGNATURE, data }))
+}
+
 impl<'a> Exchanged<'a> {
     /// What the initiator signs with the identity `id`.
     pub(super) fn by_initiator(&self, id: &'a IdPayload) -> Signed<'a> {
@@ -49,23 +117,39 @@ impl<'a> Exchanged<'a> {
 }
 
 impl Signed<'_> {
-    /// Our proof, as `spec` wants it.
-    ///
-    /// # Errors
-    /// EAP proves in rounds of its own, not here.
-    pub(super) fn prove(&self, spec: &AuthSpec) -> Result<AuthPayload, LocalFault> {
+    /// Our proof, as `spec` wants it and the peer takes it.
+    pub(super) fn prove(&self, spec: &AuthSpec, takes: &Takes) -> Result<Proof, LocalFault> {
         match spec {
-            AuthSpec::Psk(psk) => Ok(self.with_shared_key(psk.as_ref().as_ref())),
+            AuthSpec::Psk(psk) => Ok(Proof { auth: self.with_shared_key(psk.as_ref().as_ref()), certs: Vec::new() }),
+            AuthSpec::Certificate(credential) => self.with_certificate(credential, takes),
+            AuthSpec::Trust(_) => Err(LocalFault::Other("our own end has neither a key nor a certificate".into())),
             AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
-                Err(LocalFault::Other("EAP cannot prove who we are in this role".to_owned()))
+                Err(LocalFault::Other("EAP cannot prove who we are in this role".into()))
             }
         }
     }
 
-    /// Judges the peer's proof by what `spec` demands.
-    pub(super) fn verify(&self, spec: &AuthSpec, auth: &AuthPayload) -> Result<(), AuthFault> {
-        match spec {
-            AuthSpec::Psk(psk) => self.verify_shared_key(psk.as_ref().as_ref(), auth),
+    /// Judges the peer's proof by what the connection demands. `now` is in seconds since 1970.
+    pub(super) fn verify(
+        &self,
+        spec: &ConnectionSpec,
+        auth: &AuthPayload,
+        certs: &[&CertPayload],
+        now: i64,
+    ) -> Result<Option<Box<Judged>>, AuthFault> {
+        match &spec.remote_auth {
+            AuthSpec::Psk(psk) => self.verify_shared_key(psk.as_ref().as_ref(), auth).map(|()| None),
+            AuthSpec::Trust(trust) => {
+                if !is_signature(auth.method) {
+                    return Err(AuthFault::Method { got: auth.method });
+                }
+                let named = matches!(spec.remote_id, IdMatch::Exact(_));
+                match trust.judge(certs, self.id, named, auth, &self.octets(), now) {
+                    Ok(judged) => Ok(Some(Box::new(judged))),
+                    Err(fault) => Err(AuthFault::Certificate(Box::new(fault))),
+                }
+            }
+            AuthSpec::Certificate(_) => Err(AuthFault::Method { got: auth.method }),
             AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
                 Err(AuthFault::EapWanted { got: auth.method })
             }
@@ -88,5 +172,28 @@ impl Signed<'_> {
         } else {
             Err(AuthFault::Mismatch { id: self.id.clone() })
         }
+    }
+
+    fn with_certificate(&self, credential: &Credential, takes: &Takes) -> Result<Proof, LocalFault> {
+        let key = credential.key();
+        let chosen = choose(key.kind(), takes.hashes.as_deref(), &credential.signature)
+            .map_err(|why| LocalFault::Other(format!("our {} key cannot sign: {why}", key.kind())))?;
+        let signature = key.sign(chosen.scheme, &self.octets()).ok_or_else(|| {
+            LocalFault::Other(format!("our {} key cannot sign: not by {}", key.kind(), chosen.scheme))
+        })?;
+        let send = match credential.send {
+            SendCert::Always => true,
+            SendCert::IfAsked => takes.asks,
+            SendCert::Never => false,
+        };
+        let payload = |cert: &crate::auth::Certificate| {
+            Payload::Cert(CertPayload { encoding: CertEncoding::X509_SIGNATURE, data: cert.der().to_vec() })
+        };
+        let certs = if send { credential.to_send(&takes.authorities).map(payload).collect() } else { Vec::new() };
+        Ok(Proof { auth: AuthPayload { method: chosen.method, data: chosen.auth_data(signature) }, certs })
+    }
+
+    fn octets(&self) -> Vec<u8> {
+        signed_octets(self.suite.prf, self.message, self.nonce, self.sk_p, &self.id.body())
     }
 }

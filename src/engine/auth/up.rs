@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use sha2::{Digest, Sha256};
 
+use crate::auth::Judged;
 use crate::engine::child::AgreedChild;
 use crate::engine::endpoint::Core;
 use crate::engine::event::{Event, IgnoredWhy, IkeUp};
@@ -17,6 +18,18 @@ use crate::wire::registry::ExchangeType;
 use crate::wire::{IdPayload, Message};
 
 impl Core {
+    /// Announces with which certificate the peer proved its identity.
+    pub(super) fn certified(&mut self, sa: &IkeSa, certificate: Option<Box<Judged>>) {
+        if let Some(judged) = certificate {
+            self.events.push_back((sa.tunnel, sa.id, Event::PeerCertificate(judged)));
+        }
+    }
+
+    /// The wall-clock time in seconds since 1970, by which certificates are judged.
+    pub(super) fn wall(&self, now: Instant) -> i64 {
+        i64::try_from(self.epoch.at(now) / 1_000_000_000).unwrap_or(i64::MAX)
+    }
+
     /// Both ends are authenticated.
     pub(super) fn ike_up(&mut self, now: Instant, sa: &mut IkeSa, peer_id: IdPayload, initial_contact: bool) {
         let Phase::Established(up) = &sa.phase else { return };

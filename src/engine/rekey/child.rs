@@ -1,6 +1,6 @@
 //! CREATE_CHILD_SA for Child SAs: another one, or one in place of another (RFC 7296 1.3.1, 1.3.3, 2.8).
 
-use super::{Creating, Later, Made, Parts, Put, Refuse, Rival, Try, What};
+use super::{Creating, Later, Made, PATIENCE, Parts, Put, Refuse, Rival, Try, What};
 use crate::crypto::SharedSecret;
 use crate::engine::child::{AgreedChild, ChildCx, Groups, Selected, offer};
 use crate::engine::endpoint::Core;
@@ -15,10 +15,6 @@ use crate::time::Instant;
 use crate::wire::registry::{KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{KePayload, NoncePayload, NotifyPayload, Payload};
 
-/// How long an answerer waits for a sign that the requester has a new Child SA before it sends on it all the same
-/// (RFC 7296 2.8: "until either it receives one or a timeout has occurred").
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
-
 // The requester.
 
 impl Core {
@@ -31,7 +27,8 @@ impl Core {
         old: Option<u32>,
         try_: Try,
     ) -> Option<Vec<Payload>> {
-        let child = sa.spec.children.get(usize::from(spec))?.clone();
+        let mut child = sa.spec.children.get(usize::from(spec))?.clone();
+        child.pfs = try_.pfs.methods(&child.pfs);
         let spi_in = self.fresh_esp_spi(now, sa);
         let ni = self.fresh_nonce(now, sa);
         let group = try_.group.or_else(|| self.first_guess(sa, &child.pfs, old));
@@ -51,7 +48,8 @@ impl Core {
         inner.extend(group.map(|group| Payload::Ke(KePayload { group, data })));
         inner.extend(selectors);
         let what = What::Child { spec, spi_in, old };
-        sa.rekey_mut()?.creating = Some(Box::new(Creating { what, ni, keypair, rival: None, unseen: Vec::new() }));
+        sa.rekey_mut()?.creating =
+            Some(Box::new(Creating { what, ni, keypair, pfs: try_.pfs, rival: None, unseen: Vec::new() }));
         Some(inner)
     }
 
@@ -106,7 +104,8 @@ impl Core {
         let missing = |kind| misbehaved(PeerMisbehaved::MissingPayload(kind));
         parts.whole()?;
         let Phase::Established(up) = &sa.phase else { return Err(missing(PayloadType::SA)) };
-        let child = sa.spec.children.get(usize::from(spec)).ok_or_else(|| missing(PayloadType::SA))?;
+        let mut child = sa.spec.children.get(usize::from(spec)).cloned().ok_or_else(|| missing(PayloadType::SA))?;
+        child.pfs = creating.pfs.methods(&child.pfs);
         let nr = parts.nonce.ok_or_else(|| missing(PayloadType::NONCE))?;
         check_nonce(nr, &up.suite).map_err(misbehaved)?;
         let selected = self.accept_child(sa, spec, &child.proposals_with_groups(), &parts.child())?;

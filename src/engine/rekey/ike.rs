@@ -11,7 +11,7 @@ use crate::engine::info::Request;
 use crate::engine::init::check_nonce;
 use crate::engine::propose::{select, verify_choice};
 use crate::engine::sa::{Alarms, Established, IkeSa, Phase, Standing};
-use crate::engine::spec::{CreateChildPolicy, ProposalSpec, Side};
+use crate::engine::spec::{CreateChildPolicy, Pfs, ProposalSpec, SaId, Side};
 use crate::engine::tamper::SecretKind;
 use crate::seed::{Scope, Seeds};
 use crate::time::Instant;
@@ -31,7 +31,8 @@ impl Core {
     /// `SA, Ni, KEi`, with a new SPI of ours in the SA payload.
     pub(super) fn request_ike(&mut self, now: Instant, sa: &mut IkeSa, try_: Try) -> Option<Vec<Payload>> {
         let Phase::Established(up) = &sa.phase else { return None };
-        if up.closing || up.standing != Standing::Current {
+        let made_anew = up.rekey.as_ref().is_some_and(|r| r.reauth.is_some());
+        if up.closing || up.standing != Standing::Current || made_anew {
             return None;
         }
         let groups = || sa.spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods);
@@ -49,7 +50,8 @@ impl Core {
             Payload::Nonce(NoncePayload { data: ni.clone() }),
             Payload::Ke(KePayload { group, data }),
         ];
-        let creating = Creating { what: What::Ike(spi), ni, keypair: Some(keypair), rival: None, unseen: Vec::new() };
+        let (what, pfs) = (What::Ike(spi), Pfs::AsConfigured);
+        let creating = Creating { what, ni, keypair: Some(keypair), pfs, rival: None, unseen: Vec::new() };
         sa.rekey_mut()?.creating = Some(Box::new(creating));
         Some(inner)
     }
@@ -230,13 +232,14 @@ impl Core {
             init_key: None,
             peer_key: None,
             reserved_spi: None,
+            replaces: SaId::NONE,
             scheduled: Instant::MAX,
         });
         new.scope = successor_scope(old.scope, new.our_spi());
         new.tampered = self.concerned(now, &new);
         self.by_spi.insert(new.our_spi(), id);
         self.export_keys(&new, suite, &keys);
-        new.phase = Phase::Established(Established::new(suite, keys, nat));
+        new.phase = Phase::Established(Established::new(suite, keys, nat, false));
         new
     }
 
@@ -252,11 +255,17 @@ impl Core {
         to.standing = Standing::Current;
         from.closing = true;
         to.children = std::mem::take(&mut from.children);
+        // Who authenticated when is not changed by a rekey (RFC 7296 2.8.3).
+        (to.ours, to.reauth) = (from.ours, from.reauth);
+        from.reauth = Instant::MAX;
         for child in &to.children {
             self.by_esp.insert(child.spi_in, new.id);
         }
         if let Some(rekey) = from.rekey.as_mut().filter(|r| !r.later.is_empty()) {
             to.rekey.get_or_insert_default().later = std::mem::take(&mut rekey.later);
+        }
+        if let Some(reauth) = from.rekey.as_mut().and_then(|r| r.reauth.take()) {
+            to.rekey.get_or_insert_default().reauth = Some(reauth);
         }
         let suite = to.suite;
         // Who rekeyed deletes the old one. If that never comes, we do.

@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// Jitter, from the plan seed.
-    fn noise(&mut self) -> u32 {
+    pub(super) fn noise(&mut self) -> u32 {
         self.jitter += 1;
         let label = format!("rekey jitter {} {}", self.cfg.salt, self.jitter);
         self.seeds.plan.stream(&label).next_u32()
@@ -105,6 +105,9 @@ impl Core {
             if !up.closing {
                 sa.enqueue(Request::RekeyIke(Try::default()));
             }
+        }
+        if matches!(&sa.phase, Phase::Established(up) if up.reauth <= now) {
+            self.reauth_due(now, sa);
         }
         self.children_due(now, sa);
         self.later_due(now, sa);
@@ -163,8 +166,8 @@ impl Core {
             return sa.enqueue(Request::Delete);
         }
         let again = match request {
-            Request::NewChild(spec, _) => Request::NewChild(spec, Try::default()),
-            Request::RekeyChild(spi, _) => Request::RekeyChild(spi, Try::default()),
+            Request::NewChild(spec, try_) => Request::NewChild(spec, try_.afresh()),
+            Request::RekeyChild(spi, try_) => Request::RekeyChild(spi, try_.afresh()),
             other => other,
         };
         rekey.later.push(Later { at: now + retry + jitter, what: Put::Ask(again) });

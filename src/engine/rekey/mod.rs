@@ -22,8 +22,11 @@ mod child;
 mod collision;
 mod ike;
 mod life;
+mod reauth;
 
 pub use life::EspNote;
+
+use std::time::Duration;
 
 use super::child::Payloads;
 use super::endpoint::Core;
@@ -31,7 +34,7 @@ use super::event::Event;
 use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
 use super::info::Request;
 use super::sa::{ChildState, IkeSa, Phase, Standing};
-use super::spec::{SaId, Side, TunnelId};
+use super::spec::{Pfs, SaId, Side, TunnelId};
 use super::tamper::Decision;
 use crate::crypto::{Group, KeyPair, SharedSecret};
 use crate::net::Path;
@@ -78,12 +81,18 @@ pub(super) struct Rekey {
     pub refused_since: Option<Instant>,
     /// The IKE SA that this one has replaced at our wish, while it is being deleted.
     pub predecessor: Option<SaId>,
+    /// How far it is replaced from scratch.
+    pub reauth: Option<reauth::Reauth>,
 }
 
 impl Rekey {
     /// Nothing in it is needed any more.
     fn idle(&self) -> bool {
-        self.later.is_empty() && self.creating.is_none() && self.refused_since.is_none() && self.predecessor.is_none()
+        self.later.is_empty()
+            && self.creating.is_none()
+            && self.refused_since.is_none()
+            && self.predecessor.is_none()
+            && self.reauth.is_none()
     }
 }
 
@@ -110,6 +119,15 @@ pub(super) struct Try {
     pub group: Option<KeMethod>,
     /// How often it has asked.
     pub retries: u8,
+    /// Which key exchange a Child SA's rekey offers.
+    pub pfs: Pfs,
+}
+
+impl Try {
+    /// The same wish from the beginning.
+    pub fn afresh(self) -> Try {
+        Try { pfs: self.pfs, ..Try::default() }
+    }
 }
 
 /// Our outstanding CREATE_CHILD_SA.
@@ -117,6 +135,8 @@ pub(super) struct Creating {
     pub what: What,
     pub ni: Vec<u8>,
     pub keypair: Option<KeyPair>,
+    /// Which key exchange was offered for a Child SA.
+    pub pfs: Pfs,
     /// The peer's rekey of the same SA, which we have answered meanwhile.
     pub rival: Option<Rival>,
     /// SPIs of the peer's that it has deleted meanwhile and that we do not know: its DELETE may have overtaken the answer
@@ -243,6 +263,10 @@ impl From<(NotifyPayload, Failure)> for Refuse {
 /// Our half of an answerer's key exchange: KEr and the secret; nothing where the suite has none.
 type Exchanged = (Option<KePayload>, Option<SharedSecret>);
 
+/// How long an answerer waits for a sign that the requester has a new Child SA before it sends on it all the same
+/// (RFC 7296 2.8: "until either it receives one or a timeout has occurred").
+const PATIENCE: Duration = Duration::from_secs(2);
+
 // The requester.
 
 impl Core {
@@ -252,8 +276,15 @@ impl Core {
             Request::NewChild(spec, try_) => self.request_child(now, sa, *spec, None, *try_),
             Request::RekeyChild(old, try_) => {
                 let Phase::Established(up) = &sa.phase else { return None };
-                let child = up.child(*old).filter(|c| matches!(c.state, ChildState::Live | ChildState::Waiting))?;
-                let spec = child.spec;
+                let child = up.child(*old)?;
+                let (spec, state) = (child.spec, child.state);
+                if state == ChildState::Waiting {
+                    // The peer may not know it yet: it would answer CHILD_SA_NOT_FOUND.
+                    let later = Later { at: now + PATIENCE, what: Put::Ask(request.clone()) };
+                    sa.rekey_mut()?.later.push(later);
+                    return None;
+                }
+                (state == ChildState::Live).then_some(())?;
                 self.request_child(now, sa, spec, Some(*old), *try_)
             }
             Request::RekeyIke(try_) => self.request_ike(now, sa, *try_),
@@ -317,7 +348,7 @@ impl Core {
                 let Phase::Established(up) = &sa.phase else { return };
                 // Gone already, or going: the peer has deleted it, and so has that what it wanted.
                 let state = up.child(old).map(|c| c.state);
-                if matches!(state, Some(ChildState::Live | ChildState::Waiting)) {
+                if state == Some(ChildState::Live) {
                     self.drop_child(now, sa, old, Side::Peer);
                     sa.enqueue(Request::NewChild(spec, Try::default()));
                 }
@@ -355,12 +386,12 @@ impl Core {
         notify: &NotifyPayload,
     ) -> Option<Request> {
         let group = notify.data.as_slice().try_into().map(u16::from_be_bytes).map(KeMethod).ok()?;
-        let child_groups = |spec: u16| sa.spec.children.get(usize::from(spec)).map(|c| c.pfs.clone());
+        let child_groups = |spec: u16, pfs: Pfs| sa.spec.children.get(usize::from(spec)).map(|c| pfs.methods(&c.pfs));
         let (offered, try_) = match request {
-            Request::NewChild(spec, try_) => (child_groups(*spec)?, *try_),
+            Request::NewChild(spec, try_) => (child_groups(*spec, try_.pfs)?, *try_),
             Request::RekeyChild(old, try_) => {
                 let Phase::Established(up) = &sa.phase else { return None };
-                (child_groups(up.child(*old)?.spec)?, *try_)
+                (child_groups(up.child(*old)?.spec, try_.pfs)?, *try_)
             }
             Request::RekeyIke(try_) => (sa.spec.ike_proposals.iter().flat_map(|p| p.ke_methods()).collect(), *try_),
             _ => return None,
@@ -368,7 +399,7 @@ impl Core {
         let known = offered.contains(&group) && Group::from_method(group).is_some();
         let mut follow = known && try_.retries < sa.spec.behaviour.invalid_ke_retries && try_.group != Some(group);
         self.decide(now, sa, Decision::FollowInvalidKe(group, &mut follow));
-        let try_ = Try { group: Some(group), retries: try_.retries.saturating_add(1) };
+        let try_ = Try { group: Some(group), retries: try_.retries.saturating_add(1), ..try_ };
         follow.then(|| match request {
             Request::NewChild(spec, _) => Request::NewChild(*spec, try_),
             Request::RekeyChild(old, _) => Request::RekeyChild(*old, try_),

@@ -8,8 +8,13 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
-use super::sys;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{steer, sys};
 use crate::net::SocketRole;
+
+/// ESP's protocol number.
+const PROTOCOL_ESP: i32 = 50;
 
 /// What to bind.
 #[derive(Clone, Debug)]
@@ -24,11 +29,24 @@ pub struct UdpConfig {
     pub interface: Option<String>,
     /// Wanted size of each socket's buffers in octets of kernel memory.
     pub socket_buffer: usize,
+    /// Several links of this process, so many, bind the same addresses and ports, one after the other; each receives what
+    /// carries its number as the first octet of our SPI ([`crate::link::udp::steer`]).
+    pub share: Option<u8>,
+    /// Bind addresses that this host does not have (yet): IP_FREEBIND.
+    pub any_address: bool,
 }
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        UdpConfig { addresses: Vec::new(), ike_port: 500, natt_port: 4500, interface: None, socket_buffer: 8 << 20 }
+        UdpConfig {
+            addresses: Vec::new(),
+            ike_port: 500,
+            natt_port: 4500,
+            interface: None,
+            socket_buffer: 8 << 20,
+            share: None,
+            any_address: false,
+        }
     }
 }
 
@@ -72,6 +90,15 @@ pub enum BindError {
     /// The host is out of something.
     #[error("cannot open a socket on {0}: {1}")]
     Other(SocketAddr, #[source] io::Error),
+    /// Native ESP needs privilege.
+    #[error(
+        "no permission for native ESP (IP protocol 50): run as root, or `setcap cap_net_raw=+ep` the binary; or let ESP \
+         travel in UDP with `nat: {{traversal: force}}` in the connection file"
+    )]
+    EspPrivilege,
+    /// The kernel does not deal datagrams out to the threads.
+    #[error("cannot share UDP {0} among threads: {1}; use --threads 1")]
+    Steer(SocketAddr, #[source] io::Error),
     /// No epoll or eventfd: the host is out of file descriptors or memory.
     #[error("cannot set up waiting for packets: {0}")]
     Wait(#[source] io::Error),
@@ -97,6 +124,30 @@ pub(super) fn bind_all(config: &UdpConfig) -> Result<Vec<Bound>, BindError> {
     let mut out = bind_role(config, SocketRole::Ike, config.ike_port)?;
     out.append(&mut bind_role(config, SocketRole::NatT, config.natt_port)?);
     Ok(out)
+}
+
+/// Opens a raw socket for IP protocol 50 on an address.
+pub(super) fn bind_esp(config: &UdpConfig, address: IpAddr) -> Result<Bound, BindError> {
+    let mut local = with_scope(address, 0, config.interface.as_deref());
+    let wrong = |errno: Errno| match errno {
+        Errno::EPERM | Errno::EACCES => BindError::EspPrivilege,
+        other => explain(local, other),
+    };
+    let broken = |error: io::Error| match error.raw_os_error() {
+        Some(code) => wrong(Errno::from_raw(code)),
+        None => BindError::Other(local, error),
+    };
+    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let kind = Type::RAW.nonblocking().cloexec();
+    let fd: OwnedFd = Socket::new(domain, kind, Some(Protocol::from(PROTOCOL_ESP))).map_err(broken)?.into();
+    if let Some(interface) = &config.interface {
+        tie_to_interface(&fd, interface).map_err(wrong)?;
+    }
+    set_options(&fd, local, SocketRole::Esp)?;
+    let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
+    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
+    local.set_port(0);
+    Ok(Bound { fd, local, role: SocketRole::Esp, buffers })
 }
 
 /// With port 0 the first address chooses and the others follow; somebody may have the port on another address, so
@@ -135,29 +186,47 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
             other => explain(local, other),
         })?;
     }
-    let option =
-        |level, name, value| sys::set_option(fd.as_fd(), level, name, value).map_err(|e| BindError::Other(local, e));
-    // Errors that ICMP reports are read from the socket's error queue; an unconnected socket gets none otherwise.
-    // Fragmenting is left to the kernel (no DF bit): RFC 7383 fragments are the engine's, and a lab wants to see what
-    // a path does to large packets instead of an error from the own host.
-    if address.is_ipv4() {
-        socket::setsockopt(&fd, sockopt::Ipv4PacketInfo, &true).map_err(wrong)?;
-        socket::setsockopt(&fd, sockopt::Ipv4RecvErr, &true).map_err(wrong)?;
-        option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
-    } else {
-        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
-        socket::setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true).map_err(wrong)?;
-        socket::setsockopt(&fd, sockopt::Ipv6RecvErr, &true).map_err(wrong)?;
-        option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+    set_options(&fd, local, role)?;
+    if config.any_address {
+        // One option name for both families, at the IPv4 level.
+        sys::set_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1).map_err(|e| BindError::Other(local, e))?;
     }
-    socket::setsockopt(&fd, sockopt::RxqOvfl, &1).map_err(wrong)?;
+    if config.share.is_some() {
+        socket::setsockopt(&fd, sockopt::ReusePort, &true).map_err(wrong)?;
+    }
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
+    if let Some(shards) = config.share {
+        sys::steer(fd.as_fd(), &steer::program(role, shards)).map_err(|e| BindError::Steer(local, e))?;
+    }
     let mut local = local;
     if port == 0 {
         local.set_port(bound_port(&fd).map_err(wrong)?);
     }
     Ok(Bound { fd, local, role, buffers })
+}
+
+fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole) -> Result<(), BindError> {
+    let wrong = |errno: Errno| explain(local, errno);
+    let option =
+        |level, name, value| sys::set_option(fd.as_fd(), level, name, value).map_err(|e| BindError::Other(local, e));
+    // Errors that ICMP reports are read from the socket's error queue; an unconnected socket gets none otherwise.
+    // Fragmenting is left to the kernel (no DF bit): RFC 7383 fragments are the engine's, and a lab wants to see what
+    // a path does to large packets instead of an error from the own host.
+    if local.is_ipv4() {
+        socket::setsockopt(fd, sockopt::Ipv4PacketInfo, &true).map_err(wrong)?;
+        socket::setsockopt(fd, sockopt::Ipv4RecvErr, &true).map_err(wrong)?;
+        option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    } else {
+        // A raw socket is of one family anyway, and its protocol number counts as a port: too late for this option.
+        if role != SocketRole::Esp {
+            socket::setsockopt(fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
+        }
+        socket::setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true).map_err(wrong)?;
+        socket::setsockopt(fd, sockopt::Ipv6RecvErr, &true).map_err(wrong)?;
+        option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+    }
+    socket::setsockopt(fd, sockopt::RxqOvfl, &1).map_err(wrong)
 }
 
 /// The source address that the routing table gives to packets for `remote`. Sends nothing.

@@ -7,6 +7,7 @@
 //! Nothing here is global: several links (one per shard) may live in one process.
 
 mod bind;
+mod steer;
 mod sys;
 mod wake;
 
@@ -28,6 +29,8 @@ use crate::time::{Instant, RealClock, UnixTime};
 
 /// Epoll token of the waker; sockets are numbered from 0.
 const WAKER: u64 = u64::MAX;
+/// Epoll token of whatever else is watched.
+const WATCHED: u64 = u64::MAX - 1;
 /// Notes kept until somebody asks; older ones are dropped, since they repeat.
 const NOTES_MAX: usize = 256;
 /// How long a full send buffer may hold up a batch before a datagram is given up.
@@ -107,6 +110,37 @@ impl UdpLink {
         })
     }
 
+    /// Opens a raw socket for native ESP (IP protocol 50) beside each UDP socket of the IKE role. Packets that come in on it
+    /// and go out have [`SocketRole::Esp`].
+    ///
+    /// # Errors
+    ///
+    /// Mostly [`BindError::EspPrivilege`]; the link goes on without.
+    pub fn open_esp(&mut self, config: &UdpConfig) -> Result<(), BindError> {
+        let addresses = self.sockets.iter().filter(|s| s.info.role == SocketRole::Ike).map(|s| s.info.local.ip());
+        let bound = addresses.map(|address| bind::bind_esp(config, address)).collect::<Result<Vec<_>, _>>()?;
+        for bound in bound {
+            let index = self.sockets.len();
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+            self.epoll.add(&bound.fd, event).map_err(|e| BindError::Wait(e.into()))?;
+            self.by_address.insert((bound.role, bound.local.ip()), index);
+            let (receive_buffer, send_buffer) = bound.buffers;
+            let info = LocalSocket { local: bound.local, role: bound.role, receive_buffer, send_buffer, overflows: 0 };
+            self.sockets.push(Socket { fd: bound.fd, info });
+        }
+        Ok(())
+    }
+
+    /// Makes [`Link::recv_until`] return with [`Wake::Control`] while there is something to read from `source`, which the
+    /// caller reads and keeps open.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system cannot watch it.
+    pub fn watch(&self, source: &impl AsFd) -> io::Result<()> {
+        Ok(self.epoll.add(source, EpollEvent::new(EpollFlags::EPOLLIN, WATCHED))?)
+    }
+
     /// A handle that makes [`Link::recv_until`] return from elsewhere.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
@@ -127,6 +161,12 @@ impl UdpLink {
     /// (net.core.rmem_max) then bounds how large a burst survives.
     pub fn receive_buffer_clamp(&self) -> Option<usize> {
         self.sockets.iter().map(|s| s.info.receive_buffer).min().filter(|&granted| granted < self.buffer_wanted)
+    }
+
+    /// Octets of kernel memory that wait in the fullest receive buffer, to be compared with
+    /// [`LocalSocket::receive_buffer`] (of which the kernel grants twice as much, for its own book-keeping).
+    pub fn receive_queue(&self) -> usize {
+        self.sockets.iter().filter_map(|s| sys::receive_queue(s.fd.as_fd()).ok()).max().unwrap_or(0)
     }
 
     fn socket_for(&self, path: &Path) -> Option<usize> {
@@ -217,6 +257,9 @@ impl UdpLink {
                     }
                     _ => {}
                 }
+            }
+            if info.role == SocketRole::Esp {
+                strip_ip_header(slot);
             }
             let classified = demux::classify(info.role, &slot.bytes);
             self.counters.count_in(classified, slot.bytes.len());
@@ -355,9 +398,16 @@ impl Link for UdpLink {
             let mut control = false;
             for n in 0..ready {
                 let event = self.events[n];
-                if event.u64 == WAKER {
-                    control |= self.waker.reset();
-                    continue;
+                match event.u64 {
+                    WAKER => {
+                        control |= self.waker.reset();
+                        continue;
+                    }
+                    WATCHED => {
+                        control = true;
+                        continue;
+                    }
+                    _ => {}
                 }
                 let Some(index) = usize::try_from(event.u64).ok().filter(|&i| i < self.sockets.len()) else { continue };
                 if event.events & libc::EPOLLERR as u32 != 0 {
@@ -391,6 +441,15 @@ impl Link for UdpLink {
 impl AsMut<Vec<u8>> for Received {
     fn as_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
+    }
+}
+
+/// A raw IPv4 socket hands over the IP header, an IPv6 one does not; neither has ports.
+fn strip_ip_header(slot: &mut Received) {
+    slot.path.remote.set_port(0);
+    if slot.path.remote.is_ipv4() {
+        let header = slot.bytes.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+        slot.bytes.drain(..header.min(slot.bytes.len()));
     }
 }
 

@@ -185,6 +185,46 @@ pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes the sockets of a group that shares its port (SO_REUSEPORT) receive by what stands in a datagram: `program`, in
+/// classic BPF, looks at the UDP payload and returns the index of a socket, in the order in which they were bound.
+pub fn steer(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the option value is a sock_fprog with the true length of a program that outlives the call, in which the
+    // kernel copies and checks it; it writes to neither.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            ptr::from_ref(&program).cast(),
+            size_of::<libc::sock_fprog>() as _,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Octets of kernel memory that wait in a socket's receive buffer.
+pub fn receive_queue(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut values = [0_u32; 9];
+    let mut len = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` octets to an array of that size, and the length it wrote to `len`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            ptr::from_mut(&mut len),
+        )
+    };
+    // The first value is SK_MEMINFO_RMEM_ALLOC.
+    if result == 0 { Ok(values[0] as usize) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Memory use of a socket; `libc` has no name for it.
+const SO_MEMINFO: i32 = 55;
+
 /// Waits on an epoll instance; `None` waits without limit. Nanosecond resolution where the kernel has epoll_pwait2
 /// (5.11), else rounded up to milliseconds. Returns the number of `events` filled.
 pub fn epoll_wait(

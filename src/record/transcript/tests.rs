@@ -121,6 +121,22 @@ fn lines_name_their_packets_although_those_come_later() {
     assert_eq!(lines[1]["packets"], serde_json::json!([5, 6]));
 }
 
+/// What was sent again is a packet of its own.
+#[test]
+fn a_retransmission_names_its_packet() {
+    let request = header(false, 1, ExchangeType::IKE_AUTH);
+    let lines = lines(|transcript| {
+        transcript.event(Instant::ZERO, TUNNEL, SA, &message(Side::Us, request, vec![], Some(vec![])));
+        record_datagram(transcript, 3, Direction::Out, &request);
+        transcript.flush().expect("memory takes everything");
+        let again = Event::Retransmit { header: request, path: path(), attempt: 2, of: 6 };
+        transcript.event(Instant(500_000_000), TUNNEL, SA, &again);
+        record_datagram(transcript, 4, Direction::Out, &request);
+    });
+    assert_eq!((&lines[0]["packets"], &lines[1]["packets"]), (&serde_json::json!([3]), &serde_json::json!([4])));
+    assert_eq!((&lines[1]["event"], &lines[1]["message_id"]), (&"retransmit".into(), &1.into()));
+}
+
 #[test]
 fn no_key_is_ever_written() {
     let suite = IkeSuite {
@@ -197,8 +213,9 @@ fn failures_and_the_smaller_events_are_told() {
     let line = event_line(&Event::Alive { rtt: std::time::Duration::from_micros(1_500) });
     assert_eq!(line["rtt"].to_string(), "0.0015");
     assert_eq!(event_line(&Event::ChildDown { spi_in: 0xab, by: Side::Us })["spi_in"], "000000ab");
-    let retransmit = Event::Retransmit { exchange: ExchangeType::IKE_SA_INIT, attempt: 2, of: 6 };
-    assert_eq!(event_line(&retransmit)["attempt"], 2);
+    let header = header(false, 0, ExchangeType::IKE_SA_INIT);
+    let line = event_line(&Event::Retransmit { header, path: path(), attempt: 2, of: 6 });
+    assert_eq!((&line["attempt"], &line["exchange"]), (&2.into(), &"IKE_SA_INIT".into()));
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! `ikelab listen --threads`: the embedded headend for load.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::common::Common;
+use super::exit::{CliError, Exit};
+use super::signals::Stop;
+use super::{rundir, term};
+use crate::engine::{ConnectionSpec, Limits};
+use crate::load::answer::{Answering, Headend, Shown, links};
+use crate::time::{Instant, RealClock};
+
+/// How often the figures are printed.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Serves until Ctrl-C, or for `duration`.
+pub fn run(
+    common: &Common,
+    connections: Vec<ConnectionSpec>,
+    limits: Limits,
+    addresses: Vec<IpAddr>,
+    threads: u8,
+    duration: Option<Duration>,
+) -> Result<Exit, CliError> {
+    if threads == 0 {
+        return Err(CliError::usage("--threads: at least one"));
+    }
+    let clock = RealClock::start();
+    let seeds = common.seeds()?;
+    let plan_seed = seeds.plan.text().to_owned();
+    let ports = connections[0].local_ports;
+    let headend = Headend {
+        connections,
+        limits,
+        addresses: addresses.clone(),
+        ports,
+        threads,
+        interface: common.interface.clone(),
+        socket_buffer: 8 << 20,
+        seeds,
+    };
+    let answering = Answering::start(headend, clock)?;
+    let dir = rundir::RunDir::create(common.out.as_deref(), clock.epoch())?;
+    let stop = Stop::watch_flag(answering.waker(), answering.stop_flag())?;
+    let sockets: Vec<String> = addresses
+        .iter()
+        .flat_map(|a| {
+            [answering.ports.ike, answering.ports.natt].map(|port| std::net::SocketAddr::new(*a, port).to_string())
+        })
+        .collect();
+    let say = |text: &str| {
+        if !common.json {
+            term::print(text);
+        }
+    };
+    say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
+    let plural = if threads == 1 { "thread" } else { "threads" };
+    say(&format!("listening on {} with {threads} {plural}; Ctrl-C ends it\n", sockets.join(", ")));
+    if let Some(granted) = answering.clamp {
+        say(&format!(
+            "the kernel grants {granted} octets of receive buffer instead of {} (net.core.rmem_max)\n",
+            8 << 20
+        ));
+    }
+    let mut next = Instant::ZERO + EVERY;
+    while !stop.asked() && answering.is_running() {
+        // Signals set the flag from a thread of their own; the figures need no better clock than this.
+        std::thread::park_timeout(Duration::from_millis(50));
+        let now = clock.now();
+        if duration.is_some_and(|d| now >= Instant::ZERO + d) {
+            break;
+        }
+        if now >= next {
+            next = now + EVERY;
+            say(&format!("{:>7.1} s  {}\n", now.as_secs_f64(), figures(&answering)));
+        }
+    }
+    let resident = crate::load::resource::resident();
+    let up_by_thread = answering.each(|s: &Shown| &s.ike_up);
+    let deleted = answering.sum(|s| &s.deleted);
+    let last = figures(&answering);
+    let seconds = clock.now().as_secs_f64();
+    let answered = answering.finish().map_err(CliError::environment)?;
+    say(&format!("\n{last}\n"));
+
+    let sum = |of: &dyn Fn(&crate::load::answer::Answered) -> u64| answered.iter().map(of).sum::<u64>();
+    let link = links(&answered);
+    let mut result = rundir::head("listen", &plan_seed, clock.epoch(), false);
+    result["exit_code"] = (Exit::Met as u8).into();
+    result["seconds"] = seconds.into();
+    result["listening_on"] = sockets.into();
+    result["resident"] = resident.into();
+    result["threads"] = threads.into();
+    result["ike_sas_up_by_thread"] = up_by_thread.into();
+    result["cpu_seconds_by_thread"] = answered.iter().map(|a| a.used.cpu.as_secs_f64()).collect();
+    result["counters"] = json!({
+        "ike_sas_up": sum(&|a| a.engine.ike_up),
+        "child_sas_up": sum(&|a| a.engine.child_up),
+        "rekeyed": sum(&|a| a.engine.ike_rekeyed + a.engine.child_rekeyed),
+        "deleted_by_peer": deleted,
+        "failed": sum(&|a| a.engine.failed),
+        "received": sum(&|a| a.engine.received),
+        "transmitted": sum(&|a| a.engine.transmitted),
+        "retransmits": sum(&|a| a.engine.retransmits),
+        "repeats_answered": sum(&|a| a.engine.repeats_answered),
+        "cookies_sent": sum(&|a| a.engine.cookies_sent),
+        "limited": sum(&|a| a.engine.ignored(crate::engine::IgnoredWhy::Limit)),
+        "ignored": sum(&|a| a.engine.ignored.iter().sum::<u64>()),
+        "receive_overflows": link.receive_overflows,
+    });
+    dir.write_result(&result)?;
+    if common.json {
+        term::print(&format!("{result}\n"));
+    }
+    Ok(Exit::Met)
+}
+
+fn figures(answering: &Answering) -> String {
+    let sum = |of: fn(&Shown) -> &std::sync::atomic::AtomicU64| answering.sum(of);
+    let threads: Vec<String> = answering.each(|s| &s.ike_up).iter().map(ToString::to_string).collect();
+    format!(
+        "IKE SAs up so far {} ({} per thread)  in the table {}  half open {}  failed {}  deleted {}  rekeyed {}  cookies {}  \
+         dropped by limits {}  answers repeated {}",
+        sum(|s| &s.ike_up),
+        threads.join("+"),
+        sum(|s| &s.sas),
+        sum(|s| &s.half_open),
+        sum(|s| &s.failed),
+        sum(|s| &s.deleted),
+        sum(|s| &s.rekeyed),
+        sum(|s| &s.cookies),
+        sum(|s| &s.limited),
+        sum(|s| &s.repeats),
+    )
+}

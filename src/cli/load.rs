@@ -1,0 +1,699 @@
+//! `ikelab load`: many tunnels at a planned rate, and who was the limit.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::common::{self, Common};
+use super::exit::{CliError, Exit};
+use super::metrics::Metrics;
+use super::quick::Quick;
+use super::rundir::RunDir;
+use super::signals::Stop;
+use super::term;
+use crate::config::Loaded;
+use crate::link::udp::source_address_for;
+use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
+use crate::load::capacity::{self, Search};
+use crate::load::gauge::{self, Gauges};
+use crate::load::peers::{Change, Faulty, Peers, Psks};
+use crate::load::run::{Fleet, Setup, StartError};
+use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
+use crate::load::template::{Pool, Template};
+use crate::load::threshold::{self, Judged, Threshold};
+use crate::load::verdict::{self, Honesty};
+use crate::load::workload::{self, Order, Played, Workload};
+use crate::load::{files, keep};
+use crate::report::load_text;
+use crate::time::{Instant, RealClock, utc_text};
+use crate::vendor::persona::Persona;
+
+/// Arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The peer's address or name, instead of the file's
+    #[arg(value_name = "PEER", required_unless_present = "config")]
+    peer: Option<String>,
+    /// The connection file; an identity with {n} in it differs per tunnel
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to do
+    #[arg(long, value_enum, default_value_t = Kind::Setup)]
+    workload: Kind,
+    /// Tunnels per second: 100, a ramp 50..500, or steps 100,200,400
+    #[arg(long, value_name = "RATE", default_value = "10")]
+    rate: String,
+    /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for
+    #[arg(long)]
+    search: bool,
+    /// --search: try no rate above this
+    #[arg(long, value_name = "RATE", default_value_t = 1e5, requires = "search")]
+    max_rate: f64,
+    /// --search: repeat it this often; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "search")]
+    trials: u32,
+    /// --search: without the goodput beyond the limit
+    #[arg(long, requires = "search")]
+    no_curve: bool,
+    /// For how long tunnels are begun
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s")]
+    duration: String,
+    /// How many tunnels there are [default: as many as the rate makes]
+    #[arg(long, value_name = "N")]
+    tunnels: Option<u64>,
+    /// How arrivals are spread around the rate
+    #[arg(long, value_enum, default_value_t = ArrivalKind::Even)]
+    arrivals: ArrivalKind,
+    /// Do not measure what is begun in this time
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    warm_up: String,
+    /// closed: set-ups kept open per thread
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    window: u64,
+    /// hold: for how long tunnels are kept
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    hold: String,
+    /// churn: how long a tunnel lives
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    live: String,
+    /// rekey-ike, rekey-child: spread the rekeys over this time; 0s means all at once
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    over: String,
+    /// How long to wait for open operations after the last one was begun
+    #[arg(long, value_name = "DURATION", default_value = "15s")]
+    drain: String,
+    /// Leave the tunnels up at the end
+    #[arg(long)]
+    keep: bool,
+    /// Deletes per second at the end [default: twice the rate, 200 at least]
+    #[arg(long, value_name = "RATE")]
+    delete_rate: Option<f64>,
+    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%]
+    #[arg(long, value_name = "EXPR")]
+    threshold: Vec<String>,
+    /// Source addresses: networks, ranges or single ones, separated by commas
+    #[arg(long, value_name = "POOL")]
+    sources: Option<String>,
+    /// A file with one pre-shared key per line, for tunnel 0, 1, ...
+    #[arg(long, value_name = "FILE", conflicts_with = "psk_template")]
+    psk_lines: Option<PathBuf>,
+    /// A file with a template of pre-shared keys, like secret-{n}
+    #[arg(long, value_name = "FILE")]
+    psk_template: Option<PathBuf>,
+    /// Template of our side's selector, like 10.{n/256%256}.{n%256}.0/24
+    #[arg(long, value_name = "TEMPLATE")]
+    ts_template: Option<String>,
+    /// Give some tunnels a fault: bad-psk, bad-proposal, half-open, or a name of `ikelab faults`
+    #[arg(long, value_name = "FAULT")]
+    fault: Option<String>,
+    /// The share of tunnels with the fault
+    #[arg(long, value_name = "PERCENT", default_value = "5%", requires = "fault")]
+    fault_share: String,
+    /// Threads, each with its own part of the tunnels [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<u8>,
+    /// Operations open at once at most; more are dropped by the tester
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    max_open: u64,
+    /// What could not be begun after this time is dropped by the tester
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    too_late: String,
+    /// The tester calls itself the limit when 1 % of its starts are later than this
+    #[arg(long, value_name = "DURATION", default_value = "1ms")]
+    max_lag: String,
+    /// The tester calls itself the limit when a thread uses more than this of a core
+    #[arg(long, value_name = "PERCENT", default_value = "80%")]
+    max_cpu: String,
+    /// Send INITIAL_CONTACT; peers with one identity would wipe each other
+    #[arg(long)]
+    initial_contact: bool,
+    /// Wanted socket buffers in octets
+    #[arg(long, value_name = "OCTETS", default_value_t = 8 << 20)]
+    socket_buffer: usize,
+    /// This process's part, like 0/4 [default: the environment's JOB_COMPLETION_INDEX and IKELAB_SHARDS]
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
+    /// Begin at this time, in seconds since 1970 UTC, so that several machines begin together
+    #[arg(long, value_name = "SECONDS")]
+    start_at: Option<f64>,
+    /// Serve Prometheus metrics on this address while the run lasts, like 127.0.0.1:9500
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    quick: Quick,
+}
+
+/// Workloads by name.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Bring tunnels up; delete them at the end
+    Setup,
+    /// One tunnel after the other, as the BMWG drafts measure
+    Serial,
+    /// A closed loop of --window set-ups per thread until --tunnels are up: how fast both ends together can be
+    Closed,
+    /// Bring tunnels up, keep them with liveness checks, delete them
+    Hold,
+    /// Tunnels come, live for a while, and go
+    Churn,
+    /// Bring tunnels up, forget them as if the peer had reloaded, reconnect all at once
+    Storm,
+    /// Bring tunnels up, then rekey the IKE SA of each
+    RekeyIke,
+    /// Bring tunnels up, then rekey the Child SA of each
+    RekeyChild,
+    /// IKE_SA_INIT only: half-open IKE SAs
+    Flood,
+    /// Bring tunnels up until one is refused, and say which and why
+    Tunnels,
+}
+
+/// Arrivals by name.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum ArrivalKind {
+    /// At equal distances
+    Even,
+    /// As a Poisson process, from the plan seed
+    Poisson,
+}
+
+/// Runs the workload and reports.
+pub fn run(args: &Args) -> Result<Exit, CliError> {
+    if args.common.keys {
+        return Err(CliError::usage("--keys: a load run records no packets and exports no keys"));
+    }
+    let plan = Plan::read(args)?;
+    let loaded = prepare(args)?;
+    let seeds = args.common.seeds()?;
+    let peers = peers(args, &plan, &loaded)?;
+    let context = Context::of(&peers.base);
+    let remote = peers.base.remote_addr.expect("prepare fills it in");
+    let connection = Connection {
+        name: loaded.spec.name.clone(),
+        file: loaded.source.as_ref().map(|p| p.display().to_string()),
+        remote: std::net::SocketAddr::new(remote, loaded.spec.remote_ports.ike).to_string(),
+    };
+    let clock = RealClock::start();
+    let setup = Setup {
+        peers,
+        tunnels: plan.order.tunnels,
+        threads: plan.threads,
+        process: plan.process,
+        interface: args.common.interface.clone(),
+        socket_buffer: args.socket_buffer,
+        seeds: seeds.clone(),
+        rules: plan.rules.clone(),
+        in_flight: args.max_open,
+        too_late: plan.too_late,
+        keep: true,
+    };
+    let mut fleet = Fleet::start(setup, clock).map_err(|error| match error {
+        StartError::Usage(why) => CliError::usage(format!("--sources: {why}")),
+        other => CliError::environment(other),
+    })?;
+    let stop = Stop::watch_flag(fleet.waker(), fleet.stop_flag())?;
+    let lanes = fleet.gauges().to_vec();
+    let metrics = args.metrics.map(|at| Metrics::serve(at, move || gauge::prometheus(&lanes))).transpose()?;
+    let dir = RunDir::create(args.common.out.as_deref(), clock.epoch())?;
+    let tester = Tester::of(fleet.network(), plan.process, plan.threads.into());
+    let mut order = plan.order.clone();
+    order.start = plan.start(clock)?;
+
+    let shown = !args.common.json;
+    if shown {
+        term::print(&headline(&plan, &connection, &tester, &seeds.plan, &dir));
+    }
+    if let Some(metrics) = metrics.as_ref().filter(|_| shown) {
+        term::print(&format!("metrics on http://{}/metrics\n", metrics.address()));
+    }
+    let mut live = Live::new(shown);
+    let mut watch = |name: &str, gauges: &[(Lane, Arc<Gauges>)], since| live.show(name, gauges, since);
+    let played = match &plan.search {
+        Some(search) => capacity::rate(&mut fleet, &tester, search, &mut watch)
+            .map(|(found, played)| Played { capacity: Some(found), ..played }),
+        None => workload::play(&mut fleet, &order, &mut watch),
+    };
+    let played = played.map_err(CliError::environment)?;
+    live.end();
+    let _ = stop;
+
+    let mut result = LoadResult {
+        version: RESULT_VERSION,
+        tool: format!("ikelab {}", env!("CARGO_PKG_VERSION")),
+        command: "load".into(),
+        plan_seed: seeds.plan.text().to_owned(),
+        started: utc_text(clock.epoch().0),
+        seconds: clock.now().as_secs_f64(),
+        security: Security {
+            keys_exported: false,
+            key_seed_from_os: true,
+            target_said_to_be_owned: args.common.i_own_this_target,
+        },
+        connection,
+        context,
+        tester,
+        workload: order.workload.name().into(),
+        thresholds: judge(&plan.thresholds, &played),
+        stages: played.stages.clone(),
+        capacity: played.capacity.clone(),
+        limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
+        interrupted: played.interrupted,
+        exit_code: 0,
+    };
+    let exit = match plan.search {
+        Some(_) => found(&mut result),
+        None => conclude(&mut result, plan.honesty),
+    };
+    files::write(dir.path(), &played.stages, &played.times).map_err(CliError::environment)?;
+    keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
+    let value = serde_json::to_value(&result).expect("a result is plain data");
+    dir.write_result(&value)?;
+    if shown {
+        term::print(&load_text::render(&result, played.recovery.as_ref(), term::stdout_paint()));
+    } else {
+        term::print(&(serde_json::to_string(&value).expect("a JSON value prints") + "\n"));
+    }
+    Ok(exit)
+}
+
+/// Says who was the limit, and with which code to end.
+pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
+    let met = result.thresholds.iter().all(|t| t.met);
+    result.limit = verdict::limit(&result.stages, &result.tester, honesty, met);
+    let begun: u64 = result.stages.iter().map(|s| s.started).sum();
+    let exit = match () {
+        () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
+        () if met => Exit::Met,
+        () => Exit::NotMet,
+    };
+    result.exit_code = exit as u8;
+    exit
+}
+
+/// A search ends well if it has found a rate that is held, and if the tester was not what ended it.
+fn found(result: &mut LoadResult) -> Exit {
+    use crate::load::summary::Limit;
+    let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
+    let limited =
+        capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let who = if limited { "tester" } else { "peer" };
+    result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
+    result.thresholds.clear();
+    let exit = match () {
+        () if limited || result.interrupted => Exit::Inconclusive,
+        () if capacity.median > 0.0 => Exit::Met,
+        () => Exit::NotMet,
+    };
+    result.exit_code = exit as u8;
+    exit
+}
+
+/// Thresholds are about the stage that the workload is about: the storm of a storm, else the first.
+fn judge(thresholds: &[Threshold], played: &Played) -> Vec<Judged> {
+    let about = played.stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
+    let (Some(stage), Some(times)) = (played.stages.get(about), played.times.get(about)) else { return Vec::new() };
+    // What happens to tunnels that are up, and to those that go, belongs to the run as a whole.
+    let (mut stage, mut times) = (stage.clone(), times.clone());
+    for (other, more) in played.stages.iter().zip(&played.times).skip(about + 1) {
+        for (class, count) in &other.lost {
+            *stage.lost.entry(class.clone()).or_default() += count;
+        }
+        for (name, histogram) in more {
+            times.entry(name.clone()).or_insert_with(|| histogram.clone());
+        }
+    }
+    thresholds.iter().map(|t| t.judge(&stage, &times)).collect()
+}
+
+/// The command line, understood.
+struct Plan {
+    order: Order,
+    thresholds: Vec<Threshold>,
+    threads: u8,
+    process: (u64, u64),
+    too_late: Duration,
+    honesty: Honesty,
+    faulty: Option<Faulty>,
+    rules: Vec<crate::fault::Rule>,
+    start_at: Option<f64>,
+    search: Option<Search>,
+}
+
+impl Plan {
+    fn read(args: &Args) -> Result<Plan, CliError> {
+        let time =
+            |flag: &str, text: &str| crate::config::duration(text).map_err(|e| CliError::usage(format!("{flag}: {e}")));
+        let length = time("--for", &args.duration)?;
+        if length.is_zero() {
+            return Err(CliError::usage("--for: must be longer than nothing"));
+        }
+        let spacing = match args.arrivals {
+            ArrivalKind::Even => Spacing::Even,
+            ArrivalKind::Poisson => Spacing::Poisson,
+        };
+        let workload = match args.workload {
+            Kind::Setup => Workload::Setup,
+            Kind::Serial => Workload::Serial,
+            Kind::Closed if args.tunnels.is_none() => {
+                return Err(CliError::usage("--workload closed: how many --tunnels?"));
+            }
+            Kind::Closed => Workload::Closed(args.window.max(1)),
+            Kind::Hold => Workload::Hold(time("--hold", &args.hold)?),
+            Kind::Churn => Workload::Churn(time("--live", &args.live)?),
+            Kind::Storm => Workload::Storm,
+            Kind::RekeyIke | Kind::RekeyChild => {
+                let over = time("--over", &args.over)?;
+                Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
+            }
+            Kind::Flood => Workload::Flood,
+            Kind::Tunnels => Workload::Tunnels,
+        };
+        // Only churn begins a tunnel twice.
+        let limit = args.tunnels.filter(|_| args.workload != Kind::Churn);
+        let segments = segments(&args.rate, length)?;
+        let schedule = Schedule::new(segments, spacing, limit);
+        let tunnels = args.tunnels.unwrap_or_else(|| match workload {
+            // Enough for the plan, with a quarter to spare.
+            Workload::Churn(live) => (schedule.mean_rate() * live.as_secs_f64() * 1.25).ceil() as u64 + 10,
+            _ => u64::MAX,
+        });
+        let tunnels = if workload == Workload::Serial { args.tunnels.unwrap_or(1000) } else { tunnels };
+        if tunnels == 0 {
+            return Err(CliError::usage("--tunnels: at least one"));
+        }
+        let delete_rate = match args.delete_rate {
+            Some(rate) if rate.is_finite() && rate > 0.0 => rate,
+            Some(rate) => return Err(CliError::usage(format!("--delete-rate: {rate} is not a rate"))),
+            None => (schedule.mean_rate() * 2.0).max(200.0),
+        };
+        let texts: Vec<&str> = match args.threshold.as_slice() {
+            [] if workload == Workload::Flood => Vec::new(),
+            [] => vec![threshold::DEFAULT],
+            given => given.iter().map(String::as_str).collect(),
+        };
+        let thresholds = texts
+            .into_iter()
+            .map(|text| Threshold::parse(text).map_err(|e| CliError::usage(format!("--threshold: {e}"))))
+            .collect::<Result<_, _>>()?;
+        let (faulty, rules) = fault(args, workload)?;
+        let honesty = Honesty {
+            cpu: percent("--max-cpu", &args.max_cpu)?,
+            lag: time("--max-lag", &args.max_lag)?.as_secs_f64() * 1e6,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let drain = time("--drain", &args.drain)?;
+        let warm_up = time("--warm-up", &args.warm_up)?;
+        let thresholds: Vec<Threshold> = thresholds;
+        if args.search && (workload != Workload::Setup || args.trials == 0 || !(args.max_rate > 0.0)) {
+            return Err(CliError::usage(
+                "--search: with --workload setup, at least one trial and a --max-rate above 0",
+            ));
+        }
+        let search = args.search.then(|| Search {
+            from: schedule.mean_rate(),
+            up_to: args.max_rate,
+            length,
+            warm_up,
+            trials: args.trials,
+            precision: 0.05,
+            thresholds: thresholds.clone(),
+            drain,
+            delete_rate,
+            honesty,
+            curve: !args.no_curve,
+        });
+        let threads = match args.threads {
+            Some(0) => return Err(CliError::usage("--threads: at least one")),
+            Some(threads) => threads,
+            None => u8::try_from(cores).unwrap_or(u8::MAX),
+        };
+        Ok(Plan {
+            order: Order {
+                workload,
+                schedule,
+                tunnels,
+                warm_up,
+                drain,
+                delete_rate: (!args.keep && workload != Workload::Flood).then_some(delete_rate),
+                start: None,
+            },
+            thresholds,
+            // The order of tunnels is the question.
+            threads: if matches!(workload, Workload::Serial | Workload::Tunnels) { 1 } else { threads },
+            process: process(args.shard.as_deref())?,
+            too_late: time("--too-late", &args.too_late)?,
+            honesty,
+            faulty,
+            rules,
+            start_at: args.start_at,
+            search,
+        })
+    }
+
+    /// When the first stage begins, on the run's clock.
+    fn start(&self, clock: RealClock) -> Result<Option<Instant>, CliError> {
+        let Some(at) = self.start_at else { return Ok(None) };
+        let ahead = at - clock.epoch().0 as f64 / 1e9;
+        if ahead < clock.now().as_secs_f64() {
+            return Err(CliError::usage(format!("--start-at: {at} has passed already")));
+        }
+        if ahead > 86_400.0 {
+            return Err(CliError::usage(format!("--start-at: {at} is more than a day ahead")));
+        }
+        Ok(Some(Instant((ahead * 1e9) as u64)))
+    }
+}
+
+/// `100`, `50..500` or `100,200,400`.
+fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
+    let wrong = || {
+        CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"))
+    };
+    let number = |t: &str| t.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0 && *n <= 1e7);
+    let segments = if let Some((from, to)) = text.split_once("..") {
+        vec![Segment { from: number(from).ok_or_else(wrong)?, to: number(to).ok_or_else(wrong)?, length }]
+    } else {
+        let steps: Vec<f64> = text.split(',').map(number).collect::<Option<_>>().ok_or_else(wrong)?;
+        let each = length / u32::try_from(steps.len()).map_err(|_| wrong())?;
+        steps.into_iter().map(|rate| Segment { from: rate, to: rate, length: each }).collect()
+    };
+    if segments.iter().all(|s| s.from + s.to <= 0.0) { Err(wrong()) } else { Ok(segments) }
+}
+
+fn percent(flag: &str, text: &str) -> Result<f64, CliError> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    match number.filter(|p| (0.0..=100.0).contains(p)) {
+        Some(percent) => Ok(percent / 100.0),
+        None => Err(CliError::usage(format!("{flag}: `{text}` is not a percentage from 0% to 100%"))),
+    }
+}
+
+/// `i/n`, or what Kubernetes sets for an Indexed Job.
+fn process(given: Option<&str>) -> Result<(u64, u64), CliError> {
+    let from_job = || {
+        let (index, shards) = (std::env::var("JOB_COMPLETION_INDEX").ok()?, std::env::var("IKELAB_SHARDS").ok()?);
+        Some(format!("{index}/{shards}"))
+    };
+    let Some(text) = given.map(str::to_owned).or_else(from_job) else { return Ok((0, 1)) };
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
+    match parts {
+        Some((i, n)) if i < n && n <= 4096 => Ok((i, n)),
+        _ => Err(CliError::usage(format!("--shard: `{text}` is not like 0/4, counted from 0"))),
+    }
+}
+
+/// The share of tunnels with a fault: a wrong setting, or a rule.
+fn fault(args: &Args, workload: Workload) -> Result<(Option<Faulty>, Vec<crate::fault::Rule>), CliError> {
+    use crate::fault::{Action, Rule, When, table};
+    use crate::load::peers::FAULTY;
+    use crate::wire::registry::ExchangeType;
+    let share = match workload {
+        Workload::Flood => 1.0,
+        _ => percent("--fault-share", &args.fault_share)?,
+    };
+    let name = match (workload, args.fault.as_deref()) {
+        (Workload::Flood, None) => "half-open",
+        (_, Some(name)) => name,
+        (_, None) => return Ok((None, Vec::new())),
+    };
+    let tunnels = Some(FAULTY..u64::MAX);
+    let (change, rules) = match name {
+        "bad-psk" => (Change::BadPsk, Vec::new()),
+        "bad-proposal" => (Change::BadProposal, Vec::new()),
+        "half-open" => {
+            let when = When {
+                initiator: Some(true),
+                exchange: Some(ExchangeType::IKE_AUTH),
+                response: Some(false),
+                tunnels,
+                ..When::default()
+            };
+            (Change::None, vec![Rule { name: "half-open".into(), when, action: Action::DropSent, times: None }])
+        }
+        name => {
+            let row = table::find(name)
+                .map_err(|e| CliError::usage(format!("--fault: {e}; or bad-psk, bad-proposal, half-open")))?;
+            let mut rule = row.rule(&Default::default(), None).map_err(|e| CliError::usage(format!("--fault: {e}")))?;
+            rule.when.tunnels = tunnels;
+            (Change::None, vec![rule])
+        }
+    };
+    Ok((Some(Faulty { per_mille: (share * 1000.0).round() as u32, change }), rules))
+}
+
+/// Who the tunnels are.
+fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
+    let mut spec = loaded.spec.clone();
+    spec.behaviour.initial_contact = args.initial_contact;
+    let local = spec.local_addr.expect("prepare fills it in");
+    let mut peers = Peers::new(spec, local).map_err(|e| CliError::usage(format!("local.id: {e}")))?;
+    if let Some(text) = &args.sources {
+        peers.sources = Pool::parse(text).map_err(|e| CliError::usage(format!("--sources: {e}")))?;
+        let of_peer = |a: std::net::IpAddr| Some(a.is_ipv4()) == peers.base.remote_addr.map(|r| r.is_ipv4());
+        if !peers.sources.get(0).is_some_and(of_peer) {
+            return Err(CliError::usage("--sources: not of the peer's IP version"));
+        }
+    }
+    if let Some(file) = &args.psk_lines {
+        peers.psk = Psks::from_lines(file).map_err(|e| CliError::usage(format!("--psk-lines: {e}")))?;
+    }
+    if let Some(file) = &args.psk_template {
+        peers.psk = Psks::from_template(file).map_err(|e| CliError::usage(format!("--psk-template: {e}")))?;
+    }
+    if let Some(text) = &args.ts_template {
+        let template = Template::parse(text).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
+        crate::config::selector(&template.fill(0)).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
+        peers.local_ts = Some(template);
+    }
+    peers.faulty = plan.faulty.clone();
+    Ok(peers)
+}
+
+/// Everything before the first packet: file or flags, name resolution, target guard, our address.
+fn prepare(args: &Args) -> Result<Loaded, CliError> {
+    let mut loaded = match &args.config {
+        Some(path) => crate::config::load(path)?,
+        None => args.quick.build()?,
+    };
+    if let Some(peer) = &args.peer {
+        match peer.parse() {
+            Ok(addr) => (loaded.spec.remote_addr, loaded.remote_host) = (Some(addr), None),
+            Err(_) => (loaded.spec.remote_addr, loaded.remote_host) = (None, Some(peer.clone())),
+        }
+    }
+    common::warn(&loaded);
+    common::resolve(&mut loaded)?;
+    Persona::dress(&mut loaded);
+    let Some(remote) = loaded.spec.remote_addr else {
+        return Err(CliError::usage("load whom? Give PEER, or remote.address in the file"));
+    };
+    common::guard(remote, args.common.i_own_this_target)?;
+    args.common.apply_ports(&mut loaded);
+    let local = match loaded.spec.local_addr {
+        Some(local) if local.is_ipv4() != remote.is_ipv4() => {
+            return Err(CliError::usage(format!("{remote} and local.address {local} are not of one IP version")));
+        }
+        Some(local) => local,
+        None => source_address_for(remote)
+            .map_err(|e| CliError::environment(format!("there is no route to {remote}: {e}")))?,
+    };
+    loaded.set_local_address(local);
+    Ok(loaded)
+}
+
+fn headline(
+    plan: &Plan,
+    connection: &Connection,
+    tester: &Tester,
+    seed: &crate::seed::PlanSeed,
+    dir: &RunDir,
+) -> String {
+    let order = &plan.order;
+    let mut out = format!(
+        "{} {}   {:.1}/s for {}   {} {}   plan seed {}   {}\n",
+        order.workload.name(),
+        connection.remote,
+        order.schedule.mean_rate(),
+        crate::config::duration_words(order.schedule.length()),
+        tester.threads,
+        if tester.threads == 1 { "thread" } else { "threads" },
+        seed.text(),
+        dir.path().display()
+    );
+    if let Some(granted) = tester.buffer_granted {
+        out += &format!(
+            "the kernel grants {granted} octets of receive buffer instead of {} (net.core.rmem_max)\n",
+            tester.buffer_wanted
+        );
+    }
+    out
+}
+
+/// The line that moves while a run lasts: in place on a terminal, once in five seconds elsewhere.
+struct Live {
+    shown: bool,
+    terminal: bool,
+    stage: String,
+    next: Instant,
+    last: (Instant, u64),
+    dirty: bool,
+}
+
+impl Live {
+    fn new(shown: bool) -> Self {
+        Live {
+            shown,
+            terminal: std::io::stdout().is_terminal(),
+            stage: String::new(),
+            next: Instant::ZERO,
+            last: (Instant::ZERO, 0),
+            dirty: false,
+        }
+    }
+
+    fn show(&mut self, stage: &str, shards: &[(Lane, Arc<Gauges>)], since: Instant) {
+        if !self.shown {
+            return;
+        }
+        if self.stage != stage {
+            self.end();
+            self.stage = stage.to_owned();
+            (self.next, self.last) = (Instant::ZERO, (Instant::ZERO, 0));
+        }
+        if since < self.next {
+            return;
+        }
+        self.next = since + if self.terminal { Duration::from_millis(500) } else { Duration::from_secs(5) };
+        let sum = |field: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
+            shards.iter().map(|(_, gauges)| field(gauges).load(Relaxed)).sum::<u64>()
+        };
+        let done = sum(|g| &g.done);
+        let rate = done.saturating_sub(self.last.1) as f64 / since.since(self.last.0).as_secs_f64().max(1e-3);
+        self.last = (since, done);
+        let line = format!(
+            "{:>6.1} s  {stage}  {rate:>7.0}/s  up {}  opening {}  failed {}  dropped {}  retransmits {}",
+            since.as_secs_f64(),
+            sum(|g| &g.up),
+            sum(|g| &g.half_open),
+            sum(|g| &g.failed),
+            sum(|g| &g.dropped),
+            sum(|g| &g.retransmits),
+        );
+        if self.terminal {
+            term::print(&format!("\r\x1b[K{line}"));
+            self.dirty = true;
+        } else {
+            term::print(&format!("{line}\n"));
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            term::print("\r\x1b[K");
+        }
+    }
+}

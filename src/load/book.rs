@@ -1,0 +1,505 @@
+//! A shard's book: the state of each of its tunnels, fed by the engine's events, and what is counted of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::arrival::Lane;
+use super::gauge::Gauges;
+use super::keep::Keeper;
+use super::measure::{Dropped, Stats, Timed};
+use super::peers::{FAULTY, Peers};
+use crate::drive::Observer;
+use crate::engine::{Event, FailScope, Failed, SaId, Side, TunnelId};
+use crate::link::LinkNote;
+use crate::time::Instant;
+use crate::wire::IkeSpi;
+use crate::wire::registry::ExchangeType;
+
+/// An operation on a tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Open {
+    /// None is under way.
+    #[default]
+    Nothing,
+    /// IKE_SA_INIT and IKE_AUTH.
+    SetUp,
+    /// CREATE_CHILD_SA that replaces the IKE SA.
+    RekeyIke,
+    /// CREATE_CHILD_SA that replaces the Child SA.
+    RekeyChild,
+    /// DELETE.
+    Delete,
+}
+
+impl Open {
+    fn timed(self) -> Timed {
+        match self {
+            Open::Nothing | Open::SetUp => Timed::Up,
+            Open::RekeyIke => Timed::RekeyIke,
+            Open::RekeyChild => Timed::RekeyChild,
+            Open::Delete => Timed::Delete,
+        }
+    }
+}
+
+/// One tunnel.
+#[derive(Clone, Copy, Debug)]
+struct Tunnel {
+    sa: SaId,
+    open: Open,
+    up: bool,
+    /// The open operation was begun inside the measured window.
+    measured: bool,
+    /// It needed a retransmission.
+    retried: bool,
+    planned: Instant,
+    /// When IKE_SA_INIT was answered; zero before that.
+    mark: Instant,
+    /// Our inbound SPI of its Child SA.
+    child: u32,
+    /// Our SPI of its IKE SA, as it was begun.
+    spi: u64,
+}
+
+impl Default for Tunnel {
+    fn default() -> Self {
+        Tunnel {
+            sa: SaId::NONE,
+            open: Open::Nothing,
+            up: false,
+            measured: false,
+            retried: false,
+            planned: Instant::ZERO,
+            mark: Instant::ZERO,
+            child: 0,
+            spi: 0,
+        }
+    }
+}
+
+/// The book.
+pub struct Book {
+    lane: Lane,
+    peers: Arc<Peers>,
+    gauges: Arc<Gauges>,
+    tunnels: Vec<Tunnel>,
+    /// The present stage's figures.
+    pub stats: Stats,
+    /// Tunnels are to be deleted this long after they came up.
+    pub live: Option<Duration>,
+    start: Instant,
+    measure_from: Instant,
+    /// What the present stage is about; other operations are counted aside.
+    purpose: Open,
+    open: u64,
+    up: u64,
+    children: bool,
+    down: VecDeque<usize>,
+    deletes: VecDeque<(Instant, usize)>,
+    to_share: Vec<usize>,
+    to_abandon: Vec<usize>,
+    keeper: Option<Keeper>,
+}
+
+impl Book {
+    /// An empty book for the tunnels of `lane`.
+    pub fn new(lane: Lane, peers: Arc<Peers>, gauges: Arc<Gauges>, keeper: Option<Keeper>) -> Self {
+        let children = !peers.base.children.is_empty();
+        Book {
+            lane,
+            peers,
+            gauges,
+            tunnels: Vec::new(),
+            stats: Stats::default(),
+            live: None,
+            start: Instant::ZERO,
+            measure_from: Instant::ZERO,
+            purpose: Open::SetUp,
+            open: 0,
+            up: 0,
+            children,
+            down: VecDeque::new(),
+            deletes: VecDeque::new(),
+            to_share: Vec::new(),
+            to_abandon: Vec::new(),
+            keeper,
+        }
+    }
+
+    /// Figures start from nothing; tunnels stay as they are.
+    pub fn begin_stage(&mut self, start: Instant, warm_up: Duration, purpose: Open) {
+        self.stats = Stats::default();
+        (self.start, self.measure_from, self.purpose) = (start, start + warm_up, purpose);
+        self.gauges.done.store(0, Relaxed);
+    }
+
+    /// Hands out the stage's figures.
+    pub fn end_stage(&mut self) -> Stats {
+        std::mem::take(&mut self.stats)
+    }
+
+    /// Operations under way.
+    pub fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Tunnels that are up.
+    pub fn up(&self) -> u64 {
+        self.up
+    }
+
+    /// Tunnels begun so far.
+    pub fn places(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    /// The IKE SA of a tunnel.
+    pub fn sa(&self, place: usize) -> Option<SaId> {
+        self.tunnels.get(place).map(|t| t.sa).filter(|sa| *sa != SaId::NONE)
+    }
+
+    /// Up, and nothing is under way.
+    pub fn is_idle_up(&self, place: usize) -> bool {
+        self.tunnels.get(place).is_some_and(|t| t.up && t.open == Open::Nothing)
+    }
+
+    /// The tunnel that has been down longest.
+    pub fn take_down(&mut self) -> Option<usize> {
+        self.down.pop_front()
+    }
+
+    /// A tunnel whose connection can be shared from now on.
+    pub fn take_to_share(&mut self) -> Option<usize> {
+        self.to_share.pop()
+    }
+
+    /// A tunnel that is to be forgotten without a word.
+    pub fn take_to_abandon(&mut self) -> Option<usize> {
+        self.to_abandon.pop()
+    }
+
+    /// A tunnel whose time to be deleted has come, and when that was.
+    pub fn take_delete(&mut self, now: Instant) -> Option<(usize, Instant)> {
+        loop {
+            let &(at, place) = self.deletes.front().filter(|(at, _)| *at <= now)?;
+            self.deletes.pop_front();
+            if self.is_idle_up(place) {
+                return Some((place, at));
+            }
+        }
+    }
+
+    /// When the next tunnel is to be deleted.
+    pub fn next_delete(&self) -> Option<Instant> {
+        self.deletes.front().map(|(at, _)| *at)
+    }
+
+    /// Tunnels that are to be deleted later.
+    pub fn planned_deletes(&self) -> usize {
+        self.deletes.len()
+    }
+
+    /// Places with an operation under way.
+    pub fn all_open(&self) -> Vec<usize> {
+        (0..self.tunnels.len()).filter(|&place| self.tunnels[place].open != Open::Nothing).collect()
+    }
+
+    /// An operation was due at `planned`.
+    pub fn due(&mut self, planned: Instant) {
+        self.bin(planned).due += 1;
+    }
+
+    /// One that was due could not be begun.
+    pub fn drop_start(&mut self, planned: Instant, reason: impl FnOnce(&mut Dropped) -> &mut u64) {
+        *reason(&mut self.stats.dropped) += 1;
+        self.bin(planned).dropped += 1;
+        self.gauges.dropped.fetch_add(1, Relaxed);
+    }
+
+    /// An operation was begun.
+    pub fn begun(&mut self, place: usize, open: Open, sa: SaId, spi: Option<IkeSpi>, planned: Instant, now: Instant) {
+        if self.tunnels.len() <= place {
+            self.tunnels.resize(place + 1, Tunnel::default());
+        }
+        let measured = planned >= self.measure_from;
+        let tunnel = &mut self.tunnels[place];
+        debug_assert_eq!(tunnel.open, Open::Nothing, "one operation at a time");
+        (tunnel.sa, tunnel.open, tunnel.planned, tunnel.mark) = (sa, open, planned, Instant::ZERO);
+        (tunnel.measured, tunnel.retried) = (measured, false);
+        self.open += 1;
+        self.stats.requests += 1;
+        tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
+        if open == Open::SetUp {
+            if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
+                keeper.begin(spi.0, self.lane.number(place as u64));
+            }
+            self.gauges.attempts.fetch_add(1, Relaxed);
+            self.gauges.half_open.fetch_add(1, Relaxed);
+        }
+        if self.faulty(place) {
+            self.stats.faulty.started += 1;
+            return;
+        }
+        if open != self.purpose {
+            self.stats.aside.started += 1;
+            return;
+        }
+        self.stats.started += 1;
+        self.stats.window.started += u64::from(measured);
+        self.bin(now).started += 1;
+    }
+
+    /// An open operation has had its time.
+    pub fn unfinished(&mut self, place: usize, now: Instant) {
+        self.stats.unfinished += 1;
+        let stage = match self.tunnels[place].open {
+            Open::Delete => "delete",
+            Open::RekeyIke | Open::RekeyChild => "rekey",
+            _ if self.tunnels[place].mark > Instant::ZERO => "auth",
+            _ => "init",
+        };
+        self.fail(place, now, "no_response", stage);
+    }
+
+    /// Our inbound SPI of a tunnel's Child SA.
+    pub fn child(&self, place: usize) -> u32 {
+        self.tunnels.get(place).map_or(0, |t| t.child)
+    }
+
+    /// Everything about a tunnel's IKE SA is to be forgotten.
+    pub fn forget(&mut self, place: usize) {
+        self.finish(place);
+        self.set_down(place);
+    }
+
+    fn faulty(&self, place: usize) -> bool {
+        self.peers.is_faulty(self.lane.number(place as u64))
+    }
+
+    fn bin(&mut self, at: Instant) -> &mut super::measure::Bin {
+        let second = at.since(self.start).as_secs();
+        self.stats.bin(second)
+    }
+
+    fn time(&mut self, what: Timed, value: Duration) {
+        self.stats.time(what, value);
+        self.gauges.time(what, value);
+    }
+
+    /// Closes the open operation and returns what it was.
+    fn finish(&mut self, place: usize) -> Open {
+        let tunnel = &mut self.tunnels[place];
+        let was = std::mem::take(&mut tunnel.open);
+        if was == Open::Nothing {
+            return was;
+        }
+        self.stats.retried += u64::from(tunnel.retried);
+        self.open -= 1;
+        if was == Open::SetUp {
+            sub(&self.gauges.half_open);
+        }
+        was
+    }
+
+    fn succeed(&mut self, place: usize, now: Instant) {
+        let Tunnel { planned, measured, .. } = self.tunnels[place];
+        let was = self.finish(place);
+        if self.faulty(place) {
+            self.stats.faulty.done += 1;
+        } else if was == self.purpose {
+            self.stats.done += 1;
+            self.stats.window.done += u64::from(measured);
+            self.bin(now).done += 1;
+            self.time(was.timed(), now.since(planned));
+            self.gauges.done.fetch_add(1, Relaxed);
+        } else {
+            self.stats.aside.done += 1;
+            self.time(was.timed(), now.since(planned));
+        }
+        if was == Open::SetUp {
+            if let Some(keeper) = &self.keeper {
+                keeper.succeeded(self.tunnels[place].spi, now.since(planned));
+            }
+            self.gauges.established.fetch_add(1, Relaxed);
+            self.tunnels[place].up = true;
+            self.up += 1;
+            self.gauges.up.fetch_add(1, Relaxed);
+            self.gauges.set_up(place, true);
+            if self.peers.rests_on_base() {
+                self.to_share.push(place);
+            }
+            if let Some(live) = self.live {
+                self.deletes.push_back((now + live, place));
+            }
+        }
+    }
+
+    fn fail(&mut self, place: usize, now: Instant, class: &'static str, stage: &'static str) {
+        let Tunnel { measured, planned, spi, .. } = self.tunnels[place];
+        let was = self.finish(place);
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| was == Open::SetUp) {
+            keeper.failed(spi, now.since(planned), class, stage);
+        }
+        if was == Open::SetUp && self.stats.refused.is_none() && !self.faulty(place) {
+            self.stats.refused = Some((self.stats.done, format!("{class} in {stage}")));
+        }
+        let failures = if self.faulty(place) {
+            self.stats.faulty.failed += 1;
+            &mut self.stats.faulty_failures
+        } else {
+            if was == self.purpose {
+                self.stats.failed += 1;
+                self.stats.window.failed += u64::from(measured);
+                self.bin(now).failed += 1;
+            } else {
+                self.stats.aside.failed += 1;
+            }
+            &mut self.stats.failures
+        };
+        *failures.entry((class, stage)).or_default() += 1;
+        self.gauges.fail(class, stage);
+        if was == Open::SetUp {
+            self.gauges.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The first failure of a stage, with the words that the classes do not have.
+    fn refused(&mut self, place: usize, failed: &Failed, class: &'static str) {
+        if self.stats.refused.is_none() && !self.faulty(place) {
+            self.stats.refused = Some((self.stats.done, format!("{} ({class})", failed.why)));
+        }
+    }
+
+    /// The tunnel is not up any more, by whatever cause.
+    fn set_down(&mut self, place: usize) {
+        let tunnel = &mut self.tunnels[place];
+        tunnel.sa = SaId::NONE;
+        if std::mem::take(&mut tunnel.up) {
+            self.up -= 1;
+            sub(&self.gauges.up);
+            self.gauges.set_up(place, false);
+        }
+        self.down.push_back(place);
+    }
+
+    fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
+        let class = failed.why.class(failed.exchange);
+        let tunnel = self.tunnels[place];
+        if tunnel.open == Open::SetUp {
+            self.refused(place, failed, class);
+        }
+        match (failed.scope, tunnel.open) {
+            (FailScope::IkeSa, Open::Nothing) if tunnel.up => *self.stats.lost.entry(class).or_default() += 1,
+            (FailScope::IkeSa, Open::Nothing) => {}
+            (FailScope::IkeSa, open) => self.fail(place, now, class, stage_of(open, failed.exchange)),
+            // Our DELETE was not answered; the engine forgets the IKE SA and says so in its next event.
+            (FailScope::Exchange, Open::Delete) => self.fail(place, now, class, "delete"),
+            (FailScope::Exchange, Open::RekeyIke) => self.fail(place, now, class, "rekey"),
+            (FailScope::Exchange | FailScope::Child, _) => {}
+        }
+    }
+}
+
+impl Observer for Book {
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        let number = if tunnel.0 >= FAULTY { tunnel.0 - FAULTY } else { tunnel.0 };
+        let place = self.lane.index(number).and_then(|place| usize::try_from(place).ok());
+        let Some(place) = place.filter(|&place| place < self.tunnels.len()) else { return };
+        if let Event::IkeRekeyed(rekeyed) = &event
+            && self.tunnels[place].sa == rekeyed.old
+        {
+            self.tunnels[place].sa = rekeyed.new;
+            if self.tunnels[place].open == Open::RekeyIke {
+                self.succeed(place, now);
+            }
+            return;
+        }
+        if self.tunnels[place].sa != sa {
+            return;
+        }
+        let Tunnel { open, planned, mark, up, .. } = self.tunnels[place];
+        match event {
+            Event::InitDone(_) if open == Open::SetUp => {
+                self.tunnels[place].mark = now;
+                self.stats.requests += 1;
+                if !self.faulty(place) {
+                    self.time(Timed::Init, now.since(planned));
+                }
+            }
+            Event::IkeUp(_) if open == Open::SetUp => {
+                if !self.faulty(place) {
+                    self.time(Timed::Auth, now.since(mark));
+                }
+                if !self.children {
+                    self.succeed(place, now);
+                }
+            }
+            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
+            Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
+            Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
+                self.tunnels[place].child = new;
+                if open == Open::RekeyChild {
+                    self.succeed(place, now);
+                }
+            }
+            Event::ChildFailed(failed) if open == Open::RekeyChild => {
+                self.fail(place, now, failed.why.class(failed.exchange), "rekey");
+            }
+            Event::ChildFailed(failed) if open == Open::SetUp => {
+                // The IKE SA is of no use here without its Child.
+                let class = failed.why.class(failed.exchange);
+                self.refused(place, &failed, class);
+                self.fail(place, now, class, "child");
+                self.to_abandon.push(place);
+            }
+            Event::Failed(failed) => self.failed(now, place, &failed),
+            Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now),
+            Event::Deleted { by: Side::Peer } => match open {
+                Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
+                Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
+                // Both ends had the same idea.
+                Open::Delete => self.succeed(place, now),
+                Open::Nothing if up => *self.stats.lost.entry("peer_deleted").or_default() += 1,
+                Open::Nothing => {}
+            },
+            Event::Retransmit { .. } => {
+                self.tunnels[place].retried = true;
+                self.stats.retransmits += 1;
+                self.gauges.retransmits.fetch_add(1, Relaxed);
+            }
+            Event::Alive { rtt } => {
+                self.stats.requests += 1;
+                self.time(Timed::Dpd, rtt);
+            }
+            Event::Closed => {
+                if open != Open::Nothing {
+                    self.fail(place, now, "peer_deleted", stage_of(open, ExchangeType::IKE_AUTH));
+                }
+                self.set_down(place);
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, _: Instant, note: LinkNote) {
+        if matches!(note, LinkNote::NotSent { .. }) {
+            self.stats.dropped.not_sent += 1;
+        }
+    }
+}
+
+fn stage_of(open: Open, exchange: ExchangeType) -> &'static str {
+    match (open, exchange) {
+        (Open::Delete, _) => "delete",
+        (_, ExchangeType::IKE_SA_INIT) => "init",
+        (_, ExchangeType::IKE_AUTH) => "auth",
+        (_, ExchangeType::CREATE_CHILD_SA) => "rekey",
+        _ => "informational",
+    }
+}
+
+fn sub(gauge: &AtomicU64) {
+    gauge.fetch_sub(1, Relaxed);
+}

@@ -1,0 +1,249 @@
+//! The search for a peer's limit: the largest rate that it holds, what happens beyond, and how many tunnels it takes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::arrival::{Lane, Schedule, Segment, Spacing};
+use super::gauge::Gauges;
+use super::run::{Fleet, Outcome};
+use super::shard::Work;
+use super::summary::{Capacity, StageResult, Step, Tester, histograms};
+use super::threshold::Threshold;
+use super::verdict::{self, Honesty};
+use super::workload::{Played, Watch};
+use crate::time::Instant;
+
+/// What is searched for, and how.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// The first rate tried, per second.
+    pub from: f64,
+    /// No rate above this is tried.
+    pub up_to: f64,
+    /// How long each rate is held.
+    pub length: Duration,
+    /// Of that, what is not measured.
+    pub warm_up: Duration,
+    /// How often the search is repeated.
+    pub trials: u32,
+    /// The search ends when the bounds are this close: 0.05 is 5 %.
+    pub precision: f64,
+    /// What a rate must meet to be held; the share of retransmits (1 %) comes on top.
+    pub thresholds: Vec<Threshold>,
+    /// How long open operations are waited for.
+    pub drain: Duration,
+    /// Deletes per second between rates.
+    pub delete_rate: f64,
+    /// When the tester calls itself the limit.
+    pub honesty: Honesty,
+    /// Draw the goodput up to three times the limit.
+    pub curve: bool,
+}
+
+/// Requests sent again, at most, for a rate to count as held.
+const RETRANSMITS: f64 = 0.01;
+/// Rates of the curve, in multiples of the limit.
+const CURVE: [f64; 7] = [0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0];
+
+/// Bisects the largest rate that is held.
+///
+/// # Errors
+///
+/// If a shard's sockets have become unusable.
+pub fn rate(
+    fleet: &mut Fleet,
+    tester: &Tester,
+    search: &Search,
+    watch: &mut Watch<'_>,
+) -> io::Result<(Capacity, Played)> {
+    let mut hunt = Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new() };
+    let mut trials = Vec::new();
+    let mut tester_first = false;
+    for trial in 1..=search.trials {
+        let (mut low, mut high) = (0.0, f64::INFINITY);
+        let mut rate = if trials.is_empty() { search.from } else { trials.iter().copied().fold(0.0, f64::max) };
+        while !hunt.played.interrupted {
+            rate = rate.min(search.up_to);
+            let step = hunt.probe(trial, rate)?;
+            let (held, limited) = (step.held, step.tester_limited);
+            hunt.steps.push(step);
+            if held {
+                low = rate;
+            } else {
+                tester_first |= limited;
+                high = rate;
+            }
+            if low >= search.up_to || low > 0.0 && high / low <= 1.0 + search.precision || high < 0.01 {
+                break;
+            }
+            rate = if high.is_infinite() { low * 2.0 } else { f64::midpoint(low, high) };
+        }
+        trials.push(low);
+        if hunt.played.interrupted {
+            break;
+        }
+    }
+    trials.sort_by(f64::total_cmp);
+    let median = trials[trials.len() / 2];
+    let mut curve = Vec::new();
+    if search.curve && median > 0.0 {
+        for factor in CURVE {
+            if hunt.played.interrupted {
+                break;
+            }
+            let step = hunt.probe(0, median * factor)?;
+            curve.push(step);
+        }
+    }
+    let finding = finding(median, search, &curve, tester_first);
+    let range = (trials[0], trials[trials.len() - 1]);
+    let steps = std::mem::take(&mut hunt.steps);
+    let of = "set-ups per second".into();
+    Ok((Capacity { of, median, range, trials, steps, curve, finding }, hunt.played))
+}
+
+fn finding(median: f64, search: &Search, curve: &[Step], tester_first: bool) -> String {
+    let mut out = if median <= 0.0 {
+        format!("not even {:.1} per second was held", search.from)
+    } else if median >= search.up_to {
+        format!("{median:.1} per second was held, and no more was tried (--max-rate)")
+    } else if tester_first {
+        format!(
+            "{median:.1} per second was held; above it this tester was the limit at times, so the peer may take more"
+        )
+    } else {
+        format!("{median:.1} per second was held")
+    };
+    if let Some(last) = curve.last().filter(|_| median > 0.0) {
+        let best = curve.iter().map(|s| s.goodput).fold(0.0, f64::max);
+        let kept = last.goodput / best.max(f64::MIN_POSITIVE) * 100.0;
+        let shape = match kept {
+            k if k >= 90.0 => "a plateau",
+            k if k >= 50.0 => "a decline",
+            _ => "a collapse",
+        };
+        let times = last.offered / median;
+        out += &format!("; beyond it, {shape}: at {times:.1} times that rate the goodput is {kept:.0} % of its best");
+    }
+    out
+}
+
+struct Hunt<'a, 'w> {
+    fleet: &'a mut Fleet,
+    tester: &'a Tester,
+    search: &'a Search,
+    watch: &'a mut Watch<'w>,
+    played: Played,
+    steps: Vec<Step>,
+}
+
+impl Hunt<'_, '_> {
+    /// Holds one rate, then deletes everything.
+    fn probe(&mut self, trial: u32, rate: f64) -> io::Result<Step> {
+        let search = self.search;
+        let schedule = Arc::new(Schedule::constant(rate, search.length));
+        let planned = (schedule.total(), search.length.as_secs_f64());
+        let name = format!("{rate:.1}/s");
+        let work = Work::SetUp { schedule, live: None, until_refused: false };
+        let (result, times) = self.stage(&name, work, search.warm_up, planned)?;
+        let limited = verdict::limit(std::slice::from_ref(&result), self.tester, search.honesty, true).tester_limited;
+        let held = !limited
+            && result.retransmit_ratio <= RETRANSMITS
+            && search.thresholds.iter().all(|t| t.judge(&result, &times).met);
+        let seconds = planned.1.floor().max(1.0);
+        let in_time: u64 = result.bins.iter().take(seconds as usize).map(|b| b.done).sum();
+        let step = Step {
+            trial,
+            offered: rate,
+            goodput: in_time as f64 / seconds,
+            success: result.success,
+            p99: result.latency.get("T_up").map_or(0, |l| l.p99),
+            held,
+            tester_limited: limited,
+        };
+        let up = result.up;
+        self.played.stages.push(result);
+        self.played.times.push(times);
+        if up > 0 {
+            let rate = search.delete_rate.max(rate);
+            let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
+            let schedule = Schedule::new(vec![Segment { from: rate, to: rate, length }], Spacing::Even, None);
+            self.stage("delete", Work::Delete(Arc::new(schedule)), Duration::ZERO, (up, up as f64 / rate))?;
+        }
+        Ok(step)
+    }
+
+    fn stage(
+        &mut self,
+        name: &str,
+        work: Work,
+        warm_up: Duration,
+        planned: (u64, f64),
+    ) -> io::Result<(StageResult, BTreeMap<String, Histogram<u64>>)> {
+        let begin = self.fleet.now();
+        let watch = &mut self.watch;
+        let mut seen =
+            |gauges: &[(Lane, Arc<Gauges>)], now: Instant| watch(name, gauges, Instant::ZERO + now.since(begin));
+        let every = Duration::from_millis(200);
+        let outcome = self.fleet.stage(None, work, warm_up, self.search.drain, every, &mut seen)?;
+        self.played.interrupted |= outcome.stopped;
+        Ok((StageResult::of(name, "open-loop", &outcome, planned), histograms(&outcome.stats)))
+    }
+}
+
+/// Says what a run that set up tunnels until the first refusal has found.
+pub fn tunnels(outcome: &Outcome, asked: u64) -> Capacity {
+    let (up, finding) = match &outcome.stats.refused {
+        Some((before, words)) => (*before, format!("tunnel {} was refused: {words}", before + 1)),
+        None => (outcome.stats.done, format!("all of {asked} tunnels came up: no limit was met")),
+    };
+    Capacity {
+        of: "tunnels".into(),
+        median: up as f64,
+        range: (up as f64, up as f64),
+        trials: vec![up as f64],
+        finding,
+        ..Capacity::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(offered: f64, goodput: f64) -> Step {
+        Step { trial: 0, offered, goodput, success: 1.0, p99: 1, held: true, tester_limited: false }
+    }
+
+    fn search() -> Search {
+        Search {
+            from: 10.0,
+            up_to: 1000.0,
+            length: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            trials: 3,
+            precision: 0.05,
+            thresholds: Vec::new(),
+            drain: Duration::from_secs(1),
+            delete_rate: 100.0,
+            honesty: Honesty::default(),
+            curve: true,
+        }
+    }
+
+    #[test]
+    fn the_shape_beyond_the_limit_is_named() {
+        let curve = |last| [step(50.0, 50.0), step(100.0, 100.0), step(300.0, last)];
+        for (last, shape) in [(99.0, "a plateau"), (60.0, "a decline"), (10.0, "a collapse")] {
+            let text = finding(100.0, &search(), &curve(last), false);
+            assert!(text.contains(shape) && text.contains("at 3.0 times"), "{text}");
+        }
+        assert!(finding(0.0, &search(), &[], false).contains("not even 10.0"));
+        assert!(finding(1000.0, &search(), &[], false).contains("no more was tried"));
+        assert!(finding(100.0, &search(), &[], true).contains("this tester was the limit"));
+    }
+}

@@ -1,0 +1,554 @@
+//! The result of a load run, as `result.json` holds it and every report reads it.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::measure::{Stats, Timed};
+use super::resource::Core;
+use super::run::{Network, Outcome};
+use super::threshold::Judged;
+use crate::engine::{AuthSpec, ConnectionSpec, NatTraversal};
+
+/// Version of this layout; counts up when a reader must change.
+pub const RESULT_VERSION: u32 = 1;
+
+/// Everything about a finished load run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LoadResult {
+    /// Version of this layout.
+    pub version: u32,
+    /// The program and its version.
+    pub tool: String,
+    /// Always `load`.
+    pub command: String,
+    /// The plan seed, as given or made up.
+    pub plan_seed: String,
+    /// When it began, in UTC.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// What to know before sharing it.
+    pub security: Security,
+    /// Who was tested, from where.
+    pub connection: Connection,
+    /// What every report of a rate must name.
+    pub context: Context,
+    /// Threads, processes, addresses, buffers.
+    pub tester: Tester,
+    /// The workload, in one word.
+    pub workload: String,
+    /// Thresholds and whether they were met.
+    pub thresholds: Vec<Judged>,
+    /// Stages, in order.
+    pub stages: Vec<StageResult>,
+    /// The search for the limit, if that was the task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capacity: Option<Capacity>,
+    /// Who was the limit.
+    pub limit: Limit,
+    /// It was ended by a signal.
+    pub interrupted: bool,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// What to know before sharing a result.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Security {
+    /// Keys were exported into the run directory. A load run never does.
+    pub keys_exported: bool,
+    /// The key seed came from the operating system and is not stored.
+    pub key_seed_from_os: bool,
+    /// `--i-own-this-target` was given.
+    pub target_said_to_be_owned: bool,
+}
+
+/// Who was tested.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Connection {
+    /// Name of the connection.
+    pub name: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// The peer's address and port.
+    pub remote: String,
+}
+
+/// The full security context: without it a rate says nothing.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Context {
+    /// IKE proposals.
+    pub ike: Vec<String>,
+    /// ESP proposals of the first Child SA.
+    pub esp: Vec<String>,
+    /// Groups for perfect forward secrecy; empty means none.
+    pub pfs: Vec<String>,
+    /// How both ends authenticate.
+    pub auth: String,
+    /// Our lifetime of the IKE SA in seconds, if there is one.
+    pub ike_lifetime: Option<f64>,
+    /// Our lifetime of the Child SA in seconds, if there is one.
+    pub child_lifetime: Option<f64>,
+    /// Liveness checks: interval in seconds, if there are any.
+    pub dpd: Option<f64>,
+    /// NAT traversal: auto, force or off.
+    pub nat_traversal: String,
+    /// Child SAs per IKE SA.
+    pub children_per_ike_sa: u64,
+    /// INITIAL_CONTACT is sent.
+    pub initial_contact: bool,
+    /// Fragmentation is offered.
+    pub fragmentation: bool,
+}
+
+/// The tester.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Tester {
+    /// This process's number, from 0.
+    pub shard: u64,
+    /// Processes in all.
+    pub shards: u64,
+    /// Threads per process.
+    pub threads: u64,
+    /// Source addresses in use.
+    pub sources: u64,
+    /// What that number means for limits that a headend keeps per address.
+    pub sources_mean: String,
+    /// Local UDP ports, IKE and NAT traversal.
+    pub ports: (u16, u16),
+    /// Threads share an address and a port, steered by our SPIs.
+    pub shared_port: bool,
+    /// Receive buffer that was asked for, in octets.
+    pub buffer_wanted: u64,
+    /// What the kernel granted at most, if that is less.
+    pub buffer_granted: Option<u64>,
+}
+
+/// One stage.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StageResult {
+    /// What was done: setup, hold, delete, ...
+    pub name: String,
+    /// `open-loop`, `bmwg-serial` or `none`.
+    pub method: String,
+    /// When it began, in seconds since the run began.
+    pub from: f64,
+    /// When it ended.
+    pub to: f64,
+    /// Seconds for which arrivals were planned.
+    pub planned_seconds: f64,
+    /// Arrivals planned, in all shards of this process.
+    pub planned: u64,
+    /// Mean planned rate per second.
+    pub planned_rate: f64,
+    /// Mean rate per second of operations that succeeded, over the planned time.
+    pub achieved_rate: f64,
+    /// Operations begun.
+    pub started: u64,
+    /// Operations that succeeded.
+    pub done: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// Of these, those that were still open when the drain time was over.
+    pub unfinished: u64,
+    /// Of those begun after the warm-up.
+    pub window: Window,
+    /// Of these, the share that succeeded.
+    pub success: f64,
+    /// What the tester could not begin.
+    pub dropped: Dropped,
+    /// Tunnels with a chosen fault, which count nowhere else.
+    pub faulty: Window,
+    /// Operations that the stage is not about, like the deletes of a churn.
+    pub aside: Window,
+    /// Failures by class.
+    pub failures: Vec<Failures>,
+    /// Failures of tunnels with a chosen fault.
+    pub faulty_failures: Vec<Failures>,
+    /// Tunnels that went down unasked, by class.
+    pub lost: BTreeMap<String, u64>,
+    /// Requests sent for the first time.
+    pub requests: u64,
+    /// Requests sent again.
+    pub retransmits: u64,
+    /// Retransmits by first transmissions.
+    pub retransmit_ratio: f64,
+    /// Operations that needed a retransmission.
+    pub retried: u64,
+    /// Latencies in microseconds, by name.
+    pub latency: BTreeMap<String, Latency>,
+    /// Tunnels up at the end.
+    pub up: u64,
+    /// IKE SAs in our tables at the end.
+    pub sas: u64,
+    /// What the tester used.
+    pub used: UsedResult,
+    /// One per second.
+    pub bins: Vec<Bin>,
+}
+
+/// Attempts and what came of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// Begun.
+    pub started: u64,
+    /// Succeeded.
+    pub done: u64,
+    /// Failed.
+    pub failed: u64,
+}
+
+impl Window {
+    /// The share that succeeded; 1 of nothing.
+    pub fn success(&self) -> f64 {
+        if self.started == 0 { 1.0 } else { self.done as f64 / self.started as f64 }
+    }
+}
+
+/// Why the tester did not begin what was planned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Dropped {
+    /// It came to it too late.
+    pub late: u64,
+    /// Too many operations were open.
+    pub in_flight: u64,
+    /// No tunnel was free.
+    pub no_tunnel: u64,
+    /// The system would not send a datagram.
+    pub not_sent: u64,
+}
+
+impl Dropped {
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.late + self.in_flight + self.no_tunnel + self.not_sent
+    }
+}
+
+/// Failures of one class in one stage of the exchange.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Failures {
+    /// From the closed set of classes.
+    pub class: String,
+    /// init, auth, child, rekey, delete or informational.
+    pub stage: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// A latency's distribution, in microseconds.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 95th percentile.
+    pub p95: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p99_9: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+impl Latency {
+    /// From a histogram of microseconds.
+    pub fn of(times: &Histogram<u64>) -> Latency {
+        Latency {
+            count: times.len(),
+            mean: times.mean(),
+            p50: times.value_at_quantile(0.5),
+            p90: times.value_at_quantile(0.9),
+            p95: times.value_at_quantile(0.95),
+            p99: times.value_at_quantile(0.99),
+            p99_9: times.value_at_quantile(0.999),
+            max: times.max(),
+        }
+    }
+}
+
+/// What the tester used during a stage.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UsedResult {
+    /// CPU time of each thread, as a share of a core.
+    pub threads: Vec<f64>,
+    /// Time each thread waited for a core, as a share of the time that passed.
+    pub waited: Vec<f64>,
+    /// CPU seconds of all threads.
+    pub cpu_seconds: f64,
+    /// CPU microseconds per operation that succeeded or failed.
+    pub cpu_per_operation: f64,
+    /// The machine's cores.
+    pub cores: Vec<CoreResult>,
+    /// Datagrams out and in.
+    pub datagrams: (u64, u64),
+    /// Octets of UDP payload out and in.
+    pub octets: (u64, u64),
+    /// Datagrams lost because our receive buffers were full.
+    pub receive_overflows: u64,
+    /// Most octets seen waiting in a receive buffer.
+    pub queue_octets: u64,
+    /// Datagrams that the system would not send.
+    pub not_sent: u64,
+    /// ICMP errors.
+    pub icmp_errors: u64,
+    /// Resident memory of this process at the end, in octets.
+    pub resident: u64,
+    /// File descriptors open at the end.
+    pub descriptors: u64,
+}
+
+/// One core of the tester's machine.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CoreResult {
+    /// Its number.
+    pub number: u32,
+    /// Share of time at work, for anybody.
+    pub busy: f64,
+    /// Share in soft interrupts: the network.
+    pub softirq: f64,
+    /// Share taken by the hypervisor.
+    pub steal: f64,
+}
+
+/// One second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Bin {
+    /// Starts planned for this second.
+    pub due: u64,
+    /// Begun in it.
+    pub started: u64,
+    /// Succeeded in it.
+    pub done: u64,
+    /// Failed in it.
+    pub failed: u64,
+    /// Planned for it and dropped by the tester.
+    pub dropped: u64,
+}
+
+/// The search for the limit.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Capacity {
+    /// `rate` (operations per second) or `tunnels`.
+    pub of: String,
+    /// Median of the trials.
+    pub median: f64,
+    /// The smallest and the largest trial.
+    pub range: (f64, f64),
+    /// What each trial found.
+    pub trials: Vec<f64>,
+    /// Every rate that was tried, in order.
+    pub steps: Vec<Step>,
+    /// Goodput against offered load, up to three times the limit.
+    pub curve: Vec<Step>,
+    /// What happened there, in a sentence.
+    pub finding: String,
+}
+
+/// One rate, tried.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Which trial, from 1.
+    pub trial: u32,
+    /// Offered rate per second.
+    pub offered: f64,
+    /// Achieved rate per second.
+    pub goodput: f64,
+    /// Share of set-ups that succeeded.
+    pub success: f64,
+    /// 99th percentile of the set-up time, in microseconds.
+    pub p99: u64,
+    /// The thresholds held.
+    pub held: bool,
+    /// The tester was the limit.
+    pub tester_limited: bool,
+}
+
+/// Who was the limit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Limit {
+    /// `nobody`, `peer` or `tester`.
+    pub who: String,
+    /// Why, in a sentence.
+    pub sentence: String,
+    /// The tester was the limit: the figures say nothing about the peer.
+    pub tester_limited: bool,
+}
+
+impl Context {
+    /// Of a connection.
+    pub fn of(spec: &ConnectionSpec) -> Context {
+        let words = |list: &[crate::engine::ProposalSpec]| list.iter().map(crate::config::proposal_words).collect();
+        let child = spec.children.first();
+        #[allow(clippy::match_wildcard_for_single_variants)] // there will be more
+        let auth = |spec: &AuthSpec| match spec {
+            AuthSpec::Psk(_) => "psk",
+            #[allow(unreachable_patterns)]
+            _ => "other",
+        };
+        Context {
+            ike: words(&spec.ike_proposals),
+            esp: child.map_or_else(Vec::new, |c| words(&c.proposals)),
+            pfs: child.map_or_else(Vec::new, |c| c.pfs.iter().map(|g| crate::config::group_word(*g)).collect()),
+            auth: format!("{} / {}", auth(&spec.local_auth), auth(&spec.remote_auth)),
+            ike_lifetime: spec.lifetime.map(|d| d.as_secs_f64()),
+            child_lifetime: child.and_then(|c| c.lifetime).map(|d| d.as_secs_f64()),
+            dpd: spec.dpd.as_ref().map(|d| d.interval.as_secs_f64()),
+            nat_traversal: match spec.nat.traversal {
+                NatTraversal::Auto => "auto",
+                NatTraversal::Force => "force",
+                NatTraversal::Off => "off",
+            }
+            .into(),
+            children_per_ike_sa: spec.children.len().min(1) as u64,
+            initial_contact: spec.behaviour.initial_contact,
+            fragmentation: spec.fragmentation,
+        }
+    }
+}
+
+impl Tester {
+    /// Of a running fleet.
+    pub fn of(network: &Network, process: (u64, u64), threads: u64) -> Tester {
+        let sources_mean = match network.sources {
+            1 => "one source address: limits that the peer keeps per address (half-open IKE SAs, cookies, blocking) may be \
+                  met long before its capacity is"
+                .to_owned(),
+            many => format!("{many} source addresses: limits that the peer keeps per address are met {many} times later"),
+        };
+        Tester {
+            shard: process.0,
+            shards: process.1,
+            threads,
+            sources: network.sources,
+            sources_mean,
+            ports: (network.ports.ike, network.ports.natt),
+            shared_port: network.shared,
+            buffer_wanted: network.buffer_wanted as u64,
+            buffer_granted: network.clamp.map(|octets| octets as u64),
+        }
+    }
+}
+
+impl StageResult {
+    /// The figures, without what the tester used.
+    pub fn of_stats(name: &str, stats: &Stats) -> StageResult {
+        let window = |w: &super::measure::Window| Window { started: w.started, done: w.done, failed: w.failed };
+        let failures = |map: &BTreeMap<(&'static str, &'static str), u64>| {
+            map.iter()
+                .map(|((class, stage), count)| Failures {
+                    class: (*class).into(),
+                    stage: (*stage).into(),
+                    count: *count,
+                })
+                .collect()
+        };
+        let d = &stats.dropped;
+        let latency = Timed::ALL.into_iter().filter_map(|what| {
+            let times = stats.times(what)?;
+            Some((what.name().to_owned(), Latency::of(times)))
+        });
+        let bin = |b: &super::measure::Bin| Bin {
+            due: b.due,
+            started: b.started,
+            done: b.done,
+            failed: b.failed,
+            dropped: b.dropped,
+        };
+        StageResult {
+            name: name.into(),
+            method: "open-loop".into(),
+            started: stats.started,
+            done: stats.done,
+            failed: stats.failed,
+            unfinished: stats.unfinished,
+            window: window(&stats.window),
+            success: stats.window.success(),
+            dropped: Dropped { late: d.late, in_flight: d.in_flight, no_tunnel: d.no_tunnel, not_sent: d.not_sent },
+            faulty: window(&stats.faulty),
+            aside: window(&stats.aside),
+            failures: failures(&stats.failures),
+            faulty_failures: failures(&stats.faulty_failures),
+            lost: stats.lost.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect(),
+            requests: stats.requests,
+            retransmits: stats.retransmits,
+            retransmit_ratio: stats.retransmit_ratio(),
+            retried: stats.retried,
+            latency: latency.collect(),
+            bins: stats.bins.iter().map(bin).collect(),
+            ..StageResult::default()
+        }
+    }
+
+    /// A finished stage with everything. `planned` is the number of arrivals and the time for which they were planned.
+    pub fn of(name: &str, method: &str, outcome: &Outcome, planned: (u64, f64)) -> StageResult {
+        let mut result = StageResult::of_stats(name, &outcome.stats);
+        result.method = method.into();
+        (result.from, result.to) = (outcome.from.as_secs_f64(), outcome.to.as_secs_f64());
+        let length = if planned.1 > 0.0 { planned.1 } else { result.to - result.from };
+        (result.planned, result.planned_seconds) = planned;
+        result.planned_rate = if planned.1 > 0.0 { planned.0 as f64 / planned.1 } else { 0.0 };
+        result.achieved_rate = if length > 0.0 { result.done as f64 / length } else { 0.0 };
+        (result.up, result.sas) = (outcome.up, outcome.sas);
+        let wall = |u: &super::resource::Used| u.wall.as_secs_f64().max(f64::MIN_POSITIVE);
+        let cpu: f64 = outcome.used.iter().map(|u| u.cpu.as_secs_f64()).sum();
+        let operations = (result.done + result.failed + result.faulty.done + result.faulty.failed).max(1);
+        let core = |c: &Core| CoreResult {
+            number: c.number,
+            busy: c.share(c.busy),
+            softirq: c.share(c.softirq),
+            steal: c.share(c.steal),
+        };
+        result.used = UsedResult {
+            threads: outcome.used.iter().map(super::resource::Used::share).collect(),
+            waited: outcome.used.iter().map(|u| u.waited.as_secs_f64() / wall(u)).collect(),
+            cpu_seconds: cpu,
+            cpu_per_operation: cpu * 1e6 / operations as f64,
+            cores: outcome.cores.iter().map(core).collect(),
+            datagrams: (outcome.link.sent, outcome.link.received),
+            octets: (outcome.link.sent_octets, outcome.link.received_octets),
+            receive_overflows: outcome.link.receive_overflows,
+            queue_octets: outcome.queue as u64,
+            not_sent: outcome.link.not_sent,
+            icmp_errors: outcome.link.icmp_errors,
+            resident: super::resource::resident(),
+            descriptors: super::resource::descriptors(),
+        };
+        result
+    }
+}
+
+/// The latencies of a stage, by name, for thresholds and logs.
+pub fn histograms(stats: &Stats) -> BTreeMap<String, Histogram<u64>> {
+    Timed::ALL.into_iter().filter_map(|what| Some((what.name().to_owned(), stats.times(what)?.clone()))).collect()
+}
+
+/// The JSON Schema of [`LoadResult`], as committed in `schema/load-result.schema.json`.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(LoadResult);
+    serde_json::to_string_pretty(&schema).expect("a schema prints") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_this_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/load-result.schema.json");
+        if std::env::var_os("IKELAB_WRITE_SCHEMA").is_some() {
+            std::fs::write(&path, schema()).expect("the source tree is writable");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == schema(), "schema/load-result.schema.json is stale; IKELAB_WRITE_SCHEMA=1 writes it");
+    }
+}

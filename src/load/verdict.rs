@@ -1,0 +1,168 @@
+//! Peer or us? Who was the limit of a run, in one sentence.
+
+use super::summary::{Limit, StageResult, Tester};
+use super::threshold::duration;
+
+/// What the tester allows itself before it calls itself the limit.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Honesty {
+    /// Share of a core that one thread may use.
+    pub cpu: f64,
+    /// 99th percentile of how late starts may be, in microseconds.
+    pub lag: f64,
+}
+
+impl Default for Honesty {
+    fn default() -> Self {
+        Honesty { cpu: 0.8, lag: 1_000.0 }
+    }
+}
+
+/// Judges the measured stages of a run. `met` says whether every threshold was.
+pub fn limit(stages: &[StageResult], tester: &Tester, honesty: Honesty, met: bool) -> Limit {
+    let reasons: Vec<String> = stages.iter().flat_map(|stage| tester_reasons(stage, tester, honesty)).collect();
+    if let Some(first) = reasons.first() {
+        let more = match reasons.len() - 1 {
+            0 => String::new(),
+            n => format!(" ({n} more such {})", if n == 1 { "sign" } else { "signs" }),
+        };
+        return Limit {
+            who: "tester".into(),
+            sentence: format!("This tester was the limit, so the figures say little about the peer: {first}{more}."),
+            tester_limited: true,
+        };
+    }
+    let (who, sentence) = match stages.iter().find_map(peer_reason) {
+        Some(reason) => ("peer", format!("The peer (or the path to it) was the limit: {reason}; the tester had room to spare.")),
+        None if met => ("nobody", "Nobody was the limit: the peer took everything that was offered, and the tester had room to spare.".into()),
+        None => ("peer", "The peer (or the path to it) was the limit: it answered everything, but not within the thresholds; the tester had room to spare.".into()),
+    };
+    Limit { who: who.into(), sentence, tester_limited: false }
+}
+
+fn tester_reasons(stage: &StageResult, tester: &Tester, honesty: Honesty) -> Vec<String> {
+    let mut out = Vec::new();
+    let name = &stage.name;
+    let d = &stage.dropped;
+    // Where the tunnels are used up, the plan was larger than the run; that is no lack of power.
+    if d.late + d.in_flight + d.not_sent > 0 {
+        out.push(format!(
+            "in {name} it could not begin {} of {} planned operations ({} too late, {} with too many open, {} not sent)",
+            d.late + d.in_flight + d.not_sent,
+            stage.started + d.total(),
+            d.late,
+            d.in_flight,
+            d.not_sent
+        ));
+    }
+    let (thread, busiest) = (0..)
+        .zip(&stage.used.threads)
+        .map(|(n, share)| (n, *share))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((0, 0.0));
+    if busiest > honesty.cpu {
+        out.push(format!("in {name} its thread {thread} used {:.0} % of a core", busiest * 100.0));
+    }
+    if let Some(lag) = stage.latency.get("start_lag").filter(|l| l.p99 as f64 > honesty.lag) {
+        let waited = stage.used.waited.iter().copied().fold(0.0, f64::max);
+        out.push(format!(
+            "in {name} 1 % of its starts were {} late or later (its threads waited for a core {:.0} % of the time)",
+            duration(lag.p99 as f64),
+            waited * 100.0
+        ));
+    }
+    if stage.used.receive_overflows > 0 {
+        let granted = tester.buffer_granted.map_or_else(String::new, |octets| {
+            format!(
+                "; the kernel granted {octets} octets of receive buffer instead of {} (net.core.rmem_max)",
+                tester.buffer_wanted
+            )
+        });
+        out.push(format!(
+            "in {name} its full receive buffers lost {} datagrams{granted}",
+            stage.used.receive_overflows
+        ));
+    }
+    out
+}
+
+fn peer_reason(stage: &StageResult) -> Option<String> {
+    let worst = stage.failures.iter().max_by_key(|f| f.count);
+    if let Some(worst) = worst.filter(|_| stage.failed > 0) {
+        return Some(format!(
+            "{} of {} operations failed in {}, {} of them with {} in {}",
+            stage.failed, stage.started, stage.name, worst.count, worst.class, worst.stage
+        ));
+    }
+    if let Some((class, count)) = stage.lost.iter().max_by_key(|(_, count)| **count) {
+        return Some(format!("{count} tunnels that were up went down in {} ({class})", stage.name));
+    }
+    (stage.retransmit_ratio > 0.01).then(|| {
+        format!("{:.1} % of the requests in {} had to be sent again", stage.retransmit_ratio * 100.0, stage.name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::summary::{Dropped, Failures, Latency};
+
+    fn tester() -> Tester {
+        Tester {
+            shard: 0,
+            shards: 1,
+            threads: 1,
+            sources: 1,
+            sources_mean: String::new(),
+            ports: (500, 4500),
+            shared_port: false,
+            buffer_wanted: 100,
+            buffer_granted: Some(50),
+        }
+    }
+
+    fn stage() -> StageResult {
+        StageResult { name: "setup".into(), started: 100, done: 100, ..StageResult::default() }
+    }
+
+    fn judge(stage: StageResult, met: bool) -> Limit {
+        limit(&[stage], &tester(), Honesty::default(), met)
+    }
+
+    #[test]
+    fn the_tester_blames_itself_first() {
+        let mut dropped = stage();
+        dropped.dropped = Dropped { late: 3, ..Dropped::default() };
+        dropped.failed = 5;
+        let mut busy = stage();
+        busy.used.threads = vec![0.1, 0.93];
+        let mut late = stage();
+        let lag = Latency { count: 9, mean: 1.0, p50: 1, p90: 1, p95: 1, p99: 2_500, p99_9: 9_000, max: 9_000 };
+        late.latency.insert("start_lag".into(), lag);
+        let mut lossy = stage();
+        lossy.used.receive_overflows = 7;
+        for (stage, says) in [
+            (dropped, "could not begin 3 of 103"),
+            (busy, "thread 1 used 93 % of a core"),
+            (late, "2.50 ms late"),
+            (lossy, "lost 7 datagrams; the kernel granted 50 octets"),
+        ] {
+            let limit = judge(stage, true);
+            assert!(limit.tester_limited && limit.who == "tester" && limit.sentence.contains(says), "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn then_the_peer_then_nobody() {
+        let mut failing = stage();
+        failing.failed = 4;
+        failing.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 4 }];
+        let limit = judge(failing, false);
+        assert!(limit.who == "peer" && limit.sentence.contains("4 of them with no_response in init"), "{limit:?}");
+        let mut lost = stage();
+        lost.lost.insert("dpd_timeout".into(), 2);
+        assert!(judge(lost, true).sentence.contains("2 tunnels that were up went down"));
+        assert!(judge(stage(), false).sentence.contains("not within the thresholds"));
+        assert_eq!(judge(stage(), true).who, "nobody");
+    }
+}

@@ -1,0 +1,240 @@
+//! Workloads: which stages a run has, and in which order.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::arrival::{Lane, Schedule, Segment, Spacing};
+use super::gauge::Gauges;
+use super::run::{Fleet, Outcome};
+use super::shard::Work;
+use super::summary::{Capacity, StageResult, histograms};
+use crate::time::Instant;
+
+/// What is done to the peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workload {
+    /// Bring tunnels up, and delete them at the end.
+    Setup,
+    /// The same one after the other, as the BMWG drafts measure: the rate is the inverse of the latency.
+    Serial,
+    /// Keep so many set-ups open per thread until all tunnels are up: how fast both ends together can be.
+    Closed(u64),
+    /// Bring tunnels up, keep them for a while with liveness checks, delete them.
+    Hold(Duration),
+    /// Tunnels come, live for a while, and go.
+    Churn(Duration),
+    /// Bring tunnels up, forget them as if the peer had reloaded, bring all of them up again at once.
+    Storm,
+    /// Bring tunnels up, then rekey each of them.
+    Rekey {
+        /// The IKE SAs, or their Child SAs.
+        ike: bool,
+        /// Spread over this time; none means all at once.
+        over: Duration,
+    },
+    /// IKE_SA_INIT only.
+    Flood,
+    /// Bring tunnels up until one is refused.
+    Tunnels,
+}
+
+impl Workload {
+    /// Its name on the command line and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Setup => "setup",
+            Workload::Serial => "serial",
+            Workload::Closed(_) => "closed",
+            Workload::Hold(_) => "hold",
+            Workload::Churn(_) => "churn",
+            Workload::Storm => "storm",
+            Workload::Rekey { ike: true, .. } => "rekey-ike",
+            Workload::Rekey { ike: false, .. } => "rekey-child",
+            Workload::Flood => "flood",
+            Workload::Tunnels => "tunnels",
+        }
+    }
+}
+
+/// What a person asked for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What is done.
+    pub workload: Workload,
+    /// When tunnels begin.
+    pub schedule: Schedule,
+    /// How many tunnels there are.
+    pub tunnels: u64,
+    /// Operations planned before this are not measured.
+    pub warm_up: Duration,
+    /// How long open operations are waited for.
+    pub drain: Duration,
+    /// Deletes per second at the end; `None` leaves everything up.
+    pub delete_rate: Option<f64>,
+    /// When the first stage begins.
+    pub start: Option<Instant>,
+}
+
+/// What the caller sees of a run while it lasts: the stage's name, the gauges, the time since the stage began.
+pub type Watch<'a> = dyn FnMut(&str, &[(Lane, Arc<Gauges>)], Instant) + 'a;
+
+/// Stages that are over.
+#[derive(Debug, Default)]
+pub struct Played {
+    /// Their results, in order.
+    pub stages: Vec<StageResult>,
+    /// Their latencies.
+    pub times: Vec<BTreeMap<String, Histogram<u64>>>,
+    /// Storm: seconds until 50, 90, 99 and 100 % were up again.
+    pub recovery: Option<Recovery>,
+    /// What a search has found.
+    pub capacity: Option<Capacity>,
+    /// Ended by a signal.
+    pub interrupted: bool,
+}
+
+/// How a peer recovers from a reconnect storm.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Recovery {
+    /// Seconds until 50, 90, 99 and 100 % of the tunnels were up; infinite where that never came.
+    pub seconds: [f64; 4],
+    /// Time to 100 % by the time that the same number took at the planned rate: 1 is ideal.
+    pub factor: f64,
+}
+
+/// How often the live view is fed.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// Plays a workload.
+///
+/// # Errors
+///
+/// If a shard's sockets have become unusable.
+pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Result<Played> {
+    let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain };
+    let schedule = Arc::new(order.schedule.clone());
+    let planned = (order.schedule.total(), order.schedule.length().as_secs_f64());
+    let until_refused = order.workload == Workload::Tunnels;
+    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
+    match order.workload {
+        Workload::Setup => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+        }
+        Workload::Tunnels => {
+            let outcome = player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            player.played.capacity = Some(super::capacity::tunnels(&outcome, order.tunnels.min(planned.0)));
+        }
+        Workload::Flood => {
+            player.stage("flood", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+        }
+        Workload::Serial => {
+            let count = order.tunnels;
+            player.stage("serial", "bmwg-serial", order.start, Work::Serial { count }, Duration::ZERO, (count, 0.0))?;
+        }
+        Workload::Closed(window) => {
+            let work = Work::Closed { count: order.tunnels, window };
+            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (order.tunnels, 0.0))?;
+        }
+        Workload::Churn(live) => {
+            player.stage("churn", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;
+        }
+        Workload::Hold(length) => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            player.stage("hold", "none", None, Work::Hold(length), Duration::ZERO, (0, length.as_secs_f64()))?;
+        }
+        Workload::Rekey { ike, over } => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            let up = player.played.stages.last().map_or(0, |s| s.up);
+            let seconds = over.as_secs_f64();
+            let schedule = match seconds > 0.0 {
+                true => Schedule::count(up, up as f64 / seconds),
+                false => Schedule::at_once(up),
+            };
+            let work = Work::Rekey { schedule: Arc::new(schedule), ike };
+            player.stage(order.workload.name(), "open-loop", None, work, Duration::ZERO, (up, seconds))?;
+        }
+        Workload::Storm => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            let up = player.played.stages.last().map_or(0, |s| s.up);
+            player.stage("forget", "none", None, Work::Forget, Duration::ZERO, (0, 0.0))?;
+            let storm = Arc::new(Schedule::at_once(up));
+            let outcome = player.stage(
+                "storm",
+                "open-loop",
+                None,
+                Work::SetUp { schedule: storm, live: None, until_refused: false },
+                Duration::ZERO,
+                (up, 0.0),
+            )?;
+            let ideal = up as f64 / order.schedule.mean_rate().max(f64::MIN_POSITIVE);
+            player.played.recovery = Some(recovery(&outcome, up, ideal));
+        }
+    }
+    if let Some(rate) = order.delete_rate {
+        let up = player.played.stages.last().map_or(0, |s| s.up);
+        if up > 0 {
+            // Longer than it can take: the stage ends when no tunnel is up.
+            let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
+            let segments = vec![Segment { from: rate, to: rate, length }];
+            let schedule = Arc::new(Schedule::new(segments, Spacing::Even, None));
+            player.stage(
+                "delete",
+                "open-loop",
+                None,
+                Work::Delete(schedule),
+                Duration::ZERO,
+                (up, up as f64 / rate),
+            )?;
+        }
+    }
+    Ok(player.played)
+}
+
+struct Player<'a, 'w> {
+    fleet: &'a mut Fleet,
+    watch: &'a mut Watch<'w>,
+    played: Played,
+    drain: Duration,
+}
+
+impl Player<'_, '_> {
+    fn stage(
+        &mut self,
+        name: &str,
+        method: &str,
+        at: Option<Instant>,
+        work: Work,
+        warm_up: Duration,
+        planned: (u64, f64),
+    ) -> io::Result<Outcome> {
+        let begin = at.unwrap_or_else(|| self.fleet.now());
+        let watch = &mut self.watch;
+        let mut seen =
+            |gauges: &[(Lane, Arc<Gauges>)], now: Instant| watch(name, gauges, Instant::ZERO + now.since(begin));
+        let outcome = self.fleet.stage(at, work, warm_up, self.drain, EVERY, &mut seen)?;
+        self.played.stages.push(StageResult::of(name, method, &outcome, planned));
+        self.played.times.push(histograms(&outcome.stats));
+        self.played.interrupted |= outcome.stopped;
+        Ok(outcome)
+    }
+}
+
+/// The set-up times of a storm are counted from one instant: their quantiles are the recovery.
+fn recovery(outcome: &Outcome, tunnels: u64, ideal: f64) -> Recovery {
+    let times = outcome.stats.times(super::measure::Timed::Up);
+    let at = |share: f64| {
+        let wanted = (tunnels as f64 * share).ceil() as u64;
+        match times {
+            Some(times) if wanted > 0 && times.len() >= wanted => {
+                times.value_at_quantile(wanted as f64 / times.len() as f64) as f64 / 1e6
+            }
+            _ => f64::INFINITY,
+        }
+    };
+    let seconds = [0.5, 0.9, 0.99, 1.0].map(at);
+    Recovery { seconds, factor: seconds[3] / ideal.max(f64::MIN_POSITIVE) }
+}

@@ -1,0 +1,416 @@
+//! The shape of a transcript's lines, as a JSON Schema for whoever reads them: `connect` and `listen` with `--json`, and the
+//! transcripts that every command leaves.
+//!
+//! The lines are written by `transcript`, without these types on the way; a test holds both together.
+
+// A field whose name says it all has no words of its own.
+#![allow(missing_docs)]
+
+use schemars::JsonSchema;
+
+use super::transcript::SCHEMA_VERSION;
+
+/// The schema as pretty-printed JSON with a trailing newline, as committed in `schema/events.schema.json`.
+pub fn events_schema() -> String {
+    let mut schema = schemars::schema_for!(Line);
+    schema.insert("title".to_owned(), format!("ikelab events, version {SCHEMA_VERSION}").into());
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
+    text.push('\n');
+    text
+}
+
+/// One line: something that happened to an IKE SA. Within a version, events and fields are added, never renamed or removed.
+#[derive(JsonSchema)]
+pub struct Line {
+    /// Version of the lines.
+    #[schemars(range(min = 1, max = 1))]
+    pub v: u32,
+    /// Seconds since the run began.
+    #[schemars(range(min = 0))]
+    pub t: f64,
+    /// The tunnel, counted from 1; 0 for what belongs to none.
+    pub tunnel: u64,
+    /// The IKE SA: slot and generation. A slot is used again, with another generation.
+    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"))]
+    pub sa: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: LineEvent,
+}
+
+/// What happened.
+#[derive(JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum LineEvent {
+    /// A message was sent, or received and accepted.
+    Message(MessageLine),
+    /// IKE_SA_INIT is done and keys exist.
+    InitDone {
+        role: Role,
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+        #[serde(flatten)]
+        suite: Suite,
+        nat: Nat,
+        /// The peer's vendor IDs.
+        vendor_ids: Vec<Hex>,
+        /// The peer supports RFC 7383 fragmentation.
+        peer_fragments: bool,
+    },
+    /// The keys of an IKE SA were exported; they are in the key tables, never here.
+    IkeKeys { spi_i: IkeSpi, spi_r: IkeSpi },
+    /// Both ends are authenticated.
+    IkeUp {
+        role: Role,
+        /// The connection's name.
+        connection: String,
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+        #[serde(flatten)]
+        suite: Suite,
+        /// The peer's authenticated identity, `type:value`.
+        peer_id: String,
+        local: Socket,
+        remote: Socket,
+    },
+    /// A Child SA exists; its inbound half is in use.
+    ChildInbound(ChildLine),
+    /// The outbound half of a Child SA is in use.
+    ChildOutbound { spi_in: EspSpi },
+    /// We are about to delete a Child SA and send nothing more on it.
+    ChildClosing { spi_in: EspSpi },
+    /// A Child SA took another's place.
+    ChildRekeyed {
+        /// Our inbound SPI of the old one.
+        old: EspSpi,
+        /// Our inbound SPI of the new one.
+        new: EspSpi,
+    },
+    /// The IKE SA was rekeyed: this line's IKE SA has taken over from `old`.
+    IkeRekeyed {
+        role: Role,
+        /// The one replaced: slot and generation.
+        old: String,
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+        #[serde(flatten)]
+        suite: Suite,
+    },
+    /// A Child SA could not be made; the IKE SA stays.
+    ChildFailed(FailedLine),
+    /// A Child SA is gone.
+    ChildDown { spi_in: EspSpi, by: Side },
+    /// A request was sent again, bit for bit.
+    Retransmit {
+        exchange: Exchange,
+        message_id: u32,
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+        local: Socket,
+        remote: Socket,
+        /// How often it has now been sent.
+        attempt: u8,
+        /// How often it will be sent at most.
+        of: u8,
+        packets: Packets,
+    },
+    /// A datagram or message was not believed or not understood, and changed nothing.
+    Ignored {
+        /// Why, in words.
+        why: String,
+        #[serde(default)]
+        exchange: Option<Exchange>,
+        #[serde(default)]
+        message_id: Option<u32>,
+        local: Socket,
+        remote: Socket,
+        /// More, in words; may be empty.
+        detail: String,
+    },
+    /// The peer answered a liveness check.
+    Alive {
+        /// Seconds from the first transmission to the answer.
+        rtt: f64,
+    },
+    /// The peer sent a notify in a protected INFORMATIONAL.
+    PeerNotify { payload: PayloadLine },
+    /// The IKE SA failed.
+    Failed(FailedLine),
+    /// The IKE SA was deleted in good order.
+    Deleted { by: Side },
+    /// The last line of an IKE SA.
+    Closed {},
+}
+
+/// A message.
+#[derive(JsonSchema)]
+pub struct MessageLine {
+    /// Who sent it.
+    pub from: Side,
+    pub exchange: Exchange,
+    pub response: bool,
+    pub message_id: u32,
+    /// The initiator flag of its header.
+    pub initiator_flag: bool,
+    /// `2.0`.
+    pub version: String,
+    pub spi_i: IkeSpi,
+    pub spi_r: IkeSpi,
+    pub local: Socket,
+    pub remote: Socket,
+    /// Octets of the IKE message.
+    pub len: u64,
+    /// 0 for the first transmission.
+    pub attempt: u8,
+    /// Its payloads in one line of text.
+    pub summary: String,
+    /// Payloads outside of SK.
+    pub payloads: Vec<PayloadLine>,
+    /// Payloads inside SK, decrypted.
+    #[serde(default)]
+    pub protected: Option<Vec<PayloadLine>>,
+    pub packets: Packets,
+}
+
+/// A payload. Which fields it has depends on its type.
+#[derive(JsonSchema)]
+pub struct PayloadLine {
+    /// `SA`, `KE`, `IDi`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// SA.
+    #[serde(default)]
+    pub proposals: Option<Vec<ProposalLine>>,
+    /// KE.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// KE, IDi, IDr, CERT, CERTREQ, AUTH, Nonce, Notify, Vendor ID.
+    #[serde(default)]
+    pub data: Option<Hex>,
+    /// IDi, IDr.
+    #[serde(default)]
+    pub id_type: Option<String>,
+    /// IDi, IDr: `type:value`.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// CERT, CERTREQ.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// AUTH.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Notify: its name.
+    #[serde(default)]
+    pub notify: Option<String>,
+    /// Notify: its number.
+    #[serde(default)]
+    pub notify_type: Option<u16>,
+    /// Notify: it is an error.
+    #[serde(default)]
+    pub error: Option<bool>,
+    /// Notify, Delete.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Notify.
+    #[serde(default)]
+    pub spi: Option<Hex>,
+    /// Delete.
+    #[serde(default)]
+    pub spis: Option<Vec<Hex>>,
+    /// Vendor ID, where it is text.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// TSi, TSr.
+    #[serde(default)]
+    pub selectors: Option<Vec<String>>,
+    /// CP.
+    #[serde(default)]
+    pub cfg_type: Option<String>,
+    /// CP.
+    #[serde(default)]
+    pub attributes: Option<Vec<AttributeLine>>,
+    /// EAP: octets. The data itself is not told: it may be a password's hash.
+    #[serde(default)]
+    pub len: Option<u64>,
+    /// EAP: code, identifier, length and type.
+    #[serde(default)]
+    pub header: Option<Hex>,
+    /// A type that is not known.
+    #[serde(default)]
+    pub payload_type: Option<u8>,
+    /// A type that is not known.
+    #[serde(default)]
+    pub critical: Option<bool>,
+    /// A type that is not known.
+    #[serde(default)]
+    pub body: Option<Hex>,
+}
+
+/// A proposal.
+#[derive(JsonSchema)]
+pub struct ProposalLine {
+    pub number: u8,
+    pub protocol: String,
+    pub spi: Hex,
+    pub transforms: Vec<String>,
+}
+
+/// A configuration attribute.
+#[derive(JsonSchema)]
+pub struct AttributeLine {
+    pub attribute: String,
+    pub value: Hex,
+}
+
+/// A Child SA.
+#[derive(JsonSchema)]
+pub struct ChildLine {
+    /// Name of the configured child.
+    pub name: String,
+    /// Our SPI: what the peer puts into packets to us.
+    pub spi_in: EspSpi,
+    /// The peer's SPI.
+    pub spi_out: EspSpi,
+    #[serde(flatten)]
+    pub suite: Suite,
+    pub mode: Mode,
+    pub local_ts: Vec<String>,
+    pub remote_ts: Vec<String>,
+    /// Our role in the exchange that made it.
+    pub exchange_role: Role,
+    /// ESP goes in UDP.
+    pub encapsulated: bool,
+    /// The selectors were narrowed from what the initiator asked for.
+    pub narrowed: bool,
+}
+
+/// A failure.
+#[derive(JsonSchema)]
+pub struct FailedLine {
+    pub scope: Scope,
+    pub exchange: Exchange,
+    /// Who noticed.
+    pub found_by: Side,
+    /// One of a closed set: `no_response`, `auth_failed`, ...
+    pub class: String,
+    /// In words.
+    pub why: String,
+    /// No common proposal: what was offered.
+    #[serde(default)]
+    pub offered: Option<Vec<ProposalLine>>,
+    /// No common proposal: what is configured here.
+    #[serde(default)]
+    pub wanted: Option<Vec<ProposalLine>>,
+    #[serde(default)]
+    pub offered_tsi: Option<Vec<String>>,
+    #[serde(default)]
+    pub offered_tsr: Option<Vec<String>>,
+    #[serde(default)]
+    pub wanted_tsi: Option<Vec<String>>,
+    #[serde(default)]
+    pub wanted_tsr: Option<Vec<String>>,
+    /// The peer chose selectors that were not offered.
+    #[serde(default)]
+    pub chosen_ts: Option<Vec<String>>,
+    /// The peer chose a proposal that was not offered.
+    #[serde(default)]
+    pub chosen: Option<ProposalLine>,
+    /// Malformed: where, in octets from the start of the message.
+    #[serde(default)]
+    pub offset: Option<u64>,
+    /// Malformed: in which payload.
+    #[serde(default)]
+    pub payload: Option<String>,
+    /// Rejected: the notify's name.
+    #[serde(default)]
+    pub notify: Option<String>,
+    /// Rejected: the notify's number.
+    #[serde(default)]
+    pub notify_type: Option<u16>,
+    /// Rejected: the notify's data.
+    #[serde(default)]
+    pub data: Option<Hex>,
+    /// Rejected: whether the notify was protected.
+    #[serde(default)]
+    pub protected: Option<bool>,
+    /// No answer: transmissions.
+    #[serde(default)]
+    pub attempts: Option<u8>,
+}
+
+/// What NAT detection found.
+#[derive(JsonSchema)]
+pub struct Nat {
+    /// The peer sent detection notifies.
+    pub peer_detects: bool,
+    /// We are behind a NAT.
+    pub us: bool,
+    /// The peer is behind a NAT.
+    pub peer: bool,
+}
+
+/// Algorithms.
+#[derive(JsonSchema)]
+pub struct Suite {
+    /// As a connection file spells it.
+    pub suite: String,
+    /// Which of them are weak, in words.
+    pub weak: Vec<String>,
+}
+
+/// Numbers of the frames in the capture that carry it.
+#[derive(JsonSchema)]
+pub struct Packets(pub Vec<u64>);
+
+/// The name of an exchange.
+#[derive(JsonSchema)]
+pub struct Exchange(pub String);
+
+/// Octets.
+#[derive(JsonSchema)]
+pub struct Hex(#[schemars(regex(pattern = "^([0-9a-f]{2})*$"))] pub String);
+
+/// An IKE SPI.
+#[derive(JsonSchema)]
+pub struct IkeSpi(#[schemars(regex(pattern = "^[0-9a-f]{16}$"))] pub String);
+
+/// An ESP SPI.
+#[derive(JsonSchema)]
+pub struct EspSpi(#[schemars(regex(pattern = "^[0-9a-f]{8}$"))] pub String);
+
+/// `address:port`.
+#[derive(JsonSchema)]
+pub struct Socket(#[schemars(regex(pattern = ":[0-9]+$"))] pub String);
+
+/// An original role.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Initiator,
+    Responder,
+}
+
+/// One of the two ends.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Us,
+    Peer,
+}
+
+/// What a failure ends.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Exchange,
+    Child,
+    IkeSa,
+}
+
+/// Mode of a Child SA.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    Tunnel,
+    Transport,
+}

@@ -1,0 +1,146 @@
+//! `ikelab load` on the terminal: thresholds first, then tunnels, rates, latencies, failures, and who was the limit.
+
+use std::fmt::Write as _;
+
+use super::paint::{Paint, Tone, wrap};
+use crate::load::summary::{LoadResult, StageResult};
+use crate::load::threshold::duration;
+use crate::load::workload::Recovery;
+
+/// The whole result.
+pub fn render(result: &LoadResult, recovery: Option<&Recovery>, paint: Paint) -> String {
+    let mut out = String::from("thresholds\n");
+    for judged in &result.thresholds {
+        let (mark, tone) = if judged.met { ("met", Tone::Good) } else { ("MISSED", Tone::Bad) };
+        let _ =
+            writeln!(out, "  {} {:<28} {}", paint.tone(tone, &format!("{mark:>6}")), judged.threshold, judged.measured);
+    }
+    for stage in result.stages.iter().filter(|s| s.name != "forget") {
+        out.push_str(&stage_text(stage, paint));
+    }
+    if let Some(recovery) = recovery {
+        let at = recovery.seconds.map(|s| if s.is_finite() { duration(s * 1e6) } else { "never".to_owned() });
+        let _ = writeln!(
+            out,
+            "\nrecovery\n  50 % up after {}, 90 % {}, 99 % {}, 100 % {}; storm factor {}",
+            at[0],
+            at[1],
+            at[2],
+            at[3],
+            if recovery.factor.is_finite() { format!("{:.2}", recovery.factor) } else { "none".to_owned() }
+        );
+    }
+    if let Some(capacity) = &result.capacity {
+        let _ = writeln!(
+            out,
+            "\ncapacity\n  {:.1} {} (median of {}; {:.1} to {:.1})\n  {}",
+            capacity.median,
+            capacity.of,
+            capacity.trials.len(),
+            capacity.range.0,
+            capacity.range.1,
+            capacity.finding
+        );
+        for step in &capacity.curve {
+            let _ = writeln!(
+                out,
+                "  offered {:>9.1}/s   goodput {:>9.1}/s   success {:>7.3} %   p99 {:>9}",
+                step.offered,
+                step.goodput,
+                step.success * 100.0,
+                duration(step.p99 as f64)
+            );
+        }
+    }
+    out.push_str("\npeer or us?\n");
+    for stage in result.stages.iter().filter(|s| s.to - s.from > 0.2) {
+        let list = |shares: &[f64]| shares.iter().map(|s| format!("{:.0}", s * 100.0)).collect::<Vec<_>>().join(" ");
+        let lag = stage.latency.get("start_lag").map_or_else(|| "-".to_owned(), |l| duration(l.p99 as f64));
+        let cores: Vec<f64> = stage.used.cores.iter().map(|c| c.busy).collect();
+        let softirq: Vec<f64> = stage.used.cores.iter().map(|c| c.softirq).collect();
+        let _ = writeln!(
+            out,
+            "  {:<8} CPU per thread {} %, per core {} % (softirq {} %), p99 start lag {lag}, lost in full sockets {}, queue {} octets",
+            stage.name,
+            list(&stage.used.threads),
+            list(&cores),
+            list(&softirq),
+            stage.used.receive_overflows,
+            stage.used.queue_octets
+        );
+    }
+    let tone = match result.limit.who.as_str() {
+        "nobody" => Tone::Good,
+        "peer" => Tone::Strong,
+        _ => Tone::Warn,
+    };
+    for line in [&result.limit.sentence, &result.tester.sources_mean] {
+        for line in wrap(line, paint.width.map(|w| w.saturating_sub(2).max(20))) {
+            let tone = if *line == result.tester.sources_mean { Tone::Plain } else { tone };
+            let _ = writeln!(out, "  {}", paint.tone(tone, &line));
+        }
+    }
+    out
+}
+
+fn stage_text(stage: &StageResult, paint: Paint) -> String {
+    let mut out = String::new();
+    let label = if stage.method == "none" { String::new() } else { format!(" ({})", stage.method) };
+    let _ = writeln!(out, "\n{}{label}", paint.tone(Tone::Strong, &stage.name));
+    if stage.name != "hold" {
+        let _ = writeln!(
+            out,
+            "  begun {}   done {}   failed {}   dropped by the tester {}   up at the end {}",
+            stage.started,
+            stage.done,
+            stage.failed,
+            stage.dropped.total(),
+            stage.up
+        );
+        if stage.planned_rate > 0.0 {
+            let _ = writeln!(
+                out,
+                "  planned {:.1}/s   achieved {:.1}/s over {:.1} s",
+                stage.planned_rate, stage.achieved_rate, stage.planned_seconds
+            );
+        } else if stage.achieved_rate > 0.0 {
+            let _ = writeln!(out, "  {:.1}/s over {:.1} s", stage.achieved_rate, stage.to - stage.from);
+        }
+    } else {
+        let _ = writeln!(out, "  up at the end {}   lost {}", stage.up, stage.lost.values().sum::<u64>());
+    }
+    if !stage.latency.is_empty() {
+        let _ = writeln!(
+            out,
+            "  {:<14} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "latency", "count", "p50", "p90", "p95", "p99", "p99.9", "max"
+        );
+        for (name, l) in &stage.latency {
+            let _ = write!(out, "  {name:<14} {:>8}", l.count);
+            for value in [l.p50, l.p90, l.p95, l.p99, l.p99_9, l.max] {
+                let _ = write!(out, " {:>10}", duration(value as f64));
+            }
+            out.push('\n');
+        }
+    }
+    let _ = writeln!(
+        out,
+        "  retransmits {} of {} requests ({:.2} %)",
+        stage.retransmits,
+        stage.requests,
+        stage.retransmit_ratio * 100.0
+    );
+    for (what, list) in [("failed", &stage.failures), ("failed as ordered", &stage.faulty_failures)] {
+        for f in list {
+            let _ = writeln!(out, "  {what}: {} in {}: {}", f.class, f.stage, f.count);
+        }
+    }
+    for (class, count) in &stage.lost {
+        let _ = writeln!(out, "  lost: {class}: {count}");
+    }
+    if stage.faulty.started > 0 {
+        let f = stage.faulty;
+        let _ = writeln!(out, "  with a chosen fault: begun {}, up {}, failed {}", f.started, f.done, f.failed);
+    }
+    out
+}

@@ -1,0 +1,276 @@
+//! Endpoints with data planes over the simulated network: nothing is lost that the network did not lose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ikelab::drive::{Driver, Observer};
+use ikelab::engine::{Command, ConnectionSpec, Endpoint, EspNote, Event, Mode, SaId, TunnelId};
+use ikelab::esp::{PingReport, PingSpec, Plane, PlaneConfig, RecvError};
+use ikelab::link::Link;
+use ikelab::link::sim::{Chance, Conditions, HostId, SimConfig, SimFate, SimLink, SimWorld};
+use ikelab::net::{Path, SocketRole, Transmit};
+use ikelab::record::Recorder;
+use ikelab::seed::{PlanSeed, Seeds};
+use ikelab::time::{Instant, UnixTime};
+use ikelab::wire::registry::EsnId;
+
+use crate::pair::{LEFT, RIGHT, address, config, left_spec, net, right_spec};
+
+/// A data plane as an observer, and what the engine said.
+struct Data {
+    plane: Plane,
+    events: Vec<Event>,
+    /// When native ESP packets arrived.
+    arrivals: usize,
+}
+
+impl Data {
+    fn new(config: PlaneConfig) -> Self {
+        Data { plane: Plane::new(config), events: Vec::new(), arrivals: 0 }
+    }
+}
+
+impl Observer for Data {
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        self.plane.event(now, tunnel, sa, &event);
+        self.events.push(event);
+    }
+
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        self.arrivals += 1;
+        self.plane.handle_packet(now, path, packet);
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if self.plane.poll_timeout().is_some_and(|at| at <= now) {
+            self.plane.handle_timeout(now);
+        }
+        self.plane.poll_transmit()
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.plane.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        self.plane.reclaim(buffer);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.plane.poll_timeout()
+    }
+}
+
+/// Two hosts, each with an endpoint and a data plane.
+struct World {
+    world: SimWorld,
+    ends: [Driver<SimLink>; 2],
+    data: [Data; 2],
+}
+
+impl World {
+    fn new(seed: &str, left: &ConnectionSpec, right: &ConnectionSpec, conditions: Conditions) -> Self {
+        let mut sim = SimConfig::pair(address(LEFT), address(RIGHT), conditions);
+        sim.log_limit = 1_000_000;
+        let world = SimWorld::new(&PlanSeed::from_text(seed), sim, UnixTime::default());
+        let driver = |spec: &ConnectionSpec, host| {
+            let link = world.link(HostId(host));
+            let config = config(vec![spec.clone()], host as u64);
+            let endpoint = Endpoint::new(Arc::new(config), Seeds::simulated(seed), link.epoch());
+            Driver::new(endpoint, link, Recorder::new())
+        };
+        let mut ends = [driver(left, 0), driver(right, 1)];
+        ends[0].endpoint.connect(Instant::ZERO, Arc::new(left.clone()), TunnelId(1), address(LEFT));
+        let data = || Data::new(PlaneConfig { native: true, ..PlaneConfig::default() });
+        World { world, ends, data: [data(), data()] }
+    }
+
+    fn now(&self) -> Instant {
+        self.world.now()
+    }
+
+    /// Plays until `until`.
+    fn play(&mut self, until: Instant) {
+        loop {
+            let mut idle = true;
+            for (end, data) in self.ends.iter_mut().zip(&mut self.data) {
+                idle &= end.turn(None, data).expect("the simulation never fails").is_idle();
+            }
+            if !idle {
+                continue;
+            }
+            let timers =
+                self.ends.iter().map(Driver::next_timeout).chain(self.data.iter().map(|d| d.plane.poll_timeout()));
+            let next = timers.chain([self.world.next_arrival()]).flatten().min();
+            match next.filter(|next| *next <= until) {
+                Some(next) => self.world.advance(next),
+                None => return self.world.advance(until),
+            }
+        }
+    }
+
+    /// The one IKE SA that stands, and its Child SA.
+    fn current(&self, host: usize) -> Option<(SaId, u32)> {
+        let views = self.ends[host].endpoint.sas();
+        let view = views.into_iter().find(|view| view.established)?;
+        Some((view.sa, view.children.last()?.spi_in))
+    }
+
+    fn command(&mut self, host: usize, command: impl Fn(u32) -> Command) {
+        let now = self.now();
+        let (sa, spi_in) = self.current(host).expect("the tunnel is up");
+        self.ends[host].endpoint.command(now, sa, command(spi_in)).expect("it stands");
+    }
+
+    fn ping(&mut self, host: usize, target: &str, count: u64, interval: u64) {
+        let interval = Duration::from_millis(interval);
+        let tunnel = match host {
+            0 => TunnelId(1),
+            _ => self.ends[host].endpoint.sas()[0].tunnel,
+        };
+        let spec = PingSpec { count: Some(count), interval, ..PingSpec::new(tunnel, address(target)) };
+        let now = self.now();
+        self.data[host].plane.ping(now, spec, host as u16 + 1);
+    }
+
+    fn report(&self, host: usize) -> &PingReport {
+        self.data[host].plane.pings()[0].report()
+    }
+
+    /// ESP packets that the network lost, by sender. A lost one has no copy.
+    fn lost(&self) -> [u64; 2] {
+        let mut lost = [0; 2];
+        self.world.with_net(|net| {
+            for record in net.fates().filter(|record| record.path.role == SocketRole::Esp && !record.copy) {
+                match record.fate {
+                    SimFate::Delivered(_) => {}
+                    SimFate::Lost => lost[record.from.0] += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        lost
+    }
+}
+
+/// Losses and copies, and everything else in the order in which it was sent.
+fn lossy() -> Conditions {
+    Conditions {
+        loss: Chance::percent(5),
+        duplicate: Chance::percent(5),
+        ..Conditions::clean(Duration::from_millis(8))
+    }
+}
+
+fn specs() -> (ConnectionSpec, ConnectionSpec) {
+    let (mut left, mut right) = (left_spec(), right_spec());
+    for spec in [&mut left, &mut right] {
+        spec.retransmit.initial = Duration::from_millis(100);
+        spec.retransmit.attempts = 12;
+        spec.behaviour.rekey.retry = Duration::from_millis(200);
+    }
+    (left, right)
+}
+
+/// Both ends ping while Child SAs and IKE SAs are rekeyed by either end and by both at once. Each lost ping is one packet
+/// that the network lost: its request or its answer.
+#[test]
+fn rekeys_lose_nothing_that_the_network_did_not_lose() {
+    for seed in 0..12 {
+        let (left, right) = specs();
+        let mut world = World::new(&format!("rekeys {seed}"), &left, &right, lossy());
+        world.play(Instant::from_millis(4_000));
+        assert!((0..2).all(|host| world.current(host).is_some()), "seed {seed}");
+        world.ping(0, "10.2.0.9", 1_000, 20);
+        world.ping(1, "10.1.0.9", 1_000, 20);
+        let child = Command::RekeyChild;
+        for (at, host, ike) in
+            [(6, 0, false), (8, 1, false), (10, 0, true), (13, 1, true), (16, 0, false), (19, 1, false)]
+        {
+            world.play(Instant::from_millis(at * 1_000));
+            world.command(host, |spi| if ike { Command::RekeyIke } else { child(spi) });
+        }
+        world.play(Instant::from_millis(21_000));
+        world.command(0, child);
+        world.command(1, child);
+        world.play(Instant::from_millis(40_000));
+
+        let lost = world.lost();
+        let (sent, received): (Vec<u64>, Vec<u64>) =
+            (0..2).map(|host| (world.report(host).sent, world.report(host).received)).unzip();
+        assert_eq!(sent, [1_000, 1_000], "seed {seed}: every request had an SA to go on");
+        assert!((0..2).all(|host| world.report(host).done));
+        assert_eq!(
+            2_000 - received.iter().sum::<u64>(),
+            lost[0] + lost[1],
+            "seed {seed}: lost by the network {lost:?}"
+        );
+        assert!(lost[0] + lost[1] > 100, "seed {seed}: 5 % of about 4,000 packets, and not {lost:?}");
+        for host in 0..2 {
+            let counters = world.data[host].plane.counters();
+            let other: Vec<_> = counters.errors().filter(|(_, why)| *why != RecvError::Replayed.text()).collect();
+            assert_eq!(other, [], "seed {seed}: only the network's copies are refused");
+            assert!(counters.dropped(RecvError::Replayed) > 20, "seed {seed}: {counters:?}");
+            assert!(world.report(host).by_child.len() >= 5, "seed {seed}: {:?}", world.report(host).by_child);
+            assert_eq!(world.data[host].plane.children().count(), 1, "seed {seed}: one pair at rest");
+        }
+    }
+}
+
+/// A lifetime by packets begins a rekey by what the data plane tells the engine.
+#[test]
+fn traffic_alone_rekeys_where_a_lifetime_counts_packets() {
+    let (mut left, right) = specs();
+    left.behaviour.rekey.child_packets = Some(100);
+    let mut world = World::new("volume", &left, &right, Conditions::clean(Duration::from_millis(5)));
+    world.ping(0, "10.2.0.9", 400, 10);
+    world.play(Instant::from_millis(10_000));
+    let report = world.report(0);
+    assert_eq!((report.received, report.lost), (400, 0));
+    // 800 packets in both directions, and an SA lasts for 80 to 100 of them.
+    assert!((8..=11).contains(&report.by_child.len()), "{:?}", report.by_child);
+}
+
+#[test]
+fn transport_mode_and_extended_numbers_between_two_endpoints() {
+    let (mut left, mut right) = specs();
+    for spec in [&mut left, &mut right] {
+        let child = &mut spec.children[0];
+        child.mode = Mode::Transport;
+        for transform in &mut child.proposals[0].transforms {
+            if transform.kind == ikelab::wire::registry::TransformType::ESN {
+                transform.id = EsnId(1).0;
+            }
+        }
+    }
+    let hosts = (vec![net("10.0.0.1/32")], vec![net("10.0.0.2/32")]);
+    (left.children[0].local_ts, left.children[0].remote_ts) = hosts.clone();
+    (right.children[0].local_ts, right.children[0].remote_ts) = (hosts.1, hosts.0);
+    let mut world = World::new("transport", &left, &right, Conditions::clean(Duration::from_millis(5)));
+    world.ping(0, RIGHT, 50, 10);
+    world.play(Instant::from_millis(3_000));
+    let child = world.data[0].plane.children().next().expect("it is up");
+    assert_eq!((child.mode(), child.suite().esn), (Mode::Transport, true));
+    assert_eq!((world.report(0).received, world.data[1].arrivals), (50, 50));
+}
+
+/// Reordering within the replay window and copies of everything: each packet is taken exactly once.
+#[test]
+fn reordered_and_repeated_packets_are_taken_once() {
+    let conditions = Conditions {
+        duplicate: Chance::percent(50),
+        reorder: Chance::percent(20),
+        reorder_by: Duration::from_millis(60),
+        jitter: Duration::from_millis(10),
+        ..Conditions::clean(Duration::from_millis(5))
+    };
+    let (left, right) = specs();
+    let mut world = World::new("disorder", &left, &right, conditions);
+    world.ping(0, "10.2.0.9", 1_000, 5);
+    world.play(Instant::from_millis(20_000));
+    let report = world.report(0);
+    assert_eq!((report.received, report.lost, report.duplicates, report.late), (1_000, 0, 0, 0));
+    let right = world.data[1].plane.counters();
+    assert_eq!((right.decaps, right.echoes_answered), (1_000, 1_000));
+    assert!(right.dropped(RecvError::Replayed) > 300 && right.dropped(RecvError::TooOld) == 0, "{right:?}");
+}
