@@ -164,8 +164,9 @@ impl Channel {
         let mut both = Secret::new(vec![0; 128]);
         let exported = match self.conn.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => {
-                let context = [MethodType::TLS.0];
-                self.conn.export_keying_material(both.as_mut(), b"EXPORTER_EAP_TLS_Key_Material", Some(&context))
+                // Who does not commit speaks a draft of RFC 9190, without a context: strongSwan 5.9 does.
+                let context: &[u8] = if self.committed { &[MethodType::TLS.0] } else { &[] };
+                self.conn.export_keying_material(both.as_mut(), b"EXPORTER_EAP_TLS_Key_Material", Some(context))
             }
             _ => self.conn.export_keying_material(both.as_mut(), b"client EAP encryption", None),
         };
