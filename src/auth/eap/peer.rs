@@ -167,7 +167,11 @@ impl Peer {
             && over
             && !channel.committed()
         {
-            self.notices.push("Success came without the commitment of RFC 9190 2.5".to_owned());
+            return Err(EapFault::Tls(
+                "Success came without the commitment of RFC 9190 2.5: the server's TLS 1.3 is of before that RFC; \
+                 TLS 1.2 would do (tls.versions: \"1.2\")"
+                    .to_owned(),
+            ));
         }
         if over { Ok(Step::Success) } else { Err(EapFault::Unexpected("Success before the method was over")) }
     }

@@ -146,7 +146,7 @@ impl Channel {
     }
 
     /// With TLS 1.3 the authenticator commits to success before it says so (RFC 9190 2.5). Servers of before that RFC do not,
-    /// strongSwan 5.9 among them; the AUTH that follows needs the key of this very handshake all the same.
+    /// and derive another key.
     pub(super) fn committed(&self) -> bool {
         self.committed || self.conn.protocol_version() != Some(ProtocolVersion::TLSv1_3)
     }
@@ -164,9 +164,8 @@ impl Channel {
         let mut both = Secret::new(vec![0; 128]);
         let exported = match self.conn.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => {
-                // Who does not commit speaks a draft of RFC 9190, without a context: strongSwan 5.9 does.
-                let context: &[u8] = if self.committed { &[MethodType::TLS.0] } else { &[] };
-                self.conn.export_keying_material(both.as_mut(), b"EXPORTER_EAP_TLS_Key_Material", Some(context))
+                let context = [MethodType::TLS.0];
+                self.conn.export_keying_material(both.as_mut(), b"EXPORTER_EAP_TLS_Key_Material", Some(&context))
             }
             _ => self.conn.export_keying_material(both.as_mut(), b"client EAP encryption", None),
         };
