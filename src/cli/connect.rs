@@ -220,6 +220,8 @@ struct View {
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
+    /// Lines that wait until the IKE SA is up.
+    access: Vec<String>,
     /// Failures that wait for their packets to be recorded.
     failures: Vec<Failed>,
     findings: Vec<Finding>,
@@ -243,6 +245,7 @@ impl View {
             current: None,
             child_settled: None,
             children: Vec::new(),
+            access: Vec::new(),
             failures: Vec::new(),
             findings: Vec::new(),
             deleted: None,
@@ -304,6 +307,7 @@ impl View {
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
         self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
+        std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
         self.up = Some((now, up));
     }
@@ -351,6 +355,11 @@ impl Observer for View {
             }
             Event::Reauthenticating { break_first: true, .. } => self.current = Some(sa),
             Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
+            Event::Eap(done) => self.access.push(session::labelled("EAP", &session::eap(&done, true), self.paint)),
+            Event::Config(config) => {
+                self.ladder.flush();
+                self.say(&session::labelled("Inner", &session::inner_config(&config), self.paint));
+            }
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);
                 if self.up.is_some() {

@@ -165,7 +165,10 @@ mod tests {
         }
         let used = Used::of_thread().since(&before);
         // The two clocks are read one after the other.
-        assert!(used.wall + Duration::from_millis(1) >= used.cpu && used.share() > 0.0 && used.share() <= 1.5, "{used:?}");
+        assert!(
+            used.wall + Duration::from_millis(1) >= used.cpu && used.share() > 0.0 && used.share() <= 1.5,
+            "{used:?}"
+        );
         assert!(resident() > 0 && descriptors() > 2);
     }
 }

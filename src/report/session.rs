@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::ladder::nat_words;
 use super::paint::{Paint, Tone};
-use crate::engine::{ChildSa, Counters, Event, IgnoredWhy, IkeUp, Mode, NatFinding, Side};
+use crate::engine::{ChildSa, Counters, EapDone, Event, IgnoredWhy, IkeUp, InnerConfig, Mode, NatFinding, Side};
 use crate::wire::TrafficSelector;
 
 /// How a peer proved its identity, and what was accepted although it should not be.
@@ -36,6 +36,59 @@ pub fn connected(up: &IkeUp, proof: &Proof, nat: Option<NatFinding>, paint: Pain
         line("Weak", &weak);
     }
     out
+}
+
+/// The line of EAP that succeeded; `ours` says who was its client.
+pub fn eap(done: &EapDone, ours: bool) -> String {
+    let mut text = format!("{} {} ", done.method, if ours { "as" } else { "by" });
+    let _ = write!(text, "{:?}", done.identity);
+    if let Some(tls) = &done.tls {
+        let _ = write!(text, ", {}", tls.replace("TLSv1_", "TLS 1."));
+    }
+    if !done.keyed {
+        text.push_str(", which makes no key");
+    }
+    if done.alone {
+        text.push_str(", the only proof of the responder (RFC 5998)");
+    }
+    for notice in &done.notices {
+        let _ = write!(text, "; notice: {notice}");
+    }
+    text
+}
+
+/// The line of inner addresses that were handed out.
+pub fn inner_config(config: &InnerConfig) -> String {
+    fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+        items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+    }
+    let mut text = if config.addresses.is_empty() { "no address".to_owned() } else { list(&config.addresses) };
+    if !config.dns.is_empty() {
+        let _ = write!(text, "  DNS {}", list(&config.dns));
+    }
+    if !config.subnets.is_empty() {
+        let _ =
+            write!(text, "  networks {}", list(config.subnets.iter().map(|(net, prefix)| format!("{net}/{prefix}"))));
+    }
+    if let Some(version) = &config.version {
+        let _ = write!(text, "  version {version:?}");
+    }
+    if !config.others.is_empty() {
+        let _ = write!(
+            text,
+            "  not understood: {}",
+            list(config.others.iter().map(|(kind, len)| format!("{kind} ({len} B)")))
+        );
+    }
+    if !config.asked {
+        text.push_str("  (nobody asked; not used)");
+    }
+    text
+}
+
+/// A line of the block that begins with [`connected`].
+pub fn labelled(label: &str, text: &str, paint: Paint) -> String {
+    format!("  {} {text}\n", paint.tone(Tone::Strong, &format!("{label:<10}")))
 }
 
 /// The lines of a new Child SA.

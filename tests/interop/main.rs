@@ -19,6 +19,7 @@ mod pki;
 mod process;
 mod proposal;
 mod rekeys;
+mod remote_access;
 mod rundir;
 mod scenarios;
 mod strongswan;

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["time", "net", "wire", "crypto", "engine", "esp"]),
     ("drive", &["time", "net", "engine", "esp", "link", "record"]),
     ("config", &["net", "wire", "crypto", "auth", "engine", "link"]),
-    ("vendor", &["wire", "crypto", "engine", "config"]),
+    ("vendor", &["wire", "crypto", "auth", "engine", "config"]),
     ("diagnose", &["time", "net", "wire", "crypto", "auth", "engine", "record", "vendor"]),
     (
         "scenario",

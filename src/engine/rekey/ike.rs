@@ -282,6 +282,7 @@ impl Core {
             self.by_peer.insert((key, new.id));
             new.peer_key = Some(key);
         }
+        self.leases.inherit(old.id, new.id);
         new.last_heard = now;
         self.start_life(now, new);
         self.counters.ike_rekeyed += 1;
