@@ -19,7 +19,7 @@ use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
+    ChildSa, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
 };
 use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
@@ -172,6 +172,9 @@ fn live(
         view.data.pump(driver.link.now())?;
         view.settle(driver);
         let now = driver.link.now();
+        if view.data.wants_tunnel() && view.on_hold && ending.is_none() {
+            driver.endpoint.wanted(now, TunnelId(1));
+        }
         if view.closed {
             return Ok(ending.map_or(Ending::Gone, |(why, _)| why));
         }
@@ -217,6 +220,8 @@ struct View {
     up: Option<(Instant, IkeUp)>,
     /// The IKE SA that the tunnel has now: its end is the tunnel's.
     current: Option<SaId>,
+    /// The peer is dead, and the tunnel waits for traffic.
+    on_hold: bool,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
@@ -243,6 +248,7 @@ impl View {
             facts: Facts::default(),
             up: None,
             current: None,
+            on_hold: false,
             child_settled: None,
             children: Vec::new(),
             access: Vec::new(),
@@ -309,6 +315,10 @@ impl View {
         self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
+        if let Some(dpd) = &self.loaded.spec.dpd {
+            let text = session::liveness(dpd, &self.loaded.spec.retransmit);
+            self.say(&session::labelled("Liveness", &text, self.paint));
+        }
         self.up = Some((now, up));
     }
 }
@@ -354,6 +364,8 @@ impl Observer for View {
                 }
             }
             Event::Reauthenticating { break_first: true, .. } => self.current = Some(sa),
+            Event::PeerDead { action, .. } => self.on_hold = action == DpdAction::Hold,
+            Event::Restarting => (self.current, self.on_hold) = (Some(sa), false),
             Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
             Event::Eap(done) => self.access.push(session::labelled("EAP", &session::eap(&done, true), self.paint)),
             Event::Config(config) => {
@@ -374,7 +386,7 @@ impl Observer for View {
             }
             // Our own goodbye that nobody answered is no failure of the tunnel.
             Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
-                self.lost |= self.current.is_none_or(|current| current == sa);
+                self.lost |= !self.on_hold && self.current.is_none_or(|current| current == sa);
                 self.failures.push(*failed);
             }
             Event::Deleted { by } => {
@@ -382,7 +394,7 @@ impl Observer for View {
                 self.lost |= by == Side::Peer;
             }
             // One that another has replaced, or that was to replace it and came to nothing, is not the tunnel.
-            Event::Closed => self.closed |= self.current.is_none_or(|current| current == sa),
+            Event::Closed => self.closed |= !self.on_hold && self.current.is_none_or(|current| current == sa),
             _ => {}
         }
     }

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use super::ladder::nat_words;
 use super::paint::{Paint, Tone};
-use crate::engine::{ChildSa, Counters, EapDone, Event, IgnoredWhy, IkeUp, InnerConfig, Mode, NatFinding, Side};
+use crate::engine::{
+    ChildSa, Counters, DpdAction, DpdMode, DpdSpec, EapDone, Event, IgnoredWhy, IkeUp, InnerConfig, Mode, NatFinding,
+    RetransmitSpec, Side,
+};
 use crate::wire::TrafficSelector;
 
 /// How a peer proved its identity, and what was accepted although it should not be.
@@ -120,6 +123,19 @@ pub fn life(event: &Event) -> Option<(Tone, String)> {
             let who = if rekeyed.initiator { Side::Us } else { Side::Peer };
             format!("~ IKE SA rekeyed {}: {}  SPIs {} {}", by(who), rekeyed.suite, rekeyed.spis.0, rekeyed.spis.1)
         }
+        Event::PeerDead { expected, measured, action } => {
+            let expected =
+                expected.map_or_else(String::new, |e| format!(" (expected within {:.1} s)", e.as_secs_f64()));
+            let then = match action {
+                DpdAction::Clear => "the tunnel is gone",
+                DpdAction::Restart => "it is brought up again",
+                DpdAction::Hold => "it waits for traffic",
+            };
+            let line =
+                format!("! the peer is dead: not heard of for {:.1} s{expected}; {then}", measured.as_secs_f64());
+            return Some((Tone::Bad, line));
+        }
+        Event::Restarting => "~ a new IKE SA for the tunnel of the dead peer".to_owned(),
         Event::Reauthenticating { break_first: false, .. } => {
             "~ authenticating again: a new IKE SA first, then the old one goes".to_owned()
         }
@@ -132,6 +148,20 @@ pub fn life(event: &Event) -> Option<(Tone, String)> {
         _ => return None,
     };
     Some((Tone::Good, line))
+}
+
+/// How soon a dead peer is noticed.
+pub fn liveness(dpd: &DpdSpec, fallback: &RetransmitSpec) -> String {
+    let seconds = |d: std::time::Duration| format!("{:.0} s", d.as_secs_f64());
+    let how = match dpd.mode {
+        DpdMode::Periodic => "after",
+        DpdMode::OnDemand => "when traffic goes unanswered for",
+    };
+    format!(
+        "asked {how} {} of quiet; a dead peer is noticed within {}",
+        seconds(dpd.interval),
+        seconds(dpd.detection(fallback))
+    )
 }
 
 /// Selectors side by side.
