@@ -98,11 +98,11 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             format!("  local: {{certificate: {{chain: gw.pem, key: gw.key, sent: never}}}}\n{REMOTE}"),
-            "lab.yaml:5:53: auth.local.certificate.sent: unknown key `sent` (did you mean `send`?)",
+            "lab.yaml:5:53: auth.local.certificate.sent: unknown key `sent` (did you mean send?)",
         ),
         (
             format!("  local: {{certificate: {{chain: gw.pem, key: gw.key, signature: psss}}}}\n{REMOTE}"),
-            "lab.yaml:5:64: auth.local.certificate.signature: unknown signature `psss` (did you mean `pss`?)",
+            "lab.yaml:5:64: auth.local.certificate.signature: unknown signature `psss` (did you mean pss?)",
         ),
         (
             LOCAL.to_owned(),
@@ -120,7 +120,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             format!("{LOCAL}\n  remote: {{psk_env: A, certificate: {{ca: [ca.pem]}}}}"),
-            "lab.yaml:6:22: auth.remote.psk_env: both a certificate and a pre-shared key for one end",
+            "lab.yaml:6:21: auth.remote.psk_env: both a certificate and a pre-shared key for one end",
         ),
     ] {
         assert_eq!(parse_auth(dir.path(), "", &auth).expect_err("refused"), wanted);
