@@ -150,7 +150,7 @@ pub(crate) struct CertificateSection {
     pub chain: Option<At<String>>,
     /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
     pub key: Option<At<String>>,
-    /// When our certificates are sent: `ifasked` (the default), `always` or `never`.
+    /// When our certificates are sent: `always` (the default), `ifasked` or `never`.
     pub send: Option<At<String>>,
     /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),
     /// `digital-signature` (RFC 7427), `sha256`, `sha384`, `sha512`, or for an RSA key `pss` or `pss-sha256` and so on.

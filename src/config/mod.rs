@@ -248,4 +248,6 @@ fn type_words(ty: &'static str) -> &'static str {
 }
 
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod tests;
