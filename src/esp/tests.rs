@@ -265,12 +265,8 @@ fn path(left: bool) -> Path {
 }
 
 fn ike_up(left: bool) -> IkeUp {
-    let suite = IkeSuite {
-        encr: Encr::AesGcm { bits: 128, icv: 16 },
-        prf: Prf::HmacSha256,
-        integ: None,
-        ke: Group::X25519,
-    };
+    let suite =
+        IkeSuite { encr: Encr::AesGcm { bits: 128, icv: 16 }, prf: Prf::HmacSha256, integ: None, ke: Group::X25519 };
     IkeUp {
         initiator: left,
         connection: "test".to_owned(),
