@@ -78,6 +78,7 @@ pub fn run(
             say(&format!("{:>7.1} s  {}\n", now.as_secs_f64(), figures(&answering)));
         }
     }
+    let resident = crate::load::resource::resident();
     let up_by_thread = answering.each(|s: &Shown| &s.ike_up);
     let deleted = answering.sum(|s| &s.deleted);
     let last = figures(&answering);
@@ -91,6 +92,7 @@ pub fn run(
     result["exit_code"] = (Exit::Met as u8).into();
     result["seconds"] = seconds.into();
     result["listening_on"] = sockets.into();
+    result["resident"] = resident.into();
     result["threads"] = threads.into();
     result["ike_sas_up_by_thread"] = up_by_thread.into();
     result["cpu_seconds_by_thread"] = answered.iter().map(|a| a.used.cpu.as_secs_f64()).collect();

@@ -69,6 +69,9 @@ pub struct Args {
     /// Do not measure what is begun in this time
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     warm_up: String,
+    /// closed: set-ups kept open per thread
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    window: u64,
     /// hold: for how long tunnels are kept
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     hold: String,
@@ -151,6 +154,8 @@ enum Kind {
     Setup,
     /// One tunnel after the other, as the BMWG drafts measure
     Serial,
+    /// A closed loop of --window set-ups per thread until --tunnels are up: how fast both ends together can be
+    Closed,
     /// Bring tunnels up, keep them with liveness checks, delete them
     Hold,
     /// Tunnels come, live for a while, and go
@@ -353,6 +358,10 @@ impl Plan {
         let workload = match args.workload {
             Kind::Setup => Workload::Setup,
             Kind::Serial => Workload::Serial,
+            Kind::Closed if args.tunnels.is_none() => {
+                return Err(CliError::usage("--workload closed: how many --tunnels?"));
+            }
+            Kind::Closed => Workload::Closed(args.window.max(1)),
             Kind::Hold => Workload::Hold(time("--hold", &args.hold)?),
             Kind::Churn => Workload::Churn(time("--live", &args.live)?),
             Kind::Storm => Workload::Storm,
@@ -372,6 +381,7 @@ impl Plan {
             Workload::Churn(live) => (schedule.mean_rate() * live.as_secs_f64() * 1.25).ceil() as u64 + 10,
             _ => u64::MAX,
         });
+        let tunnels = if workload == Workload::Serial { args.tunnels.unwrap_or(1000) } else { tunnels };
         if tunnels == 0 {
             return Err(CliError::usage("--tunnels: at least one"));
         }

@@ -51,6 +51,7 @@ pub struct Answering {
     threads: Vec<JoinHandle<io::Result<Answered>>>,
     wakers: Vec<Waker>,
     stop: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     shown: Vec<Arc<Shown>>,
     /// The ports as bound.
     pub ports: Ports,
@@ -103,7 +104,7 @@ impl Answering {
     ///
     /// If a socket cannot be opened.
     pub fn start(headend: Headend, clock: RealClock) -> Result<Answering, BindError> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, silent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let threads = headend.threads.max(1);
         let mut ports = headend.ports;
         let mut links = Vec::new();
@@ -142,12 +143,12 @@ impl Answering {
             let mine = Arc::new(Shown::default());
             wakers.push(link.waker());
             shown.push(Arc::clone(&mine));
-            let (seeds, stop) = (headend.seeds.clone(), Arc::clone(&stop));
-            let work = move || serve(link, config, seeds, &stop, &mine);
+            let (seeds, flags) = (headend.seeds.clone(), [Arc::clone(&stop), Arc::clone(&silent)]);
+            let work = move || serve(link, config, seeds, &flags, &mine);
             let thread = std::thread::Builder::new().name(format!("answer-{octet}")).spawn(work);
             handles.push(thread.map_err(BindError::Wait)?);
         }
-        Ok(Answering { threads: handles, wakers, stop, shown, ports, clamp })
+        Ok(Answering { threads: handles, wakers, stop, silent, shown, ports, clamp })
     }
 
     /// The flag that ends it, for a signal handler; wake it afterwards.
@@ -173,6 +174,12 @@ impl Answering {
     /// True while every thread is at work.
     pub fn is_running(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Ends it as a crash does: without a word to the peers.
+    pub fn abort(self) {
+        self.silent.store(true, Relaxed);
+        drop(self);
     }
 
     /// Ends it: DELETE for each IKE SA, at most two seconds for the answers.
@@ -215,7 +222,7 @@ fn serve(
     link: UdpLink,
     config: EndpointConfig,
     seeds: Seeds,
-    stop: &AtomicBool,
+    [stop, silent]: &[Arc<AtomicBool>; 2],
     shown: &Arc<Shown>,
 ) -> io::Result<Answered> {
     let before = Used::of_thread();
@@ -230,8 +237,10 @@ fn serve(
     }
     driver.endpoint.set_config(closing);
     let now = driver.link.now();
-    driver.endpoint.delete_all(now);
-    let end = now + GOODBYE;
+    if !silent.load(Relaxed) {
+        driver.endpoint.delete_all(now);
+    }
+    let end = if silent.load(Relaxed) { now } else { now + GOODBYE };
     while driver.endpoint.sa_count() > 0 && driver.link.now() < end {
         driver.turn(Some(end), &mut counting)?;
         show(shown, &driver);

@@ -104,6 +104,14 @@ pub enum Work {
         /// How many.
         count: u64,
     },
+    /// A closed loop: so many set-ups are kept open per shard, until so many were begun by all. What it measures is how
+    /// fast both ends together can be, not how the peer stands a load.
+    Closed {
+        /// Set-ups in all shards.
+        count: u64,
+        /// Open at once, per shard.
+        window: u64,
+    },
     /// Keep what is up.
     Hold(Duration),
     /// Rekey what is up.
@@ -253,6 +261,7 @@ impl Shard {
             }
             Work::Delete(schedule) | Work::Rekey { schedule, .. } => self.run(stage, Arc::clone(schedule), purpose)?,
             Work::Serial { count } => self.serial(stage, *count)?,
+            Work::Closed { count, window } => self.closed(stage, *count, *window)?,
             Work::Hold(length) => {
                 let end = stage.start + *length;
                 while self.driver.link.now() < end && !self.stopped() {
@@ -339,6 +348,33 @@ impl Shard {
                 self.turn(until)?;
             }
             self.work_off();
+        }
+        Ok(())
+    }
+
+    /// As many at once as the window holds.
+    fn closed(&mut self, stage: &Stage, count: u64, window: u64) -> io::Result<()> {
+        let mut left = self.lane.share(count);
+        let mut progress = (u64::MAX, self.driver.link.now());
+        while left > 0 || self.book.open() > 0 {
+            let now = self.driver.link.now();
+            if self.stopped() {
+                left = 0;
+            }
+            let mut begun = 0;
+            while left > 0 && self.book.open() < window && begun < STARTS {
+                left -= 1;
+                begun += 1;
+                self.begin(Open::SetUp, now, now);
+            }
+            let settled = self.book.stats.done + self.book.stats.failed;
+            if progress.0 != settled {
+                progress = (settled, now);
+            } else if now.since(progress.1) > stage.drain {
+                self.give_up(now);
+            }
+            let full = left == 0 || self.book.open() >= window;
+            self.turn(if full { now + NAP } else { now })?;
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub enum Workload {
     Setup,
     /// The same one after the other, as the BMWG drafts measure: the rate is the inverse of the latency.
     Serial,
+    /// Keep so many set-ups open per thread until all tunnels are up: how fast both ends together can be.
+    Closed(u64),
     /// Bring tunnels up, keep them for a while with liveness checks, delete them.
     Hold(Duration),
     /// Tunnels come, live for a while, and go.
@@ -46,6 +48,7 @@ impl Workload {
         match self {
             Workload::Setup => "setup",
             Workload::Serial => "serial",
+            Workload::Closed(_) => "closed",
             Workload::Hold(_) => "hold",
             Workload::Churn(_) => "churn",
             Workload::Storm => "storm",
@@ -129,8 +132,12 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             player.stage("flood", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
         }
         Workload::Serial => {
-            let count = order.tunnels.min(planned.0);
+            let count = order.tunnels;
             player.stage("serial", "bmwg-serial", order.start, Work::Serial { count }, Duration::ZERO, (count, 0.0))?;
+        }
+        Workload::Closed(window) => {
+            let work = Work::Closed { count: order.tunnels, window };
+            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (order.tunnels, 0.0))?;
         }
         Workload::Churn(live) => {
             player.stage("churn", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;

@@ -12,6 +12,7 @@ mod engine_basic;
 mod engine_rules;
 mod esp;
 mod layers;
+mod load;
 mod pair;
 mod preflight;
 mod rekey;

@@ -1,0 +1,277 @@
+//! Load over real loopback sockets: both ends are ours, with several threads each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ikelab::engine::{ConnectionSpec, IdMatch, Limits, Ports, RetransmitSpec};
+use ikelab::fault::{Action, Rule, When};
+use ikelab::load::answer::{Answering, Headend};
+use ikelab::load::arrival::{Schedule, Spacing};
+use ikelab::load::gauge;
+use ikelab::load::peers::{Change, FAULTY, Faulty, Peers};
+use ikelab::load::run::{Fleet, Setup};
+use ikelab::load::template::Pool;
+use ikelab::load::workload::{Order, Played, Workload, play};
+use ikelab::seed::Seeds;
+use ikelab::time::RealClock;
+use ikelab::wire::IdPayload;
+use ikelab::wire::registry::{ExchangeType, IdType};
+
+use crate::pair::{address, id, left_spec, right_spec};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Lab {
+    headend: Answering,
+    setup: Setup,
+    order: Order,
+}
+
+impl Lab {
+    /// A headend with `answering` threads, and what two threads need to load it with 100 tunnels per second.
+    fn new(answering: u8, limits: Limits) -> Lab {
+        let clock = RealClock::start();
+        let theirs: IpAddr = address("127.0.0.62");
+        let mut right = right_spec();
+        (right.local_addr, right.remote_addr, right.remote_id) = (Some(theirs), None, IdMatch::Any);
+        let limits = Limits { linger: Duration::ZERO, ..limits };
+        let headend = Headend {
+            connections: vec![right],
+            limits,
+            addresses: vec![theirs],
+            ports: Ports { ike: 0, natt: 0 },
+            threads: answering,
+            interface: None,
+            socket_buffer: 1 << 20,
+            seeds: Seeds::simulated("headend"),
+        };
+        let headend = Answering::start(headend, clock).expect("loopback binds");
+        let ours = address("127.0.0.61");
+        let mut left = left_spec();
+        (left.local_addr, left.remote_addr) = (Some(ours), Some(theirs));
+        (left.local_ports, left.remote_ports) = (Ports { ike: 0, natt: 0 }, headend.ports);
+        left.local_id = IdPayload { kind: IdType::ID_RFC822_ADDR, data: b"peer-{n4}@lab".to_vec() };
+        left.remote_id = IdMatch::Exact(id("right.test"));
+        left.behaviour.initial_contact = false;
+        let setup = Setup {
+            peers: Peers::new(left, ours).expect("a template"),
+            tunnels: 100,
+            threads: 2,
+            process: (0, 1),
+            interface: None,
+            socket_buffer: 1 << 20,
+            seeds: Seeds::simulated("tester"),
+            rules: Vec::new(),
+            in_flight: 10_000,
+            too_late: 10 * SECOND,
+            keep: true,
+        };
+        let order = Order {
+            workload: Workload::Setup,
+            schedule: Schedule::count(100, 200.0),
+            tunnels: 100,
+            warm_up: Duration::ZERO,
+            drain: 10 * SECOND,
+            delete_rate: Some(1000.0),
+            start: None,
+        };
+        Lab { headend, setup, order }
+    }
+
+    fn base(&mut self, change: impl FnOnce(&mut ConnectionSpec)) {
+        change(Arc::make_mut(&mut self.setup.peers.base));
+    }
+
+    fn play(self) -> (Played, Answering, Fleet) {
+        let mut fleet = Fleet::start(self.setup, RealClock::start()).expect("loopback binds");
+        let played = play(&mut fleet, &self.order, &mut |_, _, _| {}).expect("loopback works");
+        (played, self.headend, fleet)
+    }
+}
+
+fn count(played: &Played, stage: &str, latency: &str) -> u64 {
+    let stage = played.stages.iter().find(|s| s.name == stage).expect("the stage was played");
+    stage.latency.get(latency).map_or(0, |l| l.count)
+}
+
+#[test]
+fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
+    let (played, headend, fleet) = Lab::new(2, Limits::default()).play();
+    let [setup, delete] = &played.stages[..] else { panic!("{:?}", played.stages) };
+    assert_eq!(
+        (setup.started, setup.done, setup.failed, setup.dropped.total(), setup.up),
+        (100, 100, 0, 0, 100),
+        "{setup:?}"
+    );
+    assert_eq!((delete.started, delete.done, delete.up, delete.sas), (100, 100, 0, 0), "{delete:?}");
+    for latency in ["T_init", "T_auth", "T_up", "start_lag"] {
+        assert_eq!(count(&played, "setup", latency), 100, "{latency}");
+    }
+    assert_eq!(count(&played, "delete", "T_delete"), 100);
+    assert_eq!(setup.bins.iter().map(|b| (b.due, b.done)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), (100, 100));
+    // The last octet of a random SPIi deals 100 IKE SAs out to two threads: none is left without any.
+    let each = headend.each(|s| &s.ike_up);
+    assert_eq!(each.iter().sum::<u64>(), 100);
+    assert!(each.iter().all(|up| *up > 10), "{each:?}");
+    assert_eq!(headend.sum(|s| &s.deleted), 100);
+    let page = gauge::prometheus(fleet.gauges());
+    assert!(page.contains("ike_tunnel_up{tunnel=\"99\"} 0") && page.contains("ike_established_total 100"), "{page}");
+    drop(fleet);
+    let answered = headend.finish().expect("it ends");
+    assert_eq!(answered.iter().map(|a| a.engine.child_up).sum::<u64>(), 100);
+}
+
+#[test]
+fn ike_and_child_sas_are_rekeyed_all_at_once() {
+    for ike in [true, false] {
+        let mut lab = Lab::new(2, Limits::default());
+        lab.order.workload = Workload::Rekey { ike, over: Duration::ZERO };
+        let (played, headend, _fleet) = lab.play();
+        let (name, latency) = if ike { ("rekey-ike", "T_rekey_ike") } else { ("rekey-child", "T_rekey_child") };
+        let stage = &played.stages[1];
+        assert_eq!((stage.name.as_str(), stage.started, stage.done, stage.failed), (name, 100, 100, 0), "{stage:?}");
+        assert_eq!(count(&played, name, latency), 100);
+        assert_eq!(headend.sum(|s| &s.rekeyed), 100);
+        // The tunnels that were rekeyed are the ones that are deleted.
+        assert_eq!((played.stages[2].done, played.stages[2].up), (100, 0), "{:?}", played.stages[2]);
+    }
+}
+
+#[test]
+fn tunnels_with_a_wrong_key_fail_beside_honest_ones() {
+    let mut lab = Lab::new(1, Limits::default());
+    lab.setup.peers.faulty = Some(Faulty { per_mille: 250, change: Change::BadPsk });
+    let (played, _headend, fleet) = lab.play();
+    let setup = &played.stages[0];
+    assert_eq!((setup.started, setup.done, setup.failed), (75, 75, 0), "{setup:?}");
+    assert_eq!((setup.faulty.started, setup.faulty.done, setup.faulty.failed), (25, 0, 25));
+    let failures: Vec<_> =
+        setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
+    assert_eq!(failures, [("auth_failed", "auth", 25)]);
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    ikelab::load::keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
+    let text = std::fs::read_to_string(dir.path().join("handshakes.txt")).expect("written");
+    assert!(text.contains("auth_failed in auth") && text.contains("IKE_AUTH response #1"), "{text}");
+}
+
+#[test]
+fn a_flood_of_half_open_ike_sas_meets_cookies_and_the_limit() {
+    let limits = Limits { cookie_threshold: Some(20), max_half_open: 60, ..Limits::default() };
+    let mut lab = Lab::new(1, limits);
+    lab.order.workload = Workload::Flood;
+    lab.order.delete_rate = None;
+    lab.order.drain = SECOND;
+    lab.setup.peers.faulty = Some(Faulty { per_mille: 1000, change: Change::None });
+    lab.setup.rules = vec![Rule {
+        name: "half-open".into(),
+        when: When {
+            exchange: Some(ExchangeType::IKE_AUTH),
+            response: Some(false),
+            tunnels: Some(FAULTY..u64::MAX),
+            ..When::default()
+        },
+        action: Action::DropSent,
+        times: None,
+    }];
+    let (played, headend, _fleet) = lab.play();
+    let flood = &played.stages[0];
+    assert_eq!((flood.faulty.started, flood.faulty.done, flood.started), (100, 0, 0), "{flood:?}");
+    assert_eq!(headend.sum(|s| &s.half_open), 60, "the limit of half-open IKE SAs");
+    assert!(headend.sum(|s| &s.cookies) >= 40, "{}", headend.sum(|s| &s.cookies));
+    assert!(headend.sum(|s| &s.limited) > 0);
+}
+
+#[test]
+fn a_storm_ends_and_its_recovery_is_told() {
+    let mut lab = Lab::new(1, Limits::default());
+    lab.order.workload = Workload::Storm;
+    let (played, headend, _fleet) = lab.play();
+    let recovery = played.recovery.expect("a storm has one");
+    assert!(recovery.seconds.windows(2).all(|w| w[0] <= w[1]) && recovery.seconds[3].is_finite(), "{recovery:?}");
+    let storm = played.stages.iter().find(|s| s.name == "storm").expect("played");
+    assert_eq!((storm.started, storm.done, storm.up), (100, 100, 100), "{storm:?}");
+    assert_eq!(headend.sum(|s| &s.ike_up), 200);
+}
+
+#[test]
+fn the_first_refused_tunnel_is_named() {
+    let mut lab = Lab::new(1, Limits { max_ike_sas: Some(7), ..Limits::default() });
+    lab.order.workload = Workload::Tunnels;
+    lab.order.schedule = Schedule::count(20, 20.0);
+    lab.setup.threads = 1;
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(100), attempts: 2, ..RetransmitSpec::default() };
+    });
+    let (played, _headend, _fleet) = lab.play();
+    let found = played.capacity.expect("it was searched for");
+    assert_eq!((found.median, found.of.as_str()), (7.0, "tunnels"));
+    assert!(
+        found.finding.starts_with("tunnel 8 was refused") && found.finding.contains("no_response"),
+        "{}",
+        found.finding
+    );
+}
+
+#[test]
+fn churn_begins_tunnels_again_and_poisson_arrivals_come_from_many_addresses() {
+    let mut lab = Lab::new(2, Limits::default());
+    lab.setup.peers.sources = Pool::parse("127.8.0.0/28").expect("a network");
+    lab.setup.tunnels = 40;
+    lab.order.tunnels = 40;
+    lab.order.workload = Workload::Churn(Duration::from_millis(100));
+    let segments = vec![ikelab::load::arrival::Segment { from: 100.0, to: 100.0, length: SECOND }];
+    lab.order.schedule = Schedule::new(segments, Spacing::Poisson, None);
+    let (played, headend, fleet) = lab.play();
+    assert_eq!((fleet.network().sources, fleet.network().sockets, fleet.network().shared), (14, 28, false));
+    let churn = &played.stages[0];
+    assert_eq!(churn.started, churn.done, "{churn:?}");
+    assert_eq!(churn.started + churn.dropped.no_tunnel, churn.bins.iter().map(|b| b.due).sum::<u64>());
+    assert!(churn.done > 40, "tunnels are begun again: {churn:?}");
+    assert_eq!((churn.aside.done, churn.up), (churn.done, 0), "{churn:?}");
+    assert_eq!(headend.sum(|s| &s.deleted), churn.done);
+}
+
+#[test]
+fn what_comes_too_late_or_is_too_much_is_dropped_and_counted() {
+    let mut lab = Lab::new(1, Limits::default());
+    // Nobody answers there.
+    lab.base(|spec| {
+        spec.remote_addr = Some(address("127.0.0.63"));
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(50), attempts: 1, ..RetransmitSpec::default() };
+    });
+    lab.setup.in_flight = 10;
+    lab.setup.threads = 1;
+    lab.order.schedule = Schedule::count(100, 10_000.0);
+    let (played, _headend, fleet) = lab.play();
+    let setup = &played.stages[0];
+    assert_eq!((setup.started, setup.failed, setup.dropped.in_flight), (10, 10, 90), "{setup:?}");
+    assert_eq!(fleet.gauges()[0].1.dropped.load(Relaxed), 90);
+}
+
+#[test]
+fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
+    let mut lab = Lab::new(1, Limits::default());
+    lab.order.workload = Workload::Hold(2 * SECOND);
+    lab.order.delete_rate = None;
+    lab.base(|spec| {
+        let text = "version: 1\nauth: {local: {psk: x}}\nike: {proposals: [aes128-sha256-x25519]}\nchildren: [{proposals: [aes128-sha256]}]\ndpd: {interval: 500ms}\n";
+        let loaded = ikelab::config::parse(text, "dpd.yaml", std::path::Path::new("."), &|_| None).expect("a file");
+        spec.dpd = loaded.spec.dpd;
+        spec.retransmit = RetransmitSpec { initial: Duration::from_millis(100), attempts: 3, ..RetransmitSpec::default() };
+    });
+    let order = lab.order.clone();
+    let (played, headend, mut fleet) = lab.play();
+    let hold = &played.stages[1];
+    assert_eq!((hold.up, hold.lost.len()), (100, 0), "no false detection: {hold:?}");
+    assert!(hold.latency["T_dpd"].count >= 200, "{:?}", hold.latency);
+    // The peer dies: its sockets are closed without a word.
+    headend.abort();
+    let work = ikelab::load::shard::Work::Hold(2 * SECOND);
+    let outcome = fleet.stage(None, work, Duration::ZERO, order.drain, SECOND, &mut |_, _| {}).expect("loopback works");
+    assert_eq!(outcome.stats.lost.get("dpd_timeout"), Some(&100), "{:?}", outcome.stats.lost);
+    assert_eq!(outcome.up, 0);
+}
