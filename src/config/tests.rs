@@ -105,7 +105,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             dpd, nat, retransmit, behaviour, data, limits, control)",
+             dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (
@@ -125,7 +125,11 @@ fn errors_say_where_what_and_what_instead() {
             "{psk_file: psk}",
             "lab.yaml:7:21: auth.local.psk_file: cannot read /nonexistent/psk: no such file",
         ),
-        ("{psk_env: PSK}", "{}", "lab.yaml:7:10: auth.local: no pre-shared key (psk_file: ./psk, or psk_env: NAME)"),
+        (
+            "{psk_env: PSK}",
+            "{}",
+            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)",
+        ),
         (
             "{psk_env: PSK}",
             "{psk_env: PSK, psk: x}",
