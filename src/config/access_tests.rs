@@ -77,31 +77,31 @@ fn errors_name_the_key_and_what_would_be_right() {
             CLIENT,
             "method: mschapv2",
             "method: mschap",
-            "lab.yaml:5:31: auth.local.eap.method: unknown EAP method `mschap` (did you mean mschapv2?)",
+            "lab.yaml:5:25: auth.local.eap.method: unknown EAP method `mschap` (did you mean mschapv2?)",
         ),
         (
             CLIENT,
             ", password_env: PASSWORD",
             "",
-            "lab.yaml:5:17: auth.local.eap: EAP MSCHAPv2 needs a password (password_file: ./password, or password_env: NAME)",
+            "lab.yaml:5:16: auth.local.eap: EAP MSCHAPv2 needs a password (password_file: ./password, or password_env: NAME)",
         ),
         (
             CLIENT,
             "password_env: PASSWORD",
             "password_env: NOPE",
-            "lab.yaml:5:76: auth.local.eap.password_env: the environment variable NOPE is not set",
+            "lab.yaml:5:66: auth.local.eap.password_env: the environment variable NOPE is not set",
         ),
         (
             CLIENT,
             "password_env: PASSWORD",
             "password: x",
-            "lab.yaml:5:62: auth.local.eap.password: unknown key `password` (did you mean password_env?)",
+            "lab.yaml:5:52: auth.local.eap.password: unknown key `password` (did you mean password_env?)",
         ),
         (
             CLIENT,
             "mschapv2, identity: carol, password_env: PASSWORD",
             "tls, identity: carol",
-            "lab.yaml:5:17: auth.local.eap: EAP TLS needs a certificate (tls: {chain: ..., key: ..., ca: [...]})",
+            "lab.yaml:5:16: auth.local.eap: EAP TLS needs a certificate (tls: {chain: ..., key: ..., ca: [...]})",
         ),
         (
             CLIENT,
@@ -119,7 +119,7 @@ fn errors_name_the_key_and_what_would_be_right() {
             CLIENT,
             "any4, 2001:db8::7",
             "any5",
-            "lab.yaml:9:13: virtual_ip: `any5` is not an inner address (did you mean any4?)",
+            "lab.yaml:9:13: virtual_ip: `any5` is not an inner address (did you mean any?)",
         ),
         (
             CLIENT,
@@ -131,13 +131,13 @@ fn errors_name_the_key_and_what_would_be_right() {
             SERVER,
             ", users: [{name: carol, password_env: PASSWORD}]",
             "",
-            "lab.yaml:5:18: auth.remote.eap: no EAP users (users: [{name: carol, password_file: ...}])",
+            "lab.yaml:5:17: auth.remote.eap: no EAP users (users: [{name: carol, password_file: ...}])",
         ),
         (
             SERVER,
             ", password_env: PASSWORD",
             "",
-            "lab.yaml:5:65: auth.remote.eap.users[0].name: the user carol has no password (password_file: ./password)",
+            "lab.yaml:5:59: auth.remote.eap.users[0].name: the user carol has no password (password_file: ./password)",
         ),
         (
             SERVER,
@@ -149,7 +149,7 @@ fn errors_name_the_key_and_what_would_be_right() {
             SERVER,
             "split: [10.2.0.0/16]",
             "split: [10.2.0.0/99]",
-            "lab.yaml:8:85: pool.split[0]: `10.2.0.0/99` is not a network (10.1.0.0/16)",
+            "lab.yaml:8:77: pool.split[0]: `10.2.0.0/99` is not a network (10.1.0.0/16)",
         ),
         (
             SERVER,
@@ -161,7 +161,7 @@ fn errors_name_the_key_and_what_would_be_right() {
             SERVER,
             "local_ts: [10.2.0.0/16]",
             "local_ts: [dynamic]",
-            "lab.yaml:7:48: children[0].local_ts[0]: there is no inner address to be dynamic (virtual_ip: any)",
+            "lab.yaml:7:50: children[0].local_ts[0]: there is no inner address to be dynamic (virtual_ip: any)",
         ),
     ] {
         assert_eq!(broken(good, from, to), wanted, "{to}");

@@ -128,7 +128,7 @@ fn errors_say_where_what_and_what_instead() {
         (
             "{psk_env: PSK}",
             "{}",
-            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)",
+            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, certificate:, or eap:)",
         ),
         (
             "{psk_env: PSK}",
