@@ -22,7 +22,7 @@ use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
 use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
-use crate::load::threshold::{self, Judged, Threshold};
+use crate::load::threshold::{self, Threshold};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
 use crate::load::{files, keep};
@@ -257,7 +257,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         context,
         tester,
         workload: order.workload.name().into(),
-        thresholds: judge(&plan.thresholds, &played),
+        thresholds: threshold::judge_run(&plan.thresholds, &played.stages, &played.times),
+        recovery: played.recovery.clone(),
         stages: played.stages.clone(),
         capacity: played.capacity.clone(),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
@@ -273,7 +274,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
     if shown {
-        term::print(&load_text::render(&result, played.recovery.as_ref(), term::stdout_paint()));
+        term::print(&load_text::render(&result, term::stdout_paint()));
     } else {
         term::print(&(serde_json::to_string(&value).expect("a JSON value prints") + "\n"));
     }
@@ -310,23 +311,6 @@ fn found(result: &mut LoadResult) -> Exit {
     };
     result.exit_code = exit as u8;
     exit
-}
-
-/// Thresholds are about the stage that the workload is about: the storm of a storm, else the first.
-fn judge(thresholds: &[Threshold], played: &Played) -> Vec<Judged> {
-    let about = played.stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
-    let (Some(stage), Some(times)) = (played.stages.get(about), played.times.get(about)) else { return Vec::new() };
-    // What happens to tunnels that are up, and to those that go, belongs to the run as a whole.
-    let (mut stage, mut times) = (stage.clone(), times.clone());
-    for (other, more) in played.stages.iter().zip(&played.times).skip(about + 1) {
-        for (class, count) in &other.lost {
-            *stage.lost.entry(class.clone()).or_default() += count;
-        }
-        for (name, histogram) in more {
-            times.entry(name.clone()).or_insert_with(|| histogram.clone());
-        }
-    }
-    thresholds.iter().map(|t| t.judge(&stage, &times)).collect()
 }
 
 /// The command line, understood.

@@ -11,6 +11,7 @@ pub mod files;
 pub mod gauge;
 pub mod keep;
 pub mod measure;
+pub mod merge;
 pub mod peers;
 pub mod resource;
 pub mod run;
