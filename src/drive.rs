@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
-use crate::link::{Link, LinkNote, RxBatch, TxBatch, TxOutcome, Wake};
+use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
 use crate::net::{Class, Path, Transmit};
 use crate::record::{Direction, Fate, Recorder};
 use crate::time::Instant;
@@ -125,6 +125,10 @@ impl<L: Link> Driver<L> {
         let timers = [until, self.endpoint.poll_timeout().map(|(at, _)| at), observer.poll_timeout()];
         let wake = self.link.recv_until(timers.into_iter().flatten().min(), &mut self.rx)?;
         let received = self.rx.len();
+        while let Some((received, why)) = self.link.poll_dropped() {
+            let Received { at, path, class, bytes } = received;
+            self.recorder.datagram(at, Direction::In, &path, class, &bytes, Fate::DroppedByRule(why));
+        }
         events += self.handle_received(observer);
 
         let (more_events, more_sent) = self.settle(observer)?;
@@ -204,6 +208,7 @@ impl<L: Link> Driver<L> {
             let why;
             let (at, fate) = match &item.outcome {
                 TxOutcome::Sent(at) => (*at, Fate::Passed),
+                TxOutcome::Dropped(why) => (self.link.now(), Fate::DroppedByRule(why)),
                 TxOutcome::Failed(error) => {
                     why = error.to_string();
                     (self.link.now(), Fate::NotSent(&why))

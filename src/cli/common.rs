@@ -10,7 +10,8 @@ use super::rundir::RunDir;
 use super::term;
 use crate::config::{Encapsulation, Loaded};
 use crate::link::guard;
-use crate::link::udp::{UdpConfig, UdpLink};
+use crate::link::netem::{Doom, Netem, PathSpec, Way};
+use crate::link::udp::{BindError, UdpConfig, UdpLink};
 use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, Transcript, TranscriptDir};
 use crate::seed::{KeySeed, PlanSeed, Seeds};
@@ -43,6 +44,9 @@ pub struct Common {
     /// Use only this network interface
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// Make the path bad on purpose, like loss=5%,delay=20ms,out.blackout=every 5m for 20s [default: the file's `path`]
+    #[arg(long, value_name = "SETTINGS")]
+    pub path: Option<String>,
     /// Allow a target outside of private and documentation address space, because it is yours
     #[arg(long)]
     pub i_own_this_target: bool,
@@ -70,6 +74,15 @@ impl Common {
         ports.natt = self.natt_port.unwrap_or(ports.natt);
     }
 
+    /// Puts the bad path, if one is asked for, in front of the sockets.
+    pub fn bad_path(&self, link: UdpLink, file: &PathSpec, plan_seed: &str) -> Result<Netem<UdpLink>, CliError> {
+        let spec = match &self.path {
+            Some(text) => crate::config::path(text).map_err(|e| CliError::usage(format!("--path: {e}")))?,
+            None => file.clone(),
+        };
+        Ok(Netem::new(link, spec, &PlanSeed::from_text(plan_seed)))
+    }
+
     /// Opens the sockets.
     pub fn bind(&self, addresses: Vec<IpAddr>, ike: u16, natt: u16, clock: RealClock) -> Result<UdpLink, CliError> {
         let interface = self.interface.clone();
@@ -87,7 +100,12 @@ impl Common {
         match link.open_esp(&config) {
             Ok(()) => Ok(true),
             Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),
-            Err(_) => Ok(false),
+            // Whoever needs it is told when there is data to send.
+            Err(BindError::EspPrivilege) => Ok(false),
+            Err(error) => {
+                term::warning(&format!("no native ESP: {error}"));
+                Ok(false)
+            }
         }
     }
 
@@ -152,4 +170,25 @@ pub fn warn(loaded: &Loaded) {
             None => term::warning(warning),
         }
     }
+}
+
+/// What became of the datagrams on a bad path, for `result.json`; null where the path was left alone.
+pub fn path_json(link: &Netem<UdpLink>) -> serde_json::Value {
+    let fates = link.fates();
+    if fates.is_empty() {
+        return serde_json::Value::Null;
+    }
+    let count = |way: Way, doom: Doom| fates.iter().filter(|f| f.way == way && f.fate == doom).count();
+    let side = |way: Way| {
+        serde_json::json!({
+            "passed": count(way, Doom::Passed),
+            "corrupted": count(way, Doom::Corrupted),
+            "duplicated": count(way, Doom::Duplicated),
+            "lost": count(way, Doom::Lost),
+            "blackout": count(way, Doom::Blackout),
+            "too_long": count(way, Doom::TooLong),
+            "rate_limit": count(way, Doom::QueueFull),
+        })
+    };
+    serde_json::json!({"out": side(Way::Out), "in": side(Way::In)})
 }

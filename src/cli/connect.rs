@@ -21,6 +21,7 @@ use crate::drive::{Driver, Observer};
 use crate::engine::{
     ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
 };
+use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
 use crate::link::{Link, LinkNote};
 use crate::net::{Path, SocketRole, Transmit};
@@ -92,6 +93,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let ports = (spec.local_ports, spec.remote_ports);
     let mut data = Data::new(&loaded.data, ports, loaded.peer.vendor, native, args.common.verbose > 0);
     data.open_tun(&loaded.data, &link)?;
+    let link = args.common.bad_path(link, &loaded.path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
@@ -154,7 +156,7 @@ enum Ending {
 
 /// Turns until the IKE SA is gone, or until we have said goodbye.
 fn live(
-    driver: &mut Driver<UdpLink>,
+    driver: &mut Driver<Netem<UdpLink>>,
     view: &mut View,
     stop: &Stop,
     hold: Option<Duration>,
@@ -259,7 +261,7 @@ impl View {
     }
 
     /// After a turn: prints what waited for it.
-    fn settle(&mut self, driver: &Driver<UdpLink>) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
         self.ladder.flush();
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
@@ -373,7 +375,7 @@ fn write_result(
     dir: &RunDir,
     head: Value,
     view: &View,
-    driver: &Driver<UdpLink>,
+    driver: &Driver<Netem<UdpLink>>,
     exit: Exit,
     ending: Ending,
     owned: bool,
@@ -395,6 +397,7 @@ fn write_result(
         Ending::Asked => "by_signal",
     }
     .into();
+    result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["ike_sa"] = match &view.up {
         Some((at, up)) => json!({

@@ -21,6 +21,7 @@ use crate::engine::{
     ConnectionSpec, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, Limits, SaId, Side, TunnelId,
 };
 use crate::link::Link;
+use crate::link::netem::Netem;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, SocketRole, Transmit};
 use crate::report::ladder::Row;
@@ -103,10 +104,11 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let ports = (bound, all[0].spec.remote_ports);
     let mut data = Data::new(&data_spec, ports, all[0].peer.vendor, native, args.common.verbose > 0);
     data.open_tun(&data_spec, &link)?;
+    let link = args.common.bad_path(link, &all[0].path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
     let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
     let sockets: Vec<String> =
-        driver.link.sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
+        driver.link.inner().sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
     view.say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     view.say(&format!("listening on {}; Ctrl-C ends it\n", sockets.join(", ")));
     if persona.vendor.is_some() {
@@ -142,6 +144,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
     result["exit_code"] = (Exit::Met as u8).into();
+    result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["listening_on"] = sockets.into();
     result["data"] = view.data.json();
@@ -291,7 +294,7 @@ impl View {
     }
 
     /// After a turn: prints what waited for it.
-    fn settle(&mut self, driver: &Driver<UdpLink>) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
         }

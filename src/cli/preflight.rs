@@ -17,6 +17,7 @@ use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
 use crate::engine::{Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, SaId, TunnelId};
 use crate::esp::PingSpec;
+use crate::link::netem::Netem;
 use crate::link::udp::UdpLink;
 use crate::link::{Link, LinkNote};
 use crate::net::{Path, SocketRole, Transmit};
@@ -66,6 +67,7 @@ pub fn run(args: &PreflightArgs, common: &Common, loaded: Loaded) -> Result<Exit
     // The peer's half needs us as responder.
     let config =
         EndpointConfig { connections: vec![Arc::clone(&spec)], export_keys: common.keys, ..EndpointConfig::default() };
+    let link = common.bad_path(link, &loaded.path, &plan_seed)?;
     let mut driver = Driver::new(Endpoint::new(Arc::new(config), seeds, clock.epoch()), link, recorder);
     let mut control = Controller::new(&loaded, Some(&dir.path().join("control")), clock);
 
@@ -113,6 +115,7 @@ pub fn run(args: &PreflightArgs, common: &Common, loaded: Loaded) -> Result<Exit
     let mut result = rundir::head("connect", &plan_seed, clock.epoch(), common.keys);
     result["security"]["target_said_to_be_owned"] = common.i_own_this_target.into();
     result["exit_code"] = (exit as u8).into();
+    result["path"] = super::common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();
     result["preflight"] = report_json(&report);
     result["preflight"]["lifetimes"] =
@@ -134,7 +137,7 @@ fn exit_of(report: &Report, finished: bool, nothing_sent: bool) -> Exit {
 
 /// Turns until nothing is left to try. False if it was cut short.
 fn rehearse(
-    driver: &mut Driver<UdpLink>,
+    driver: &mut Driver<Netem<UdpLink>>,
     view: &mut View,
     control: &mut Controller,
     loaded: &Loaded,
@@ -193,7 +196,7 @@ fn rehearse(
 }
 
 /// Deletes what is up.
-fn say_goodbye(driver: &mut Driver<UdpLink>, view: &mut View, loaded: &Loaded) -> Result<(), CliError> {
+fn say_goodbye(driver: &mut Driver<Netem<UdpLink>>, view: &mut View, loaded: &Loaded) -> Result<(), CliError> {
     let now = driver.link.now();
     let closing = EndpointConfig { respond: false, ..driver.endpoint.config().as_ref().clone() };
     driver.endpoint.set_config(Arc::new(closing));
@@ -239,7 +242,7 @@ impl View {
     }
 
     /// After a turn: explains what failed, now that its packets are recorded.
-    fn settle(&mut self, driver: &Driver<UdpLink>, loaded: &Loaded) {
+    fn settle(&mut self, driver: &Driver<Netem<UdpLink>>, loaded: &Loaded) {
         self.ladder.flush();
         for failed in std::mem::take(&mut self.failures) {
             let finding = explain(&failed, &self.facts, &loaded.spec, loaded.peer.vendor, &driver.recorder);

@@ -116,6 +116,7 @@ impl Quick {
             peer: PeerFacts::default(),
             control: ControlSpec::default(),
             data: config::DataSpec::default(),
+            path: crate::link::netem::PathSpec::default(),
             limits: None,
             warnings,
         })

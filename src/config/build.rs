@@ -135,6 +135,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
         data: super::data::build(&file.data)?,
+        path: super::path::build(&file.path)?,
         limits: file.limits.as_ref().map(|l| limits(&l.value)).transpose()?,
         warnings: unique,
     })

@@ -174,3 +174,74 @@ fn ping(at: &PingSection) -> Result<PingTarget, Problem> {
         ..plain
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn parse(data: &str) -> Result<DataSpec, String> {
+        let text = format!(
+            "version: 1\nremote: {{address: fw.example}}\nauth: {{local: {{psk_env: PSK}}}}\nike: {{proposals: \
+             [aes128-sha1-modp2048]}}\nchildren: [{{proposals: [aes128-sha1]}}]\n{data}\n"
+        );
+        let env = |_: &str| Some("sesame".to_owned());
+        let loaded = super::super::parse(&text, "lab.yaml", Path::new("/nonexistent"), &env);
+        loaded.map(|loaded| loaded.data).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_whole_section_and_none() {
+        assert_eq!(parse(""), Ok(DataSpec::default()));
+        let spec = parse(
+            "data: {encapsulation: force-udp, replay_window: 0, echo: [10.1.1.1, \"fd01::1\"], tun: ikelab0, ping: {address: \
+             10.2.2.2, source: 10.1.1.1, count: 7, interval: 200ms, size: 1200, timeout: 3s}}",
+        )
+        .expect("it is right");
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!((spec.encapsulation, spec.replay_window), (Encapsulation::ForceUdp, 0));
+        assert_eq!(spec.echo, EchoAnswers::Only(vec![address("10.1.1.1"), address("fd01::1")]));
+        assert_eq!(spec.tun.as_deref(), Some("ikelab0"));
+        let ping = spec.ping.expect("it is there");
+        assert_eq!((ping.address, ping.source), (address("10.2.2.2"), Some(address("10.1.1.1"))));
+        assert_eq!((ping.count, ping.size), (Some(7), 1200));
+        assert_eq!((ping.interval, ping.timeout), (Duration::from_millis(200), Duration::from_secs(3)));
+        for (word, echo) in
+            [("[none]", EchoAnswers::None), ("[]", EchoAnswers::None), ("[selectors]", EchoAnswers::Selectors)]
+        {
+            assert_eq!(parse(&format!("data: {{echo: {word}}}")).map(|spec| spec.echo), Ok(echo));
+        }
+    }
+
+    #[test]
+    fn errors_say_where_what_and_what_instead() {
+        let mut wrong = Vec::new();
+        for (data, wanted) in [
+            (
+                "{encapsulation: nativ}",
+                "lab.yaml:6:23: data.encapsulation: unknown encapsulation `nativ` (did you mean native?)",
+            ),
+            ("{pin: {}}", "lab.yaml:6:8: data.pin: unknown key `pin` (did you mean ping?)"),
+            ("{ping: {address: fw}}", "lab.yaml:6:24: data.ping.address: `fw` is not an IP address"),
+            (
+                "{ping: {address: 10.0.0.1, source: \"fd01::1\"}}",
+                "lab.yaml:6:42: data.ping.source: 10.0.0.1 and fd01::1 are not of one IP version",
+            ),
+            (
+                "{replay_window: 100000}",
+                "lab.yaml:6:23: data.replay_window: a replay window of more than 65536 packets",
+            ),
+            (
+                "{tun: \"a b\"}",
+                "lab.yaml:6:13: data.tun: `a b` cannot be a device's name (up to 15 letters, like ikelab0)",
+            ),
+        ] {
+            let got = parse(&format!("data: {data}")).expect_err("it is wrong");
+            if got != wanted {
+                wrong.push(format!("{data}\n  got    {got}\n  wanted {wanted}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

@@ -51,6 +51,9 @@ pub(crate) struct ConnectionFile {
     /// The data plane: ping, echo, encapsulation.
     #[serde(default)]
     pub data: super::data::DataSection,
+    /// What the path between the two ends does to datagrams, besides what it does by itself.
+    #[serde(default)]
+    pub path: super::path::PathSection,
     /// Limits of `ikelab listen` (RFC 7296 2.6). With several files, one of them may hold this section.
     pub limits: Option<At<LimitsSection>>,
     /// How to drive the box at the other end.

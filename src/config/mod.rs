@@ -9,6 +9,7 @@ mod certificate;
 mod data;
 mod error;
 mod file;
+mod path;
 mod peer;
 mod place;
 mod schema;
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
+use crate::link::netem::PathSpec;
 
 pub use build::PERSONAS;
 pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub control: ControlSpec,
     /// What to do with the tunnel's data.
     pub data: DataSpec,
+    /// What the path does to datagrams, on purpose.
+    pub path: PathSpec,
     /// Responder limits, if the file has the section.
     pub limits: Option<Limits>,
     /// What is legal and looks unintended or weak, one sentence each.
@@ -136,6 +140,11 @@ pub fn selector(text: &str) -> Result<crate::wire::TrafficSelector, String> {
 /// A duration, as in `ike.lifetime`.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::duration(text).map_err(sentence)
+}
+
+/// What a path does to datagrams, as in `loss=5%,delay=20ms,out.blackout=every 5m for 20s`.
+pub fn path(text: &str) -> Result<PathSpec, String> {
+    path::parse(text).map_err(sentence)
 }
 
 /// A network device's name, as in `data.tun`.

@@ -14,6 +14,7 @@ mod ping;
 mod plane;
 mod replay;
 mod selfcheck;
+mod spec;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ mod tests;
 pub use child::{Child, Standing};
 pub use counters::{Counters, RecvError, SaCounters, SendError};
 pub use ping::{Ping, PingReport, PingSpec};
-pub use plane::{Closed, ECHO_PORT, EchoPolicy, Encapsulation, Plane, PlaneConfig, PlaneEvent};
+pub use plane::Plane;
 pub use replay::{DEFAULT_WINDOW, MAX_WINDOW, ReplayWindow, Verdict};
 pub use selfcheck::selfcheck;
+pub use spec::{Closed, ECHO_PORT, EchoPolicy, Encapsulation, PlaneConfig, PlaneEvent};
 pub use stream::{Measured, Reflector, Stream, StreamReport, StreamSpec};

@@ -2,8 +2,9 @@
 
 use super::inner::{self, Inner};
 use super::packet::Context;
-use super::plane::{Plane, PlaneConfig};
+use super::plane::Plane;
 use super::replay::{ReplayWindow, Verdict};
+use super::spec::PlaneConfig;
 use crate::crypto::{ChildKeys, Encr, EspSuite, Integ, Secret};
 use crate::engine::{ChildSa, Event, Mode, SaId, TunnelId};
 use crate::net::{Path, SocketRole};

@@ -576,9 +576,8 @@ fn how_esp_travels_follows_ike_or_the_setting() {
         natt_ports: (4501, 4502),
         ..PlaneConfig::default()
     };
-    let carry = |encapsulation, native, path, encapsulated| {
-        config(encapsulation, native).carry_for_test(Some(path), encapsulated)
-    };
+    let carry =
+        |encapsulation, native, path, encapsulated| config(encapsulation, native).carry(Some(path), encapsulated);
     assert_eq!(carry(Encapsulation::Auto, true, path(true), true), Ok(path(true)));
     let native = carry(Encapsulation::Auto, true, ike_path, false).expect("a path");
     assert_eq!((native.role, native.local.port(), native.remote.port()), (SocketRole::Esp, 0, 0));
@@ -586,7 +585,7 @@ fn how_esp_travels_follows_ike_or_the_setting() {
     let forced = carry(Encapsulation::ForceUdp, true, ike_path, false).expect("a path");
     assert_eq!((forced.role, forced.local.port(), forced.remote.port()), (SocketRole::NatT, 4501, 4502));
     assert_eq!(carry(Encapsulation::Native, true, path(true), true).map(|p| p.role), Ok(SocketRole::Esp));
-    assert_eq!(config(Encapsulation::Auto, true).carry_for_test(None, true), Err(SendError::NoPath));
+    assert_eq!(config(Encapsulation::Auto, true).carry(None, true), Err(SendError::NoPath));
 }
 
 #[test]

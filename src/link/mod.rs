@@ -6,6 +6,7 @@
 
 pub mod demux;
 pub mod guard;
+pub mod netem;
 pub mod sim;
 pub mod tun;
 pub mod udp;
@@ -45,6 +46,11 @@ pub trait Link {
 
     /// The next piece of information about the network, if any: refused ports, unreachable hosts.
     fn poll_note(&mut self) -> Option<LinkNote>;
+
+    /// The next datagram that reached this host and was taken away before anybody saw it, and by what: for the record.
+    fn poll_dropped(&mut self) -> Option<(Received, &'static str)> {
+        None
+    }
 
     /// What has passed so far.
     fn counters(&self) -> LinkCounters;
@@ -139,6 +145,8 @@ pub enum TxOutcome {
     Pending,
     /// Handed to the network at this instant.
     Sent(Instant),
+    /// Taken away on purpose, and by what: a bad path.
+    Dropped(&'static str),
     /// Refused by the operating system.
     Failed(io::Error),
 }

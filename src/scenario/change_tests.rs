@@ -103,7 +103,10 @@ fn keys_differ_at_both_ends_alike() {
     let base = baseline();
     let other = changed("auth.psk", ChangeOp::Differ);
     let (AuthSpec::Psk(was), AuthSpec::Psk(local), AuthSpec::Psk(remote)) =
-        (&base.spec.local_auth, &other.spec.local_auth, &other.spec.remote_auth);
+        (&base.spec.local_auth, &other.spec.local_auth, &other.spec.remote_auth)
+    else {
+        panic!("the baseline has pre-shared keys at both ends")
+    };
     assert_ne!(was.as_ref().as_ref(), local.as_ref().as_ref() as &[u8]);
     assert_eq!(local.as_ref().as_ref(), remote.as_ref().as_ref() as &[u8]);
 }

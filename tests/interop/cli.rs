@@ -43,6 +43,15 @@ impl<'n> Ikelab<'n> {
         put(&dir.join("psk"), &config.psk);
         // Anything looser is warned about.
         fs::set_permissions(dir.join("psk"), fs::Permissions::from_mode(0o600)).expect("our own file");
+        if let Some(own) = &config.certs.own {
+            put(&dir.join("chain.pem"), &(own.leaf.clone() + &own.chain.concat()));
+            put(&dir.join("key.pem"), &own.key);
+            fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o600)).expect("our own file");
+        }
+        if let Some(trust) = &config.certs.trust {
+            put(&dir.join("ca.pem"), &trust.ca.concat());
+            put(&dir.join("crl.pem"), &trust.crl.concat());
+        }
         let file = dir.join("connection.yaml");
         put(&file, &connection_yaml(config, control));
         Ikelab { net, side, file, runs: dir.join("run") }
@@ -117,7 +126,24 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
     };
     end("local", &config.local, &config.local_id.ikelab());
     end("remote", &config.remote, &config.remote_id.ikelab());
-    s += "auth:\n  local: {psk_file: ./psk}\n  remote: {psk_file: ./psk}\n";
+    let more = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
+    match &config.certs.own {
+        Some(own) => {
+            let _ = writeln!(
+                s,
+                "auth:\n  local: {{certificate: {{chain: ./chain.pem, key: ./key.pem{}}}}}",
+                more(&own.more)
+            );
+        }
+        None => s += "auth:\n  local: {psk_file: ./psk}\n",
+    }
+    match &config.certs.trust {
+        Some(trust) => {
+            let crl = if trust.crl.is_empty() { "" } else { ", crl: [./crl.pem]" };
+            let _ = writeln!(s, "  remote: {{certificate: {{ca: [./ca.pem]{crl}{}}}}}", more(&trust.more));
+        }
+        None => s += "  remote: {psk_file: ./psk}\n",
+    }
     let list = |words: &[String]| words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(", ");
     let extra: Vec<_> = config.knobs_of(Knob::Ikelab).collect();
     let ike: String = extra.iter().filter(|(k, _)| *k == "ike").map(|(_, v)| format!(", {v}")).collect();

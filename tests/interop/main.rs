@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 #![allow(dead_code)]
 
+mod certificates;
 mod cli;
 mod esp;
 mod failures;
@@ -14,6 +15,7 @@ mod libreswan;
 mod netns;
 mod openiked;
 mod peer;
+mod pki;
 mod process;
 mod proposal;
 mod rundir;

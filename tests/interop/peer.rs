@@ -12,6 +12,8 @@ pub enum Id {
     Fqdn(String),
     Email(String),
     Addr(IpAddr),
+    /// A distinguished name, `C=CH, CN=x`.
+    Dn(String),
 }
 
 impl Id {
@@ -22,7 +24,7 @@ impl Id {
     /// strongSwan's spelling; iked's and the bare one, too.
     pub fn plain(&self) -> String {
         match self {
-            Id::Fqdn(s) | Id::Email(s) => s.clone(),
+            Id::Fqdn(s) | Id::Email(s) | Id::Dn(s) => s.clone(),
             Id::Addr(a) => a.to_string(),
         }
     }
@@ -40,6 +42,7 @@ impl Id {
         match self {
             Id::Fqdn(s) => format!("fqdn:{s}"),
             Id::Email(s) => format!("email:{s}"),
+            Id::Dn(s) => format!("dn:{s}"),
             Id::Addr(IpAddr::V4(a)) => format!("ipv4:{a}"),
             Id::Addr(IpAddr::V6(a)) => format!("ipv6:{a}"),
         }
@@ -54,6 +57,8 @@ pub struct PeerConfig {
     pub local_id: Id,
     pub remote_id: Id,
     pub psk: String,
+    /// Certificates instead of the password, for one end or both.
+    pub certs: Certs,
     /// IKE proposals, strongSwan's spelling.
     pub ike: Vec<String>,
     /// ESP proposals, strongSwan's spelling; a group at the end asks for PFS.
@@ -62,6 +67,34 @@ pub struct PeerConfig {
     pub remote_ts: Vec<String>,
     /// Settings that only one kind of peer has: `(section, key, value)`.
     pub knobs: Vec<(Knob, String, String)>,
+}
+
+/// Certificates of one end's configuration, PEM.
+#[derive(Clone, Debug, Default)]
+pub struct Certs {
+    /// Its own chain and key; the password otherwise.
+    pub own: Option<OwnCert>,
+    /// Whom it trusts; the password otherwise.
+    pub trust: Option<TrustCerts>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OwnCert {
+    /// The leaf.
+    pub leaf: String,
+    /// Its intermediates.
+    pub chain: Vec<String>,
+    pub key: String,
+    /// More settings: ikelab's, as YAML (`send: always`), or strongSwan's local section (`auth = ...`).
+    pub more: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TrustCerts {
+    pub ca: Vec<String>,
+    pub crl: Vec<String>,
+    /// As in [`OwnCert::more`].
+    pub more: String,
 }
 
 /// Where a setting of [`PeerConfig::knobs`] goes. A peer ignores the others' settings.
@@ -101,6 +134,7 @@ impl PeerConfig {
             local_id: Id::Fqdn(format!("{}.test", side.letter())),
             remote_id: Id::Fqdn(format!("{}.test", side.other().letter())),
             psk: PSK.to_owned(),
+            certs: Certs::default(),
             ike: vec!["aes128-sha256-x25519".to_owned()],
             esp: vec!["aes128-sha1".to_owned()],
             local_ts: vec![local_ts.to_owned()],

@@ -69,6 +69,27 @@ impl StrongSwan {
     /// Loads another configuration; SAs that are up stay.
     #[track_caller]
     pub fn load(&self, config: &PeerConfig) {
+        for sub in ["x509", "x509ca", "x509crl", "private"] {
+            let dir = self.dir.join("swanctl").join(sub);
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(&dir).expect("the run directory is writable");
+        }
+        let swanctl = self.dir.join("swanctl");
+        if let Some(own) = &config.certs.own {
+            put(&swanctl.join("x509/own.pem"), &own.leaf);
+            put(&swanctl.join("private/own.pem"), &own.key);
+            for (n, pem) in own.chain.iter().enumerate() {
+                put(&swanctl.join(format!("x509ca/own-{n}.pem")), pem);
+            }
+        }
+        if let Some(trust) = &config.certs.trust {
+            for (n, pem) in trust.ca.iter().enumerate() {
+                put(&swanctl.join(format!("x509ca/ca-{n}.pem")), pem);
+            }
+            for (n, pem) in trust.crl.iter().enumerate() {
+                put(&swanctl.join(format!("x509crl/{n}.pem")), pem);
+            }
+        }
         self.load_text(&swanctl_conf(&[(IKE.to_owned(), CHILD.to_owned(), config)]));
     }
 
@@ -261,10 +282,20 @@ fn connection_conf(s: &mut String, ike_name: &str, child_name: &str, config: &Pe
         ("proposals", ike.as_str()),
     ];
     section(s, "    ", &connection, config.knobs_of(Knob::SwanConnection));
+    let own = match &config.certs.own {
+        Some(own) if own.more.contains("auth =") => format!("certs = own.pem\n      {}", own.more),
+        Some(own) => format!("auth = pubkey\n      certs = own.pem\n      {}", own.more),
+        None => "auth = psk".to_owned(),
+    };
+    let trust = match &config.certs.trust {
+        Some(trust) if trust.more.contains("auth =") => trust.more.clone(),
+        Some(trust) => format!("auth = pubkey\n      {}", trust.more),
+        None => "auth = psk".to_owned(),
+    };
     let _ = write!(
         s,
-        "    local {{\n      auth = psk\n      id = \"{local_id}\"\n    }}
-    remote {{\n      auth = psk\n      id = \"{remote_id}\"\n    }}
+        "    local {{\n      {own}\n      id = \"{local_id}\"\n    }}
+    remote {{\n      {trust}\n      id = \"{remote_id}\"\n    }}
     children {{\n      {child_name} {{\n"
     );
     let child = [("local_ts", local_ts.as_str()), ("remote_ts", remote_ts.as_str()), ("esp_proposals", esp.as_str())];
@@ -335,7 +366,11 @@ impl Vici {
                 entries.push((key, Vici::List(rest[..end].split_whitespace().map(str::to_owned).collect())));
                 *text = rest.get(end + 1..).unwrap_or("");
             } else if let Some(rest) = text.strip_prefix('=') {
-                let end = rest.find([' ', '}']).unwrap_or(rest.len());
+                let mut end = rest.find([' ', '}']).unwrap_or(rest.len());
+                // The parts of a distinguished name stand behind commas.
+                while rest[..end].ends_with(',') {
+                    end = rest[end + 1..].find([' ', '}']).map_or(rest.len(), |more| end + 1 + more);
+                }
                 entries.push((key, Vici::Text(rest[..end].to_owned())));
                 *text = &rest[end..];
             } else if let Some(rest) = text.strip_prefix('{') {

@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("link", &["time", "seed", "net"]),
     ("record", &["time", "net", "wire", "crypto", "engine", "esp"]),
     ("drive", &["time", "net", "engine", "esp", "link", "record"]),
-    ("config", &["net", "wire", "crypto", "auth", "engine"]),
+    ("config", &["net", "wire", "crypto", "auth", "engine", "link"]),
     ("vendor", &["wire", "crypto", "engine", "config"]),
     ("diagnose", &["time", "net", "wire", "crypto", "auth", "engine", "record", "vendor"]),
     (

@@ -92,7 +92,7 @@ impl Chance {
         Chance(millionths.min(1_000_000))
     }
 
-    fn hits(self, draw: u64) -> bool {
+    pub(super) fn hits(self, draw: u64) -> bool {
         ((draw >> 32) * 1_000_000) >> 32 < u64::from(self.0)
     }
 }
@@ -376,7 +376,7 @@ fn stream_label(from: HostId, to: HostId) -> String {
 }
 
 /// An even share of `whole`, chosen by `draw`.
-fn part_of(whole: Duration, draw: u64) -> Duration {
+pub(super) fn part_of(whole: Duration, draw: u64) -> Duration {
     let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(u64::try_from((u128::from(nanos) * u128::from(draw)) >> 64).unwrap_or(nanos))
 }

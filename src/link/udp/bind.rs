@@ -143,7 +143,7 @@ pub(super) fn bind_esp(config: &UdpConfig, address: IpAddr) -> Result<Bound, Bin
     if let Some(interface) = &config.interface {
         tie_to_interface(&fd, interface).map_err(wrong)?;
     }
-    set_options(&fd, local)?;
+    set_options(&fd, local, SocketRole::Esp)?;
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
     local.set_port(0);
@@ -186,7 +186,7 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
             other => explain(local, other),
         })?;
     }
-    set_options(&fd, local)?;
+    set_options(&fd, local, role)?;
     if config.any_address {
         // One option name for both families, at the IPv4 level.
         sys::set_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1).map_err(|e| BindError::Other(local, e))?;
@@ -206,7 +206,7 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
     Ok(Bound { fd, local, role, buffers })
 }
 
-fn set_options(fd: &OwnedFd, local: SocketAddr) -> Result<(), BindError> {
+fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole) -> Result<(), BindError> {
     let wrong = |errno: Errno| explain(local, errno);
     let option =
         |level, name, value| sys::set_option(fd.as_fd(), level, name, value).map_err(|e| BindError::Other(local, e));
@@ -218,7 +218,10 @@ fn set_options(fd: &OwnedFd, local: SocketAddr) -> Result<(), BindError> {
         socket::setsockopt(fd, sockopt::Ipv4RecvErr, &true).map_err(wrong)?;
         option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
     } else {
-        socket::setsockopt(fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
+        // A raw socket is of one family anyway, and its protocol number counts as a port: too late for this option.
+        if role != SocketRole::Esp {
+            socket::setsockopt(fd, sockopt::Ipv6V6Only, &true).map_err(wrong)?;
+        }
         socket::setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true).map_err(wrong)?;
         socket::setsockopt(fd, sockopt::Ipv6RecvErr, &true).map_err(wrong)?;
         option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
