@@ -16,6 +16,7 @@ use super::term;
 use crate::config::Loaded;
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
+use crate::load::ca::{self, LoadCa};
 use crate::load::capacity::{self, Search};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
@@ -34,7 +35,7 @@ use crate::vendor::persona::Persona;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The peer's address or name, instead of the file's
-    #[arg(value_name = "PEER", required_unless_present = "config")]
+    #[arg(value_name = "PEER", required_unless_present_any = ["config", "make_ca"])]
     peer: Option<String>,
     /// The connection file; an identity with {n} in it differs per tunnel
     #[arg(short, long, value_name = "FILE")]
@@ -102,6 +103,12 @@ pub struct Args {
     /// A file with a template of pre-shared keys, like secret-{n}
     #[arg(long, value_name = "FILE")]
     psk_template: Option<PathBuf>,
+    /// Authenticate each tunnel with a certificate of its own, issued by the authority in this directory (see --make-ca)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["psk_lines", "psk_template"], requires = "tunnels")]
+    ca: Option<PathBuf>,
+    /// Make an authority in this directory and do nothing else: the peer must trust its ca.pem
+    #[arg(long, value_name = "DIR")]
+    make_ca: Option<PathBuf>,
     /// Template of our side's selector, like 10.{n/256%256}.{n%256}.0/24
     #[arg(long, value_name = "TEMPLATE")]
     ts_template: Option<String>,
@@ -186,11 +193,25 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     if args.common.keys {
         return Err(CliError::usage("--keys: a load run records no packets and exports no keys"));
     }
+    if let Some(dir) = &args.make_ca {
+        ca::make(dir).map_err(|e| CliError::usage(format!("--make-ca: {e}")))?;
+        term::print(&format!("made {}: the peer must trust it\n", dir.join("ca.pem").display()));
+        return Ok(Exit::Met);
+    }
     let plan = Plan::read(args)?;
     let loaded = prepare(args)?;
     let seeds = args.common.seeds()?;
-    let peers = peers(args, &plan, &loaded)?;
-    let context = Context::of(&peers.base);
+    let mut peers = peers(args, &plan, &loaded)?;
+    let mut context = Context::of(&peers.base);
+    if let Some(dir) = &args.ca {
+        let clock = RealClock::start();
+        let wrong = |e: String| CliError::usage(format!("--ca: {e}"));
+        let authority = LoadCa::open(dir, clock.epoch()).map_err(wrong)?;
+        peers.certify(&authority, plan.order.tunnels).map_err(wrong)?;
+        let micros = clock.now().as_secs_f64() * 1e6 / plan.order.tunnels as f64;
+        context.auth = context.auth.replacen("psk", "certificate", 1);
+        context.issue_micros = Some(micros);
+    }
     let remote = peers.base.remote_addr.expect("prepare fills it in");
     let connection = Connection {
         name: loaded.spec.name.clone(),

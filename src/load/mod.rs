@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod arrival;
 pub mod book;
+pub mod ca;
 pub mod capacity;
 pub mod files;
 pub mod gauge;

@@ -91,6 +91,8 @@ pub struct Context {
     pub pfs: Vec<String>,
     /// How both ends authenticate.
     pub auth: String,
+    /// Microseconds that issuing a tunnel's certificate took, before the run, where this run has its own authority.
+    pub issue_micros: Option<f64>,
     /// Our lifetime of the IKE SA in seconds, if there is one.
     pub ike_lifetime: Option<f64>,
     /// Our lifetime of the Child SA in seconds, if there is one.
@@ -403,17 +405,16 @@ impl Context {
     pub fn of(spec: &ConnectionSpec) -> Context {
         let words = |list: &[crate::engine::ProposalSpec]| list.iter().map(crate::config::proposal_words).collect();
         let child = spec.children.first();
-        #[allow(clippy::match_wildcard_for_single_variants)] // there will be more
         let auth = |spec: &AuthSpec| match spec {
             AuthSpec::Psk(_) => "psk",
-            #[allow(unreachable_patterns)]
-            _ => "other",
+            AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
         };
         Context {
             ike: words(&spec.ike_proposals),
             esp: child.map_or_else(Vec::new, |c| words(&c.proposals)),
             pfs: child.map_or_else(Vec::new, |c| c.pfs.iter().map(|g| crate::config::group_word(*g)).collect()),
             auth: format!("{} / {}", auth(&spec.local_auth), auth(&spec.remote_auth)),
+            issue_micros: None,
             ike_lifetime: spec.lifetime.map(|d| d.as_secs_f64()),
             child_lifetime: child.and_then(|c| c.lifetime).map(|d| d.as_secs_f64()),
             dpd: spec.dpd.as_ref().map(|d| d.interval.as_secs_f64()),
@@ -581,6 +582,7 @@ pub mod testing {
                 esp: Vec::new(),
                 pfs: Vec::new(),
                 auth: "psk / psk".into(),
+                issue_micros: None,
                 ike_lifetime: None,
                 child_lifetime: None,
                 dpd: None,
