@@ -3,8 +3,9 @@
 //!
 //! Needs root, iproute2, charon (`scripts/test-setup`). CPU time is the scheduler's accounting (/proc/PID/task/*/schedstat for
 //! charon, CLOCK_PROCESS_CPUTIME_ID for us); soft interrupts are not in it and are printed apart. charon initiates over its
-//! control socket (vici), with timeout -1 and without limits, as fast as a window of 64 lets it. Both ends do everything:
-//! fresh keys and nonces, both AUTHs verified, Child keys derived; a run in which one handshake fails is refused.
+//! control socket (vici), with timeout -1 and without limits, as fast as a window of 64 lets it. Fresh keys and nonces, both
+//! AUTHs verified; a run in which one handshake fails is refused. Our handshakes make a Child SA and derive its keys; those of
+//! charon with charon are childless (RFC 6023), which is less work, because what its userspace ESP adds per Child SA is no IKE.
 //!
 //! `--only=x25519`, `--pairs=N`, `--no-memory` shorten it.
 
@@ -22,7 +23,7 @@ const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
 const CHARON: &str = "/usr/sbin/charon-systemd";
 const PSK: &str = "interop-test-psk-0123456789";
 /// Which plugin provides what decides charon's speed: openssl for everything asymmetric.
-const PLUGINS: &str = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf kernel-libipsec kernel-netlink socket-default vici";
+const PLUGINS: &str = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf";
 
 struct Suite {
     name: &'static str,
@@ -123,7 +124,9 @@ impl Lab {
             assert!(done.success(), "ip {line}");
         }
         let dir = tempfile::Builder::new().prefix("ikb").tempdir().expect("a scratch folder");
-        std::fs::write(dir.path().join("psk"), PSK).expect("writable");
+        let psk = dir.path().join("psk");
+        std::fs::write(&psk, PSK).expect("writable");
+        std::fs::set_permissions(&psk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
         Lab { dir, names }
     }
 
@@ -134,20 +137,23 @@ impl Lab {
     /// A command in one end's namespace, on one end's core: 0 is the initiator's.
     fn command(&self, end: usize, program: &str) -> Command {
         let mut c = Command::new("ip");
-        c.args(["netns", "exec", &self.names[end], "taskset", "-c", &end.to_string(), program]);
+        // The rest of the machine must not decide: both sides go first on their cores.
+        c.args(["netns", "exec", &self.names[end], "taskset", "-c", &end.to_string(), "nice", "-n", "-15", program]);
         c.current_dir(self.dir.path()).stdin(Stdio::null());
         c
     }
 
-    fn charon(&self, end: usize, suite: &Suite) -> Daemon {
+    fn charon(&self, end: usize, suite: &Suite, childless: bool) -> Daemon {
         let role = ["i", "r"][end];
         let dir = self.file(&format!("charon-{role}"));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("writable");
         let socket = dir.join("vici");
         let conf = dir.join("strongswan.conf");
+        let kernel = if childless { "kernel-netlink" } else { "kernel-libipsec kernel-netlink" };
+        let force = if childless && end == 0 { "force" } else { "allow" };
         let text = format!(
-            "charon-systemd {{\n load = {PLUGINS}\n threads = 16\n dos_protection = no\n reuse_ikesa = no\n install_routes = no\n \
+            "charon-systemd {{\n load = {PLUGINS} {kernel} socket-default vici\n threads = 16\n dos_protection = no\n reuse_ikesa = no\n install_routes = no\n \
              ikesa_table_size = 4096\n ikesa_table_segments = 16\n journal {{\n default = -1\n }}\n plugins {{\n vici {{\n socket = \
              unix://{}\n }}\n kernel-libipsec {{\n allow_peer_ts = yes\n }}\n }}\n}}\nswanctl {{\n load = pem pkcs1 x509 \
              pubkey openssl random\n}}\n",
@@ -161,7 +167,7 @@ impl Lab {
         let swan = dir.join("swanctl.conf");
         let text = format!(
             "connections {{\n lt {{\n version = 2\n local_addrs = {me}\n remote_addrs = {peer}\n proposals = {}\n unique = \
-             never\n mobike = no\n local {{\n auth = psk\n id = {lid}\n }}\n remote {{\n auth = psk\n id = {rid}\n }}\n children \
+             never\n mobike = no\n childless = {force}\n local {{\n auth = psk\n id = {lid}\n }}\n remote {{\n auth = psk\n id = {rid}\n }}\n children \
              {{\n lt {{\n esp_proposals = aes128gcm16\n local_ts = 192.168.{lts}.0/24\n remote_ts = 192.168.{rts}.0/24\n \
              rekey_time = 0\n }}\n }}\n }}\n}}\nsecrets {{\n ike-1 {{\n secret = \"{PSK}\"\n }}\n}}\n",
             suite.proposal
@@ -194,8 +200,7 @@ impl Lab {
 
     /// charon's own initiator, driven over vici.
     fn charon_with_charon(&self, suite: &Suite) -> Run {
-        let responder = self.charon(1, suite);
-        let initiator = self.charon(0, suite);
+        let (responder, initiator) = (self.charon(1, suite, true), self.charon(0, suite, true));
         let (n, window) = (suite.handshakes, 64);
         let (cpu_i, cpu_r, softirq) = (initiator.cpu(), responder.cpu(), softirq());
         let mut control = Vici::connect(&initiator.socket);
@@ -205,7 +210,7 @@ impl Lab {
         while up < n {
             let mut burst = 0;
             while sent < n && sent - up < window && burst < 32 {
-                control.initiate("lt");
+                control.initiate();
                 sent += 1;
                 burst += 1;
             }
@@ -283,7 +288,7 @@ impl Lab {
     }
 
     fn ikelab_with_charon(&self, suite: &Suite) -> Run {
-        let responder = self.charon(1, suite);
+        let responder = self.charon(1, suite, false);
         let before = responder.cpu();
         let softirq = softirq();
         let result = self.load(suite, suite.handshakes);
@@ -416,11 +421,9 @@ impl Vici {
         answer
     }
 
-    fn initiate(&mut self, child: &str) {
-        let answer = self.call(
-            "initiate",
-            &[("child", child), ("ike", child), ("timeout", "-1"), ("init-limits", "no"), ("loglevel", "-1")],
-        );
+    fn initiate(&mut self) {
+        let how = [("ike", "lt"), ("timeout", "-1"), ("init-limits", "no"), ("loglevel", "-1")];
+        let answer = self.call("initiate", &how);
         let text = String::from_utf8_lossy(&answer);
         assert!(text.contains("success") && text.contains("yes"), "{text}");
     }

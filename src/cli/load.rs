@@ -240,7 +240,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let lanes = fleet.gauges().to_vec();
     let metrics = args.metrics.map(|at| Metrics::serve(at, move || gauge::prometheus(&lanes))).transpose()?;
     let dir = RunDir::create(args.common.out.as_deref(), clock.epoch())?;
-    let tester = Tester::of(fleet.network(), plan.process, plan.threads.into());
+    let tester = Tester::of(fleet.network(), plan.process, plan.threads.into(), plan.honesty);
     let mut order = plan.order.clone();
     order.start = plan.start(clock)?;
 
@@ -288,7 +288,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     };
     let exit = match plan.search {
         Some(_) => found(&mut result),
-        None => conclude(&mut result, plan.honesty),
+        None => conclude(&mut result),
     };
     files::write(dir.path(), &played.stages, &played.times).map_err(CliError::environment)?;
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
@@ -303,9 +303,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 }
 
 /// Says who was the limit, and with which code to end.
-pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
+fn conclude(result: &mut LoadResult) -> Exit {
     let met = result.thresholds.iter().all(|t| t.met);
-    result.limit = verdict::limit(&result.stages, &result.tester, honesty, met);
+    result.limit = verdict::limit(&result.stages, &result.tester, met);
     let begun: u64 = result.stages.iter().map(|s| s.started).sum();
     let exit = match () {
         () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
@@ -428,7 +428,6 @@ impl Plan {
             thresholds: thresholds.clone(),
             drain,
             delete_rate,
-            honesty,
             curve: !args.no_curve,
         });
         let threads = match args.threads {

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::summary::{Bin, Failures, Latency, LoadResult, StageResult, Tester, Window};
 use super::threshold::{self, Threshold};
-use super::verdict::{self, Honesty};
+use super::verdict;
 
 /// Latencies of each stage, by name.
 pub type Times = Vec<BTreeMap<String, Histogram<u64>>>;
@@ -74,7 +74,7 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
         result.thresholds.iter().map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
     result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
     let met = result.thresholds.iter().all(|t| t.met);
-    result.limit = verdict::limit(&result.stages, &result.tester, Honesty::default(), met);
+    result.limit = verdict::limit(&result.stages, &result.tester, met);
     result.exit_code = match () {
         () if result.limit.tester_limited => 4,
         () => u8::from(!met),

@@ -10,6 +10,7 @@ use super::measure::{Stats, Timed};
 use super::resource::Core;
 use super::run::{Network, Outcome};
 use super::threshold::Judged;
+use super::verdict::Honesty;
 use crate::engine::{AuthSpec, ConnectionSpec, NatTraversal};
 
 /// Version of this layout; counts up when a reader must change.
@@ -130,6 +131,10 @@ pub struct Tester {
     pub buffer_wanted: u64,
     /// What the kernel granted at most, if that is less.
     pub buffer_granted: Option<u64>,
+    /// The share of a core beyond which a thread counts as the limit.
+    pub max_cpu: f64,
+    /// The 99th percentile of late starts, in microseconds, beyond which the tester counts as the limit.
+    pub max_lag: f64,
 }
 
 /// One stage.
@@ -433,7 +438,7 @@ impl Context {
 
 impl Tester {
     /// Of a running fleet.
-    pub fn of(network: &Network, process: (u64, u64), threads: u64) -> Tester {
+    pub fn of(network: &Network, process: (u64, u64), threads: u64, honesty: Honesty) -> Tester {
         Tester {
             shard: process.0,
             shards: process.1,
@@ -444,6 +449,8 @@ impl Tester {
             shared_port: network.shared,
             buffer_wanted: network.buffer_wanted as u64,
             buffer_granted: network.clamp.map(|octets| octets as u64),
+            max_cpu: honesty.cpu,
+            max_lag: honesty.lag,
         }
     }
 }
@@ -601,6 +608,8 @@ pub mod testing {
                 shared_port: false,
                 buffer_wanted: 1,
                 buffer_granted: None,
+                max_cpu: 0.8,
+                max_lag: 1e3,
             },
             workload: "setup".into(),
             thresholds: vec![judged],
