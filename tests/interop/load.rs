@@ -93,12 +93,10 @@ fn cookies_are_answered_and_a_flood_is_held_off() {
     a.local_id = Id::Email("peer-{n}@a.test".into());
     b.remote_id = Id::Email("*@a.test".into());
     let b = b.knob(Knob::SwanConnection, "unique", "never");
-    let b =
-        [("dos_protection", "yes"), ("cookie_threshold", "10"), ("cookie_threshold_ip", "0"), ("block_threshold", "0")]
-            .into_iter()
-            .fold(b, |b, (key, value)| b.knob(Knob::Charon, key, value));
+    let b = b.wants_cookies();
     let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
     let lab = Lab { net, a, peer };
+    // Cookies from the first half-open IKE SA on, and room for a thousand of one address.
     let flood = ["--workload", "flood", "--rate", "100", "--for", "1s", "--drain", "1s"];
     let (_, result) = lab.load("flood", &flood);
     assert_eq!(number(&result["stages"][0]["faulty"]["started"]), 100, "{result:#}");
