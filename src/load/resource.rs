@@ -97,6 +97,11 @@ impl Core {
     }
 }
 
+/// CPU time of all threads of this process, by the scheduler's accounting.
+pub fn process_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Octets of this process's resident memory.
 pub fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

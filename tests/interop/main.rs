@@ -12,6 +12,7 @@ mod cli;
 mod esp;
 mod failures;
 mod libreswan;
+mod load;
 mod netns;
 mod openiked;
 mod peer;
