@@ -248,6 +248,4 @@ fn type_words(ty: &'static str) -> &'static str {
 }
 
 #[cfg(test)]
-mod certificate_tests;
-#[cfg(test)]
 mod tests;

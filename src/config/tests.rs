@@ -1,5 +1,7 @@
 //! Exact errors for broken files, and what whole files mean.
 
+mod certificates;
+
 use std::path::Path;
 
 use super::*;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::*;
 use crate::auth::method::MethodFamily;
 use crate::auth::{Policy, SendCert};
+use crate::config::*;
 use crate::engine::AuthSpec;
 
 /// A folder with our certificate for `gw.test`, its key, another key, and a CA.
