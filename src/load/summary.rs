@@ -413,6 +413,7 @@ impl Context {
         let auth = |spec: &AuthSpec| match spec {
             AuthSpec::Psk(_) => "psk",
             AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => "eap",
         };
         Context {
             ike: words(&spec.ike_proposals),
