@@ -105,7 +105,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             dpd, nat, retransmit, behaviour, data, limits, control)",
+             dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (
