@@ -80,6 +80,38 @@ pub enum LineEvent {
         old: String,
         order: ReauthOrder,
     },
+    /// EAP has succeeded (RFC 7296 2.16); `ike_up` follows.
+    Eap {
+        /// The method that was agreed on.
+        method: String,
+        /// The EAP identity, ours or the peer's.
+        identity: String,
+        /// AUTH was made from the method's key; without one, from SK_pi and SK_pr.
+        keyed: bool,
+        /// Nothing but EAP proved who the responder is (RFC 5998).
+        alone: bool,
+        /// The version of TLS, where TLS ran.
+        tls: Option<String>,
+        /// What the authenticator told the user.
+        notices: Vec<String>,
+    },
+    /// What a CFG_REPLY said (RFC 7296 3.15).
+    Config {
+        /// Who handed it out.
+        by: Side,
+        /// It had been asked for.
+        asked: bool,
+        /// Inner addresses.
+        addresses: Vec<String>,
+        /// Name servers.
+        dns: Vec<String>,
+        /// Split networks.
+        subnets: Vec<String>,
+        /// APPLICATION_VERSION.
+        version: Option<String>,
+        /// Attributes that were not understood, and how long they are.
+        others: Vec<String>,
+    },
     /// The peer answered nothing any more; `failed` follows.
     PeerDead {
         /// How long after it was last heard of this was to be noticed at the latest; missing without liveness checks.
