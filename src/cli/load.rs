@@ -413,7 +413,9 @@ impl Plan {
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
         let thresholds: Vec<Threshold> = thresholds;
-        if args.search && (workload != Workload::Setup || args.trials == 0 || !(args.max_rate > 0.0)) {
+        if args.search
+            && (workload != Workload::Setup || args.trials == 0 || args.max_rate.is_nan() || args.max_rate <= 0.0)
+        {
             return Err(CliError::usage(
                 "--search: with --workload setup, at least one trial and a --max-rate above 0",
             ));

@@ -117,6 +117,9 @@ struct Member {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is shown of a stage while it lasts: the shards' gauges, and the time.
+pub type Seen<'a> = dyn FnMut(&[(Lane, Arc<Gauges>)], Instant) + 'a;
+
 /// Why a run could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -263,7 +266,7 @@ impl Fleet {
         warm_up: Duration,
         drain: Duration,
         every: Duration,
-        watch: &mut dyn FnMut(&[(Lane, Arc<Gauges>)], Instant),
+        watch: &mut Seen<'_>,
     ) -> io::Result<Outcome> {
         self.stages += 1;
         let start = at.unwrap_or_else(|| self.clock.now() + AHEAD);
