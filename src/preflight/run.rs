@@ -395,10 +395,8 @@ impl Preflight {
         match current.stage {
             Stage::Ping(_) => {}
             Stage::Restore(_) => match event {
-                Event::Closed if !self.up => {
-                    if old_sa.is_none() && self.orders.is_empty() {
-                        self.connect();
-                    }
+                Event::Closed if !self.up && old_sa.is_none() && self.orders.is_empty() => {
+                    self.connect();
                 }
                 Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
                     let why = failed.why.to_string();

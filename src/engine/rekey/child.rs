@@ -78,9 +78,8 @@ impl Core {
         if creating.unseen.contains(&agreed.child.spi_out) {
             // The answerer has deleted it before its answer came.
             self.release_esp_spi(sa);
-            return match creating.rival {
-                Some(rival) => self.rival_stands(now, sa, creating.what, rival),
-                None => {}
+            return if let Some(rival) = creating.rival {
+                self.rival_stands(now, sa, creating.what, rival)
             };
         }
         sa.reserved_spi = None;
