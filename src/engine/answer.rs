@@ -152,7 +152,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
-            hinted: Instant::ZERO,
+            hinted: Instant::MAX,
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,

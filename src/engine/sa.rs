@@ -47,7 +47,7 @@ pub(super) struct IkeSa {
     pub reassembly: Option<Box<Reassembly>>,
     /// When a protected message of the peer's last arrived.
     pub last_heard: Instant,
-    /// When an unprotected hint last made us ask whether the peer lives; zero for never.
+    /// When an unprotected hint last made us ask whether the peer lives; [`Instant::MAX`] for never.
     pub hinted: Instant,
     /// The responder's look-up key of IKE_SA_INIT.
     pub init_key: Option<InitKey>,

@@ -229,7 +229,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
-            hinted: Instant::ZERO,
+            hinted: Instant::MAX,
             init_key: None,
             peer_key: None,
             reserved_spi: None,
