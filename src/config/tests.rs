@@ -125,7 +125,11 @@ fn errors_say_where_what_and_what_instead() {
             "{psk_file: psk}",
             "lab.yaml:7:21: auth.local.psk_file: cannot read /nonexistent/psk: no such file",
         ),
-        ("{psk_env: PSK}", "{}", "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)"),
+        (
+            "{psk_env: PSK}",
+            "{}",
+            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)",
+        ),
         (
             "{psk_env: PSK}",
             "{psk_env: PSK, psk: x}",
