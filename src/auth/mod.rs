@@ -28,10 +28,10 @@ use crate::crypto::PrivateKey;
 /// When our certificates are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SendCert {
-    /// Whether asked for or not.
+    /// Whether asked for or not: libreswan, as initiator, does not ask and still wants it.
+    #[default]
     Always,
     /// When the peer sent a certificate request, whatever authority it names (RFC 7296 3.7).
-    #[default]
     IfAsked,
     /// Never: the peer has our certificate.
     Never,

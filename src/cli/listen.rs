@@ -358,6 +358,18 @@ impl Observer for View {
         for line in self.log.event(sa, &event) {
             self.line(now, Tone::Faint, &format!("  log  {}  [{}]", line.text, line.basis));
         }
+        match &event {
+            // The keys of a rekeyed IKE SA come before the news that there is one.
+            Event::IkeKeys(_) if !self.peers.contains_key(&sa) => return,
+            Event::IkeRekeyed(rekeyed) => self.succeed(rekeyed.old, sa),
+            _ => {}
+        }
+        if let Some((tone, line)) = session::life(&event) {
+            let number = self.peer(sa).number;
+            self.peer(sa).ladder.flush();
+            let (mark, rest) = line.split_at(1);
+            self.line(now, tone, &format!("{mark} #{number}{rest}"));
+        }
         let peer = self.peer(sa);
         peer.facts.note(&event);
         peer.ladder.event(now, &event);
@@ -383,6 +395,13 @@ impl Observer for View {
                 );
                 self.line(now, Tone::Good, &text);
             }
+            Event::Eap(done) => {
+                peer.ladder.flush();
+                self.line(now, Tone::Good, &format!("+ #{number} EAP {}", session::eap(&done, false)));
+            }
+            Event::Config(config) => {
+                self.line(now, Tone::Good, &format!("+ #{number} inner {}", session::inner_config(&config)));
+            }
             Event::ChildInbound(child) => {
                 peer.ladder.flush();
                 let text = format!(
@@ -395,9 +414,6 @@ impl Observer for View {
                     session::selectors(&child.remote_ts)
                 );
                 self.line(now, Tone::Good, &text);
-            }
-            Event::ChildDown { spi_in, by } => {
-                self.line(now, Tone::Plain, &format!("- #{number} Child SA {spi_in:08x} deleted {}", session::by(by)));
             }
             Event::ChildFailed(failed) => self.fail(sa, *failed),
             Event::Failed(failed) if failed.scope == FailScope::IkeSa => self.fail(sa, *failed),
@@ -413,6 +429,22 @@ impl Observer for View {
 }
 
 impl View {
+    /// A rekeyed IKE SA is the same peer under another handle.
+    fn succeed(&mut self, old: SaId, new: SaId) {
+        let (paint, shown, verbose) = (self.paint, self.shown, self.verbose);
+        let Some(before) = self.peers.get(&old) else { return };
+        let number = before.number;
+        let peer = Peer {
+            number,
+            path: before.path,
+            name: before.name.clone(),
+            facts: before.facts.clone(),
+            ladder: Ladder::new(paint, shown && verbose > 0, verbose > 1, format!("#{number} ")),
+            closed: false,
+        };
+        self.peers.insert(new, peer);
+    }
+
     /// Keeps a failure with what is known at this moment; its packets are recorded only after the event.
     fn fail(&mut self, sa: SaId, failed: Failed) {
         let (paint, peer) = (self.paint, self.peer(sa));

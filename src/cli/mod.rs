@@ -17,6 +17,7 @@ mod path;
 mod peer_config;
 mod preflight;
 mod quick;
+pub mod report;
 pub mod run;
 mod rundir;
 mod signals;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Print a finished load run again, or join its shards
+    Report(report::Args),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
     /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {
             term::print(&match args.of {

@@ -104,6 +104,7 @@ impl Quick {
             dpd: Some(DpdSpec::new(std::time::Duration::from_secs(10), DpdMode::Periodic)),
             lifetime: None,
             fragmentation: true,
+            cp: Default::default(),
             behaviour: Behaviour::default(),
         };
         Ok(Loaded {

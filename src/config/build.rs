@@ -9,10 +9,10 @@ use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::schedules::Schedule;
 use super::secret::{self, Sources};
-use super::{Loaded, certificate, value, words};
+use super::{Loaded, access, certificate, value, words};
 use crate::engine::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch, Limits, Mode,
-    Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch,
+    Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -49,10 +49,21 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
-    let local_auth = secret::local(&file.auth.local, sources, &mut warnings)?;
+    let local_auth = match access::auth(&file.auth.local, true, sources, &mut warnings)? {
+        Some(by_eap) => by_eap,
+        None => secret::local(&file.auth.local, sources, &mut warnings)?,
+    };
     let remote_auth = match (&file.auth.remote, &local_auth) {
-        (Some(end), _) => secret::remote(end, sources, &mut warnings)?,
+        (Some(end), _) => match access::auth(end, false, sources, &mut warnings)? {
+            Some(by_eap) => by_eap,
+            None => secret::remote(end, sources, &mut warnings)?,
+        },
         (None, AuthSpec::Psk(_)) => local_auth.clone(),
+        (None, AuthSpec::EapPeer(_)) => {
+            let problem =
+                Problem::new("auth.remote is missing: with EAP for us, the responder's own proof must be said");
+            return Err(problem.hint("remote: {psk_file: ...}, or {eap_only: true}").at(file.auth.local.place));
+        }
         (None, _) => {
             let problem =
                 Problem::new("auth.remote is missing: with a certificate of ours, the peer's end must be said");
@@ -67,6 +78,8 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         (local_id, AuthSpec::Certificate(credential)) => certificate::default_id(credential).or(local_id),
         (local_id, _) => local_id,
     };
+    access::check(file, &local_auth, &remote_auth)?;
+    let mut cp = access::cp(file)?;
 
     let ike_proposals = some_of(&file.ike.proposals, "proposals")?
         .iter()
@@ -74,7 +87,27 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         .collect::<Result<Vec<_>, _>>()?;
     let mut children = Vec::new();
     for (index, child) in some_of(&file.children, "children")?.iter().enumerate() {
-        children.push(child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?);
+        let mut spec = child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?;
+        let sides = [(&child.local_ts, &mut spec.local_ts, true), (&child.remote_ts, &mut spec.remote_ts, false)];
+        for (written, selectors, ours) in sides {
+            let word = written.iter().flatten().find(|at| at.value.trim() == access::DYNAMIC);
+            let whole = written.as_ref().is_none_or(|list| list.is_empty());
+            match (word, access::dynamic(&cp, ours)) {
+                (Some(at), None) => {
+                    let hint = if ours { "virtual_ip: any" } else { "pool: {addresses: ...}" };
+                    return Err(Problem::new("there is no inner address to be dynamic").hint(hint).at(at.place));
+                }
+                (Some(at), Some(_)) if written.as_ref().is_some_and(|list| list.len() > 1) => {
+                    return Err(Problem::new("dynamic stands alone").at(at.place));
+                }
+                (word, Some(all)) if word.is_some() || whole => {
+                    *selectors = all;
+                    cp.dynamic.push(u16::try_from(index).unwrap_or(u16::MAX));
+                }
+                _ => {}
+            }
+        }
+        children.push(spec);
     }
     for (what, proposal) in ike_proposals
         .iter()
@@ -117,7 +150,8 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         },
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
-        behaviour: behaviour(&file.behaviour)?,
+        cp,
+        behaviour: Behaviour { rekey: super::rekey::rekey(&file.rekey)?, ..behaviour(&file.behaviour)? },
     };
     let mut unique = Vec::new();
     warnings.retain(|w| {
@@ -252,6 +286,9 @@ fn child_spec(
         let Some(list) = list.as_ref().filter(|l| !l.is_empty()) else { return Ok(vec![everything()]) };
         list.iter()
             .map(|at| {
+                if at.value.trim() == access::DYNAMIC {
+                    return Ok(everything());
+                }
                 let (selector, warning) = value::selector(&at.value).map_err(|p| p.at(at.place))?;
                 warnings.extend(warning);
                 Ok(selector)
@@ -351,8 +388,13 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
-        all_children: plain.all_children,
-        childless: plain.childless,
+        all_children: flag(&at.all_children, plain.all_children),
+        childless: match one_of(at.childless.as_ref(), "childless", &["never", "allow", "prefer", "force"])? {
+            Some("never") => Childless::Never,
+            Some("prefer") => Childless::Prefer,
+            Some("force") => Childless::Force,
+            _ => Childless::Allow,
+        },
     })
 }
 
@@ -394,7 +436,7 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
     })
 }
 
-fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
+pub(super) fn duration(at: &At<Quantity>) -> Result<Duration, Problem> {
     value::duration(&at.value.0).map_err(|p| p.at(at.place))
 }
 

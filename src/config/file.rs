@@ -6,6 +6,7 @@ use serde_saphyr::Spanned;
 use std::borrow::Cow;
 
 use super::error::Place;
+use super::rekey::RekeySection;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -35,8 +36,12 @@ pub(crate) struct ConnectionFile {
     pub auth: AuthSection,
     /// The IKE SA.
     pub ike: IkeSection,
-    /// Child SAs; the first one is negotiated in IKE_AUTH.
+    /// Child SAs; the first one is negotiated in IKE_AUTH, the others follow by CREATE_CHILD_SA.
     pub children: At<Vec<ChildSection>>,
+    /// As initiator, ask for an inner address: `any4`, `any6`, or an address; both separated by a comma.
+    pub virtual_ip: Option<At<String>>,
+    /// As responder, hand out inner addresses.
+    pub pool: Option<At<super::access::PoolSection>>,
     /// Liveness checks; none when the section is missing.
     pub dpd: Option<DpdSection>,
     /// NAT detection and encapsulation.
@@ -45,6 +50,9 @@ pub(crate) struct ConnectionFile {
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,
+    /// When SAs are renewed, and how.
+    #[serde(default)]
+    pub rekey: RekeySection,
     /// Choices that RFC 7296 leaves open.
     #[serde(default)]
     pub behaviour: BehaviourSection,
@@ -125,6 +133,10 @@ pub(crate) struct AuthEnd {
     pub psk_env: Option<At<String>>,
     /// The key itself, or `0x` and hex digits. Warned about: prefer a file.
     pub psk: Option<At<String>>,
+    /// EAP: ours as its client, or the peer's with us as its server.
+    pub eap: Option<At<super::access::EapSection>>,
+    /// This end proves itself by the other end's EAP alone (RFC 5998).
+    pub eap_only: Option<At<bool>>,
     /// A certificate.
     pub certificate: Option<At<CertificateSection>>,
 }
@@ -138,7 +150,7 @@ pub(crate) struct CertificateSection {
     pub chain: Option<At<String>>,
     /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
     pub key: Option<At<String>>,
-    /// When our certificates are sent: `ifasked` (the default), `always` or `never`.
+    /// When our certificates are sent: `always` (the default), `ifasked` or `never`.
     pub send: Option<At<String>>,
     /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),
     /// `digital-signature` (RFC 7427), `sha256`, `sha384`, `sha512`, or for an RSA key `pss` or `pss-sha256` and so on.
@@ -177,9 +189,10 @@ pub(crate) struct ChildSection {
     pub proposals: At<Vec<At<String>>>,
     /// Groups for perfect forward secrecy in later Child SAs and rekeys, like `modp2048`, or `none` (the default).
     pub pfs: Option<At<String>>,
-    /// Traffic selectors of our side: `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, `10.0.0.0/24[tcp/80]`; `0.0.0.0/0` by default.
+    /// Traffic selectors of our side: `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, `10.0.0.0/24[tcp/80]`; `0.0.0.0/0` by default. With
+    /// `virtual_ip`, `dynamic` is the inner address, and the default.
     pub local_ts: Option<Vec<At<String>>>,
-    /// Traffic selectors of the peer's side.
+    /// Traffic selectors of the peer's side. With `pool`, `dynamic` is the inner address handed out, and the default.
     pub remote_ts: Option<Vec<At<String>>>,
     /// Our lifetime of the Child SA.
     pub lifetime: Option<At<Quantity>>,
@@ -251,6 +264,10 @@ pub(crate) struct BehaviourSection {
     pub invalid_ke_retries: Option<At<u8>>,
     /// As initiator: how many COOKIE challenges are answered; 3 by default.
     pub cookie_retries: Option<At<u8>>,
+    /// As initiator: make all children once the IKE SA is up (true, the default), or only the first.
+    pub all_children: Option<At<bool>>,
+    /// IKE_AUTH without a Child SA (RFC 6023): `never`, `allow` (the default: accepted, not asked for), `prefer` or `force`.
+    pub childless: Option<At<String>>,
 }
 
 /// Limits of a responder (RFC 7296 2.6).

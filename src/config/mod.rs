@@ -4,6 +4,9 @@
 //! A file describes both ends of one connection as seen from ikelab. `listen` takes several files (`-c a.yaml -c b.yaml`)
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
+mod access;
+#[cfg(test)]
+mod access_tests;
 mod build;
 mod certificate;
 mod data;
@@ -12,6 +15,7 @@ mod file;
 mod path;
 mod peer;
 mod place;
+mod rekey;
 mod schedules;
 mod schema;
 mod secret;

@@ -1,5 +1,7 @@
 //! Exact errors for broken files, and what whole files mean.
 
+mod certificates;
+
 use std::path::Path;
 
 use super::*;
@@ -105,7 +107,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             dpd, nat, retransmit, behaviour, data, limits, control)",
+             virtual_ip, pool, dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (
@@ -128,7 +130,7 @@ fn errors_say_where_what_and_what_instead() {
         (
             "{psk_env: PSK}",
             "{}",
-            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)",
+            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, certificate:, or eap:)",
         ),
         (
             "{psk_env: PSK}",
@@ -199,6 +201,26 @@ fn errors_say_where_what_and_what_instead() {
         ("dpd: {interval: 10s, mode: on-demand}", "dpd: 10s", "lab.yaml:16:6: dpd: not a section of keys and values"),
         ("persona: plain", "name: again", "lab.yaml:5:1: name: the key `name` stands here twice"),
         ("narrowing: refuse-wider", "narrowing: refuse_wider", "no error"),
+        (
+            "persona: plain",
+            "rekey: {margin: 120%}",
+            "lab.yaml:5:17: rekey.margin: `120%` is not a percentage below 100 (like 10%, or a time like 9m)",
+        ),
+        (
+            "persona: plain",
+            "rekey: {child_bytes: 5 parsecs}",
+            "lab.yaml:5:22: rekey.child_bytes: `5 parsecs` is not an amount of traffic (like 4608000KB, 500MB or 1GiB)",
+        ),
+        (
+            "persona: plain",
+            "rekey: {reauth_order: make-frist}",
+            "lab.yaml:5:23: rekey.reauth_order: unknown reauth_order `make-frist` (did you mean make-first?)",
+        ),
+        (
+            "persona: plain",
+            "rekey: {child_packets: 0}",
+            "lab.yaml:5:24: rekey.child_packets: a Child SA carries at least one packet",
+        ),
     ] {
         let got = broken(from, to);
         if got != wanted {
@@ -206,6 +228,35 @@ fn errors_say_where_what_and_what_instead() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn when_sas_are_renewed() {
+    let plain = parse_text(GOOD).unwrap().spec.behaviour;
+    assert_eq!((&plain.rekey, plain.childless, plain.all_children), (&RekeySpec::default(), Childless::Allow, true));
+    let text = GOOD.replace("behaviour: {", "behaviour: {childless: prefer, all_children: false, ")
+        + "rekey: {margin: 9m, jitter_percent: 5, as_responder: false, child_bytes: 4608000KB, child_packets: 1000000,\n  \
+           answer: rekey-only, reauth: 24h, reauth_order: break-first, obey_auth_lifetime: false, auth_lifetime: 1h}\n";
+    let behaviour = parse_text(&text).unwrap().spec.behaviour;
+    assert_eq!((behaviour.childless, behaviour.all_children), (Childless::Prefer, false));
+    let hour = std::time::Duration::from_secs(3600);
+    let wanted = RekeySpec {
+        margin: Some(hour * 9 / 60),
+        jitter_percent: 5,
+        as_responder: false,
+        child_bytes: Some(4_608_000_000),
+        child_packets: Some(1_000_000),
+        answer: CreateChildPolicy::RekeyOnly,
+        reauth_after: Some(hour * 24),
+        reauth: ReauthOrder::BreakFirst,
+        obey_auth_lifetime: false,
+        auth_lifetime: Some(hour),
+        ..RekeySpec::default()
+    };
+    assert_eq!(behaviour.rekey, wanted);
+    let percent = GOOD.to_owned() + "rekey: {margin: 25%, child_bytes: 1GiB}\n";
+    let rekey = parse_text(&percent).unwrap().spec.behaviour.rekey;
+    assert_eq!((rekey.margin_percent, rekey.margin, rekey.child_bytes), (25, None, Some(1 << 30)));
 }
 
 #[test]

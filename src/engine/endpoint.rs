@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config_payload::Leases;
 use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
@@ -65,6 +66,8 @@ pub(super) struct Core {
     pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
+    /// Inner addresses given out.
+    pub leases: Leases,
 }
 
 /// Something a rule held back.
@@ -115,6 +118,7 @@ impl Endpoint {
             on_hold: Vec::new(),
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
+            leases: Leases::default(),
         };
         Endpoint { core }
     }
@@ -676,6 +680,7 @@ impl Core {
         if let Some(key) = sa.peer_key.take() {
             self.by_peer.remove(&(key, sa.id));
         }
+        self.leases.release(sa.id);
         sa.window.restart();
         sa.queue = None;
         sa.reassembly = None;
@@ -699,6 +704,12 @@ impl Core {
         if self.by_esp.get(&spi) == Some(&id) {
             self.by_esp.remove(&spi);
         }
+    }
+
+    /// Half-open accounting: this IKE SA is half open, again.
+    pub(super) fn enter_half_open(&mut self, sa: &IkeSa) {
+        self.counters.half_open += 1;
+        *self.half_open_by_address.entry(sa.path.remote.ip()).or_insert(0) += 1;
     }
 
     /// Half-open accounting: this IKE SA is no longer half open.

@@ -14,7 +14,7 @@ use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{Decoded, DeletePayload, Header, Message, NotifyPayload, Payload};
 
 /// Notifies that end an IKE SA without a DELETE when they come in a request after IKE_AUTH (RFC 7296 2.21.2).
-const FATAL: [NotifyType; 3] =
+pub(super) const FATAL: [NotifyType; 3] =
     [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD];
 
 /// A request of ours inside an established IKE SA.
@@ -142,7 +142,7 @@ impl Core {
         self.inject(now, sa, &Trigger::Sent(cx));
     }
 
-    /// Encodes and seals with the established keys, and adds it to the trace.
+    /// Encodes and seals with the IKE SA's keys, and adds it to the trace.
     fn protect(
         &mut self,
         now: Instant,
@@ -154,10 +154,14 @@ impl Core {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
-        let Phase::Established(up) = &sa.phase else { return Vec::new() };
-        let suite = up.suite.sk();
-        let sealing =
-            Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv, fragments: sa.fragments };
+        let (keys, suite) = match &sa.phase {
+            Phase::Established(up) => (&up.keys, up.suite.sk()),
+            // Between two rounds of EAP.
+            Phase::InitAnswered(wait) => (&wait.keys, wait.suite.sk()),
+            _ => return Vec::new(),
+        };
+        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments);
+        let sealing = Sealing { keys, suite, initiator, scope, iv, fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
         datagrams

@@ -390,6 +390,7 @@ fn spec(end: usize, options: usize) -> ConnectionSpec {
         dpd: (end == 0).then_some(DpdSpec::new(Duration::from_secs(10), DpdMode::Periodic)),
         lifetime: None,
         fragmentation: bit(0),
+        cp: Default::default(),
         behaviour: Behaviour {
             unprotected_errors: match options >> 6 & 1 {
                 0 => UnprotectedErrors::Ignore,

@@ -210,6 +210,24 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             write_ike_suite(o, &up.suite);
             o.text("peer_id", &up.peer_id).text("local", up.path.local).text("remote", up.path.remote);
         }
+        Event::Eap(done) => {
+            o.text("event", "eap").text("method", done.method).text("identity", &done.identity);
+            o.flag("keyed", done.keyed).flag("alone", done.alone);
+            if let Some(tls) = &done.tls {
+                o.text("tls", tls);
+            }
+            o.texts("notices", &done.notices);
+        }
+        Event::Config(config) => {
+            o.text("event", "config").text("by", side(config.by)).flag("asked", config.asked);
+            let nets =
+                |list: &[(std::net::IpAddr, u8)]| list.iter().map(|(a, p)| format!("{a}/{p}")).collect::<Vec<_>>();
+            o.texts("addresses", &config.addresses).texts("dns", &config.dns).texts("subnets", nets(&config.subnets));
+            if let Some(version) = &config.version {
+                o.text("version", version);
+            }
+            o.texts("others", config.others.iter().map(|(kind, len)| format!("{kind}, {len} octets")));
+        }
         Event::ChildInbound(child) => write_child(o.text("event", "child_inbound"), child),
         Event::ChildOutbound { spi_in } => {
             o.text("event", "child_outbound").text("spi_in", format_args!("{spi_in:08x}"));

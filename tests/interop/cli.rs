@@ -150,7 +150,8 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
     let _ = writeln!(s, "ike: {{proposals: [{}]{ike}}}", list(&config.ike));
     // A Child's group is a setting of its own here, not part of the proposal.
     let esp: Vec<Proposal> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
-    let group = esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), ..esp[0].clone() }.to_string());
+    let group =
+        esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), esn: false, ..esp[0].clone() }.to_string());
     let pfs = group.and_then(|g| g.rsplit('-').next().map(str::to_owned)).unwrap_or_else(|| "none".to_owned());
     let bare: Vec<String> = esp.iter().map(|p| Proposal { ke: None, ..p.clone() }.to_string()).collect();
     let _ = writeln!(
@@ -160,10 +161,13 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         list(&config.local_ts),
         list(&config.remote_ts),
     );
-    for (_, value) in extra.iter().filter(|(k, _)| *k == "child") {
-        let _ = writeln!(s, "    {value}");
+    for (_, line) in extra.iter().filter(|(k, _)| *k == "child") {
+        let _ = writeln!(s, "    {line}");
     }
-    for (section, value) in extra.iter().filter(|(k, _)| !matches!(*k, "ike" | "child")) {
+    for (_, item) in extra.iter().filter(|(k, _)| *k == "more-children") {
+        let _ = writeln!(s, "  {item}");
+    }
+    for (section, value) in extra.iter().filter(|(k, _)| !["ike", "child", "more-children"].contains(k)) {
         let _ = writeln!(s, "{section}: {value}");
     }
     if let Some(c) = control {

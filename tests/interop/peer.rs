@@ -112,8 +112,8 @@ pub enum Knob {
     LibreswanSetup,
     /// A `whack --impair` word; the value is empty.
     LibreswanImpair,
-    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway, `child` to
-    /// the one child.
+    /// ikelab's connection file: a section and its value. `ike` is added to the section that is there anyway, `child` is a
+    /// line of the one child, `more-children` an item for the list.
     Ikelab,
 }
 

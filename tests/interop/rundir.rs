@@ -89,6 +89,23 @@ impl RunDir {
         files.iter().map(read).collect()
     }
 
+    /// Every event of this name, of all IKE SAs, in order.
+    #[track_caller]
+    pub fn named(&self, name: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|e| e["event"] == *name);
+        events
+    }
+
+    /// Everything that happened, of all IKE SAs, in order.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let mut events: Vec<Value> = self.transcripts().into_iter().flatten().collect();
+        let at = |e: &Value| e["t"].as_f64().unwrap_or_default();
+        events.sort_by(|a, b| at(a).total_cmp(&at(b)));
+        events
+    }
+
     /// Every IKE SA that came up, in no particular order.
     #[track_caller]
     pub fn sas(&self) -> Vec<OurSa> {

@@ -300,9 +300,6 @@ fn quick(mut spec: ConnectionSpec) -> ConnectionSpec {
     spec
 }
 
-/// Fewer orders than this, over all losses, and an enumeration has lost its way.
-const FLOOR: usize = 5_000;
-
 /// What a search has seen.
 #[derive(Clone, Copy, Default, Debug)]
 struct Seen {
@@ -316,6 +313,28 @@ struct Seen {
     ike_rekeys: u64,
 }
 
+impl Seen {
+    /// Nothing is left to be done in this order: time goes on, and the end is judged.
+    fn judged(&mut self, mut run: Run) {
+        run.rest();
+        run.judge();
+        self.runs += 1;
+        self.states += run.steps.len() + 1;
+        self.messages = self.messages.max(run.sent[0]).max(run.sent[1]);
+        let counters = run.tunnel.pair.left.counters();
+        self.child_rekeys = self.child_rekeys.max(counters.child_rekeyed);
+        self.ike_rekeys = self.ike_rekeys.max(counters.ike_rekeyed);
+    }
+
+    fn add(&mut self, other: Seen) {
+        self.runs += other.runs;
+        self.states += other.states;
+        self.messages = self.messages.max(other.messages);
+        self.child_rekeys = self.child_rekeys.max(other.child_rekeys);
+        self.ike_rekeys = self.ike_rekeys.max(other.ike_rekeys);
+    }
+}
+
 /// Runs every order of `plan`.
 fn explore(plan: &Plan, seen: &mut Seen) {
     let run = Run::new(plan);
@@ -324,17 +343,10 @@ fn explore(plan: &Plan, seen: &mut Seen) {
 
 /// Explores all that can follow. `asleep` are steps that need not be taken here, because an order that begins with them
 /// has been seen.
-fn descend(plan: &Plan, mut run: Run, asleep: Vec<Step>, seen: &mut Seen) {
+fn descend(plan: &Plan, run: Run, asleep: Vec<Step>, seen: &mut Seen) {
     let enabled = run.enabled();
     if enabled.is_empty() {
-        run.rest();
-        run.judge();
-        seen.runs += 1;
-        seen.states += run.steps.len() + 1;
-        seen.messages = seen.messages.max(run.sent[0]).max(run.sent[1]);
-        seen.child_rekeys = seen.child_rekeys.max(run.tunnel.pair.left.counters().child_rekeyed);
-        seen.ike_rekeys = seen.ike_rekeys.max(run.tunnel.pair.left.counters().ike_rekeyed);
-        return;
+        return seen.judged(run);
     }
     let prefix = run.steps.clone();
     let mut run = Some(run);
@@ -416,10 +428,30 @@ fn a_rekey_against_a_delete() {
     every_loss(&[Op::DeleteChild], &[Op::DeleteIke]);
 }
 
-/// Two rekeys, a delete and a liveness check with every loss of one message: the delete after one end's rekey, and the
-/// check before or after the other's. With `IKELAB_ALL_COLLISIONS` set, the other ways to place them, too.
-fn rekeys_with_a_delete_and_a_check(rekeys: (Op, Op), delete: Op) -> Seen {
+/// Two rekeys, and a delete or a liveness check, in every order; with every loss of one message in a sample of the orders,
+/// or, with `IKELAB_ALL_COLLISIONS` set, in all of them.
+fn three_at_once(rekeys: (Op, Op), third: &[Op], floor: usize) -> Seen {
     let mut all = Seen::default();
+    for op in third {
+        all.add(if every_order() {
+            losses(&[rekeys.0, *op], &[rekeys.1], &[false])
+        } else {
+            let plan = Plan::of(&[rekeys.0, *op], &[rekeys.1]);
+            let mut seen = Seen::default();
+            explore(&plan, &mut seen);
+            sample_losses(&plan, &mut seen);
+            seen
+        });
+    }
+    println!("{rekeys:?} and one of {third:?}: {all:?}");
+    assert!(all.runs > floor && all.states > 8 * floor, "{all:?}");
+    all
+}
+
+/// Two rekeys, a delete and a liveness check, each of the two at each end, before and after the rekey, with every loss of
+/// one message: a sample of the orders for each, the same ones each time. With `IKELAB_ALL_COLLISIONS` set, all orders,
+/// which takes the better part of an hour.
+fn four_at_once(rekeys: (Op, Op), delete: Op) {
     let (left, right) = rekeys;
     let check = Op::Liveness;
     let plans: [(&[Op], &[Op]); 6] = [
@@ -430,50 +462,97 @@ fn rekeys_with_a_delete_and_a_check(rekeys: (Op, Op), delete: Op) -> Seen {
         (&[left, check], &[right, delete]),
         (&[left, delete, check], &[right]),
     ];
-    // All of them take minutes.
-    let some = if std::env::var_os("IKELAB_ALL_COLLISIONS").is_some() { 6 } else { 2 };
-    for (left, right) in plans.into_iter().take(some) {
-        let seen = losses(left, right, &[false]);
-        all.runs += seen.runs;
-        all.states += seen.states;
-        all.child_rekeys = all.child_rekeys.max(seen.child_rekeys);
-        all.ike_rekeys = all.ike_rekeys.max(seen.ike_rekeys);
+    let mut all = Seen::default();
+    for (left, right) in plans {
+        if every_order() {
+            all.add(losses(left, right, &[false]));
+            continue;
+        }
+        let plan = Plan::of(left, right);
+        let mut seen = Seen::default();
+        sample(&plan, &mut seen);
+        sample_losses(&plan, &mut seen);
+        all.add(seen);
     }
-    println!("{rekeys:?}, {delete:?}: {all:?}");
-    all
+    println!("{rekeys:?}, {delete:?}, a check: {all:?}");
+    assert!(all.runs > 400 && all.states > 4_000, "{all:?}");
+}
+
+/// Orders of one plan that a sample takes.
+const WALKS: u64 = 8;
+
+fn every_order() -> bool {
+    std::env::var_os("IKELAB_ALL_COLLISIONS").is_some()
+}
+
+impl Plan {
+    fn of(left: &[Op], right: &[Op]) -> Plan {
+        Plan { left: left.to_vec(), right: right.to_vec(), lost: None, traffic: false, bent: None, told: false }
+    }
+}
+
+/// A sample of the orders for each message that can be lost.
+fn sample_losses(plan: &Plan, seen: &mut Seen) {
+    for number in 0..seen.messages {
+        for end in [End::Left, End::Right] {
+            sample(&Plan { lost: Some((end, number)), ..plan.clone() }, seen);
+        }
+    }
+}
+
+/// Walks through some orders of `plan`, chosen by a small generator.
+fn sample(plan: &Plan, seen: &mut Seen) {
+    for walk in 0..WALKS {
+        let mut dice = walk.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
+        let mut run = Run::new(plan);
+        loop {
+            let enabled = run.enabled();
+            if enabled.is_empty() {
+                break;
+            }
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            run.step(enabled[(dice >> 33) as usize % enabled.len()]);
+        }
+        seen.judged(run);
+    }
+}
+
+const DELETES: [Op; 2] = [Op::DeleteChild, Op::DeleteIke];
+const CHILD_AND_CHILD: (Op, Op) = (Op::RekeyChild, Op::RekeyChild);
+const IKE_AND_IKE: (Op, Op) = (Op::RekeyIke, Op::RekeyIke);
+const MIXED: [(Op, Op); 2] = [(Op::RekeyChild, Op::RekeyIke), (Op::RekeyIke, Op::RekeyChild)];
+
+#[test]
+fn both_rekey_the_child_and_one_deletes_or_checks() {
+    let seen = three_at_once(CHILD_AND_CHILD, &[Op::DeleteChild, Op::DeleteIke, Op::Liveness], 400);
+    assert_eq!(seen.child_rekeys, 2, "one after the other");
 }
 
 #[test]
-fn both_rekey_the_child_and_one_deletes_it() {
-    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyChild, Op::RekeyChild), Op::DeleteChild);
-    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.child_rekeys == 2, "{seen:?}");
+fn both_rekey_the_ike_sa_and_one_deletes() {
+    let seen = three_at_once(IKE_AND_IKE, &DELETES, 1_200);
+    assert_eq!(seen.ike_rekeys, 2, "one after the other");
 }
 
 #[test]
-fn both_rekey_the_child_and_one_deletes_the_ike_sa() {
-    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyChild, Op::RekeyChild), Op::DeleteIke);
-    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.child_rekeys == 2, "{seen:?}");
+fn both_rekey_the_ike_sa_and_one_checks() {
+    let seen = three_at_once(IKE_AND_IKE, &[Op::Liveness], 900);
+    assert_eq!(seen.ike_rekeys, 2, "one after the other");
 }
 
 #[test]
-fn both_rekey_the_ike_sa_and_one_deletes_the_child() {
-    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyIke, Op::RekeyIke), Op::DeleteChild);
-    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.ike_rekeys == 2, "{seen:?}");
+fn one_rekeys_each_and_one_deletes_or_checks() {
+    for rekeys in MIXED {
+        let seen = three_at_once(rekeys, &[Op::DeleteChild, Op::DeleteIke, Op::Liveness], 400);
+        assert!(seen.child_rekeys == 1 && seen.ike_rekeys == 1, "{seen:?}");
+    }
 }
 
 #[test]
-fn both_rekey_the_ike_sa_and_one_deletes_it() {
-    let seen = rekeys_with_a_delete_and_a_check((Op::RekeyIke, Op::RekeyIke), Op::DeleteIke);
-    assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR && seen.ike_rekeys == 2, "{seen:?}");
-}
-
-#[test]
-fn one_rekeys_each_and_one_deletes() {
-    for rekeys in [(Op::RekeyChild, Op::RekeyIke), (Op::RekeyIke, Op::RekeyChild)] {
-        for delete in [Op::DeleteChild, Op::DeleteIke] {
-            let seen = rekeys_with_a_delete_and_a_check(rekeys, delete);
-            assert!(seen.runs > FLOOR && seen.states > 10 * FLOOR, "{seen:?}");
-            assert!(seen.child_rekeys == 1 && seen.ike_rekeys == 1, "{seen:?}");
+fn two_rekeys_a_delete_and_a_check() {
+    for rekeys in [CHILD_AND_CHILD, IKE_AND_IKE].into_iter().chain(MIXED) {
+        for delete in DELETES {
+            four_at_once(rekeys, delete);
         }
     }
 }

@@ -267,6 +267,7 @@ impl Core {
         }
         if let Some(reauth) = from.rekey.as_mut().and_then(|r| r.reauth.take()) {
             to.rekey.get_or_insert_default().reauth = Some(reauth);
+            self.replaces_instead(reauth, old.id, new.id);
         }
         let suite = to.suite;
         // Who rekeyed deletes the old one. If that never comes, we do.
@@ -281,6 +282,7 @@ impl Core {
             self.by_peer.insert((key, new.id));
             new.peer_key = Some(key);
         }
+        self.leases.inherit(old.id, new.id);
         new.last_heard = now;
         self.start_life(now, new);
         self.counters.ike_rekeyed += 1;

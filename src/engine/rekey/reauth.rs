@@ -50,6 +50,10 @@ impl Core {
         let last = if spec.behaviour.all_children { count } else { count.min(1) };
         (first..last).for_each(|child| sa.enqueue(Request::NewChild(child, Try::default())));
         if sa.replaces != SaId::NONE {
+            if first < last {
+                // Another request tells the answerer that we have the last Child SA, before the old ones go.
+                sa.enqueue(Request::Liveness);
+            }
             let old = std::mem::replace(&mut sa.replaces, SaId::NONE);
             sa.enqueue(Request::Retire(old));
         }
@@ -191,6 +195,23 @@ impl Core {
         if let Some(next) = next {
             self.reauth_failed(now, next, new);
         }
+    }
+
+    /// A rekey has put `new` into the place of `old`, which is being made anew.
+    pub(super) fn replaces_instead(&mut self, reauth: Reauth, old: SaId, new: SaId) {
+        let Reauth::Making(successor) = reauth else { return };
+        self.with_sa(successor, |_, sa| {
+            if sa.replaces == old {
+                sa.replaces = new;
+            }
+            for request in sa.queue.iter_mut().flat_map(|queue| queue.iter_mut()) {
+                if let Request::Retire(retired) = request
+                    && *retired == old
+                {
+                    *retired = new;
+                }
+            }
+        });
     }
 
     fn set_reauth(&mut self, sa: &mut IkeSa, reauth: Option<Reauth>) {
