@@ -101,7 +101,12 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     };
     say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     let begins = if shared { "; only the near box can begin" } else { "" };
-    say(&format!("{} -> {from} -> {}{begins}; Ctrl-C ends it\n", args.listen, args.to));
+    let sockets = |link: &UdpLink| link.sockets().map(|s| s.local.to_string()).collect::<Vec<_>>().join(", ");
+    let (ours, theirs) = (sockets(&relay.near), sockets(relay.far.inner()));
+    say(&format!(
+        "listening on {ours} for the near box\nspeaking from {theirs} to {}{begins}; Ctrl-C ends it\n",
+        args.to
+    ));
 
     let end = args.duration.map(|d| Instant::ZERO + d);
     while !stop.asked() && end.is_none_or(|end| relay.near.now() < end) {
