@@ -65,6 +65,10 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         let mut loaded = crate::config::load(path)?;
         common::warn(&loaded);
         common::resolve(&mut loaded)?;
+        // Who answers, repeats itself and checks liveness sends test traffic as well.
+        if let Some(remote) = loaded.spec.remote_addr {
+            common::guard(remote, args.common.i_own_this_target)?;
+        }
         Persona::dress(&mut loaded);
         args.common.apply_ports(&mut loaded);
         args.carry.apply(&mut loaded.data)?;

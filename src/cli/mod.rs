@@ -13,6 +13,7 @@ mod listen_many;
 mod live;
 mod load;
 mod metrics;
+mod path;
 mod peer_config;
 mod preflight;
 mod quick;
@@ -44,6 +45,8 @@ enum Command {
     Listen(Box<listen::Args>),
     /// Put a planned load on a peer, and say who was the limit
     Load(Box<load::Args>),
+    /// Relay between two real boxes, and make the path between them bad on purpose
+    Path(Box<path::Args>),
     /// Run failure scenarios against a peer, or against the embedded one
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
         Command::Load(args) => load::run(&args),
+        Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::Report(args) => report::run(&args),

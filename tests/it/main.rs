@@ -20,6 +20,8 @@ mod load;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod load_cli;
 mod pair;
+#[allow(clippy::disallowed_methods)] // and here
+mod path_cli;
 mod preflight;
 mod rekey;
 mod rekey_anew;

@@ -14,7 +14,7 @@ mod wake;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -352,6 +352,13 @@ impl UdpLink {
         let why = plain(&error);
         item.outcome = TxOutcome::Failed(io::Error::new(error.kind(), why.clone()));
         self.note(LinkNote::NotSent { path: item.transmit.path, why });
+    }
+}
+
+/// Readable while there is something to receive; for [`UdpLink::watch`] of another link.
+impl AsFd for UdpLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 }
 
