@@ -136,12 +136,10 @@ impl Plane {
                     tunnel.sa = rekeyed.new;
                 }
             }
-            Event::Closed => {
-                if self.tunnels.get(&tunnel).is_some_and(|t| t.sa == sa) {
-                    self.tunnels.remove(&tunnel);
-                    let left: Vec<u32> = self.of(tunnel).collect();
-                    left.into_iter().for_each(|spi| self.remove(spi));
-                }
+            Event::Closed if self.tunnels.get(&tunnel).is_some_and(|t| t.sa == sa) => {
+                self.tunnels.remove(&tunnel);
+                let left: Vec<u32> = self.of(tunnel).collect();
+                left.into_iter().for_each(|spi| self.remove(spi));
             }
             _ => {}
         }
