@@ -163,7 +163,7 @@ fn every_cipher_in_both_roles() {
 }
 
 /// Our ping goes on while Child SAs and IKE SAs are rekeyed by the peer, and by us because lifetimes end; 5 % of all ESP
-/// and of all IKE is lost. What is lost of the ping is what the firewalls have counted, and nothing else.
+/// and 20 % of all IKE is lost. What is lost of the ping is what the firewalls have counted, and nothing else.
 #[test]
 fn nothing_is_lost_across_rekeys_that_the_network_did_not_lose() {
     let net = Net::new();
