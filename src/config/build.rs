@@ -132,6 +132,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         children,
         retransmit: retransmit(&file.retransmit)?,
         nat: nat(&file.nat)?,
+        mobike: file.mobike.as_ref().map(super::mobike::build).transpose()?,
         dpd: match &file.dpd {
             Some(dpd) => Some(DpdSpec {
                 interval: positive(&dpd.interval)?,

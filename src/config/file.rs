@@ -47,6 +47,8 @@ pub(crate) struct ConnectionFile {
     /// NAT detection and encapsulation.
     #[serde(default)]
     pub nat: NatSection,
+    /// Addresses may change (RFC 4555); not when the section is missing.
+    pub mobike: Option<super::mobike::MobikeSection>,
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,

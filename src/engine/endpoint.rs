@@ -173,6 +173,13 @@ impl Endpoint {
             });
             return Ok(());
         }
+        if let Command::Move(local) = command {
+            if !up.ours || up.mobike.is_none() {
+                return Err(CommandError::CannotMove);
+            }
+            self.with_sa(id, |core, sa| core.begin_move(now, sa, local));
+            return Ok(());
+        }
         let request = match command {
             Command::Delete => Request::Delete,
             Command::Liveness => Request::Liveness,
@@ -194,7 +201,7 @@ impl Endpoint {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
                 Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
-            Command::Reauthenticate => unreachable!("seen to above"),
+            Command::Reauthenticate | Command::Move(_) => unreachable!("seen to above"),
         };
         self.with_sa(id, |core, sa| {
             match request {
@@ -576,7 +583,7 @@ impl Core {
     }
 
     /// Sends the outstanding request again, bit for bit.
-    fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+    pub(super) fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
         let Some(outstanding) = sa.window.outstanding() else { return };
         let exchange = outstanding.exchange;
         let mut header = sa.request_header(exchange);

@@ -22,6 +22,7 @@ mod fragment;
 mod info;
 mod init;
 mod liveness;
+mod mobike;
 mod natt;
 mod propose;
 mod rekey;
@@ -46,7 +47,7 @@ pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
-    CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec,
+    CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, MobikeSpec, NatSpec,
     NatTraversal, Pfs, PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId,
     UnprotectedErrors,
 };

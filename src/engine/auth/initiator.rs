@@ -13,6 +13,7 @@ use crate::engine::event::{Event, IgnoredWhy};
 use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehaved};
 use crate::engine::info::Request;
 use crate::engine::init::floated;
+use crate::engine::mobike;
 use crate::engine::sa::{Established, IkeSa, Phase};
 use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
@@ -42,7 +43,9 @@ impl Core {
         sa.spis.1 = candidate.spi_r;
         candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
         sa.fragments = candidate.fragments;
-        let mut float = candidate.nat.us || candidate.nat.peer;
+        // With MOBIKE a NAT may come later (RFC 4555 3.3).
+        let may_come = sa.spec.mobike.is_some() && candidate.nat.peer_detects;
+        let mut float = candidate.nat.us || candidate.nat.peer || may_come;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
             candidate.path = floated(&sa.spec, sa.path);
@@ -89,6 +92,7 @@ impl Core {
         if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
+        mobike::announce(sa.spec.mobike.as_ref(), &mut inner);
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
         sa.phase = Phase::AuthSent(wait);
@@ -217,6 +221,7 @@ impl Core {
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
             Step::Up(id, certificate) => {
+                sa.agree_mobike(parts.mobike, inner);
                 self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);
