@@ -20,7 +20,8 @@ use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ChildSa, Command, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
+    ChildSa, Command, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side,
+    TunnelId,
 };
 use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};

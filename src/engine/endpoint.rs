@@ -177,7 +177,15 @@ impl Endpoint {
             if !up.ours || up.mobike.is_none() {
                 return Err(CommandError::CannotMove);
             }
-            self.with_sa(id, |core, sa| core.begin_move(now, sa, local));
+            // The peer may not know the successor of a rekeyed IKE SA yet: then the old one has to tell it.
+            let replaced = |old: &SaId| match self.get(*old).map(|sa| &sa.phase) {
+                Some(Phase::Established(up)) => up.standing == Standing::Superseded(id),
+                _ => false,
+            };
+            let replaced: Vec<SaId> = self.ids().into_iter().filter(replaced).collect();
+            for id in replaced.into_iter().chain([id]) {
+                self.with_sa(id, |core, sa| core.begin_move(now, sa, local));
+            }
             return Ok(());
         }
         let request = match command {

@@ -21,7 +21,7 @@ use super::event::Event;
 use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
 use super::info::{Pending, Request};
 use super::natt;
-use super::sa::{IkeSa, Phase};
+use super::sa::{IkeSa, Phase, Standing};
 use super::spec::{MobikeSpec, NatTraversal, Side};
 use crate::net::{Path, SocketRole};
 use crate::seed::Purpose;
@@ -33,7 +33,7 @@ use crate::wire::{NotifyPayload, Payload};
 const COOKIE2_LEN: usize = 16;
 
 /// What an IKE SA keeps of MOBIKE where both ends have it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Mobike {
     /// The peer's other addresses, as it said last (RFC 4555 3.4, 3.6).
     pub others: Vec<IpAddr>,
@@ -186,7 +186,13 @@ impl Core {
     }
 
     /// What a request of the peer's says of addresses; adds to the answer. Returns what to do once that is sent.
-    pub(super) fn address_request(&mut self, sa: &mut IkeSa, path: Path, inner: &[Payload], answer: &mut Vec<Payload>) -> bool {
+    pub(super) fn address_request(
+        &mut self,
+        sa: &mut IkeSa,
+        path: Path,
+        inner: &[Payload],
+        answer: &mut Vec<Payload>,
+    ) -> bool {
         let (policy, spis) = (sa.spec.nat.traversal, sa.spis);
         let accepts = sa.spec.mobike.as_ref().is_some_and(|spec| spec.accept);
         let Phase::Established(up) = &mut sa.phase else { return false };
@@ -263,10 +269,15 @@ impl Core {
     /// Everything of this IKE SA goes along the new path from now on.
     fn moved(&mut self, now: Instant, sa: &mut IkeSa, by: Side) {
         let Phase::Established(up) = &sa.phase else { return };
-        let nat = up.nat;
-        sa.alarms.keepalive = Instant::MAX;
-        self.keep_mapping(now, sa);
-        self.events.push_back((sa.tunnel, sa.id, Event::Moved { by, path: sa.path, nat }));
+        let (nat, current) = (up.nat, up.standing == Standing::Current);
+        if current {
+            sa.alarms.keepalive = Instant::MAX;
+            self.keep_mapping(now, sa);
+        }
+        // ESP goes where the IKE SA believes the peer to be that has the Child SAs.
+        if current {
+            self.events.push_back((sa.tunnel, sa.id, Event::Moved { by, path: sa.path, nat }));
+        }
     }
 
     /// Keeps the NAT's mapping, if we are behind one (RFC 3948 4).
@@ -283,7 +294,8 @@ impl Core {
     pub(super) fn inherit_mobike(&mut self, old: &mut IkeSa, new: &mut IkeSa) {
         let path = old.path;
         let Phase::Established(from) = &mut old.phase else { return };
-        let Some(mobike) = from.mobike.take() else { return };
+        // The old one keeps its own: until the peer knows the new one, it is what tells of a move.
+        let Some(mobike) = from.mobike.clone() else { return };
         let untold = matches!(from.pending.as_deref(), Some(Pending(Request::Move)));
         let check = mobike.check.clone();
         if let Phase::Established(to) = &mut new.phase {
