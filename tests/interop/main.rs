@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod esp;
 mod failures;
+mod fragments;
 mod libreswan;
 mod load;
 mod netns;
