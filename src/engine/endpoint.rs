@@ -13,6 +13,7 @@ use super::config_payload::Leases;
 use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
+use super::fragment::{Ledger, SMALLER_AFTER};
 use super::info::Request;
 use super::rekey::{EspNote, SaView, Try};
 use super::sa::{IkeSa, InitKey, Phase, Standing};
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub attempts: HashMap<u64, u32>,
     /// Inner addresses given out.
     pub leases: Leases,
+    /// What unfinished messages hold.
+    pub unfinished: Ledger,
 }
 
 /// Something a rule held back.
@@ -119,6 +122,7 @@ impl Endpoint {
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
             leases: Leases::default(),
+            unfinished: Ledger::default(),
         };
         Endpoint { core }
     }
@@ -345,6 +349,12 @@ impl Endpoint {
         self.core.table.count()
     }
 
+    /// Octets that the unfinished fragmented messages of all peers hold now; [`Limits::fragment_octets`](super::Limits)
+    /// bounds them.
+    pub fn fragment_octets(&self) -> usize {
+        self.core.unfinished.octets()
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.core.counters
@@ -512,6 +522,7 @@ impl Core {
                 Arrival::Repeat => {
                     // Of a fragmented request, only fragment 1 calls for the answer again (RFC 7383 2.6.1).
                     if first_fragment(&header, bytes) {
+                        self.answer_in_kind(now, sa, &header, bytes.len());
                         self.answer_repeat(now, sa, path, &header);
                     }
                     return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "");
@@ -528,6 +539,10 @@ impl Core {
                 return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::NotIke, &detail);
             }
         };
+        if header.next == PayloadType::CISCO_FRAGMENT {
+            let detail = "both ends must speak RFC 7383 for large messages, or none";
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::CiscoFragment, detail);
+        }
         if decoded.sk.is_none() {
             self.unprotected_hint(now, sa, &decoded);
             let detail = crate::wire::summary(&decoded.payloads, header.flags.is_response());
@@ -592,6 +607,9 @@ impl Core {
 
     /// Sends the outstanding request again, bit for bit.
     pub(super) fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+        if attempt == SMALLER_AFTER {
+            self.ask_in_smaller_pieces(now, sa);
+        }
         let Some(outstanding) = sa.window.outstanding() else { return };
         let exchange = outstanding.exchange;
         let mut header = sa.request_header(exchange);

@@ -350,6 +350,10 @@ pub enum IgnoredWhy {
     NoConnection,
     /// A fragment that fits nothing.
     StrayFragment,
+    /// All unfinished messages together hold as much as [`Limits::fragment_octets`](super::Limits) allows.
+    FragmentMemory,
+    /// A fragment of Cisco's scheme from before RFC 7383, payload type 132.
+    CiscoFragment,
     /// Dropped by a rule.
     Tampered,
 }
@@ -377,6 +381,10 @@ impl IgnoredWhy {
             IgnoredWhy::BadCookie => "a cookie that is not ours",
             IgnoredWhy::NoConnection => "no connection for this peer",
             IgnoredWhy::StrayFragment => "a stray fragment",
+            IgnoredWhy::FragmentMemory => "no memory left for fragments",
+            IgnoredWhy::CiscoFragment => {
+                "a fragment of Cisco's scheme from before RFC 7383 (payload 132), which was not agreed on"
+            }
             IgnoredWhy::Tampered => "dropped by a rule",
         }
     }

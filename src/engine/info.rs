@@ -168,7 +168,7 @@ impl Core {
             Phase::InitAnswered(wait) => (&wait.keys, wait.suite.sk()),
             _ => return Vec::new(),
         };
-        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments);
+        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments.size(&sa.spec));
         let sealing = Sealing { keys, suite, initiator, scope, iv, fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
@@ -339,7 +339,8 @@ impl Core {
         let Phase::Established(up) = &sa.phase else { return None };
         let header = decoded.header;
         let keys = (&up.keys, up.suite.sk());
-        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly) {
+        let budget = self.fragment_budget(true);
+        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly, &budget) {
             Ok(Some(opened)) => opened,
             Ok(None) => return None,
             Err(why) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::auth::{AwaitAuthRequest, AwaitAuthResponse};
 use super::event::NatFinding;
-use super::fragment::Reassembly;
+use super::fragment::{Reassembly, Split};
 use super::info::{Pending, Request};
 use super::init::AwaitInitResponse;
 use super::mobike::Mobike;
@@ -42,8 +42,8 @@ pub(super) struct IkeSa {
     pub queue: Option<Box<Queue>>,
     pub phase: Phase,
     pub alarms: Alarms,
-    /// Both ends support RFC 7383.
-    pub fragments: bool,
+    /// Whether our messages are split (RFC 7383).
+    pub fragments: Split,
     /// Fragments of a message of the peer's that is not whole yet.
     pub reassembly: Option<Box<Reassembly>>,
     /// When a protected message of the peer's last arrived.

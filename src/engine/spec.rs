@@ -366,6 +366,33 @@ pub struct Behaviour {
     pub all_children: bool,
     /// IKE_AUTH without a Child SA (RFC 6023).
     pub childless: Childless,
+    /// How large messages are split, where both ends can ([`ConnectionSpec::fragmentation`]).
+    pub fragments: FragmentSpec,
+}
+
+/// How our messages are split (RFC 7383).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FragmentSpec {
+    /// Messages of more octets are split, and no fragment has more: the IKE message, without IP and UDP headers and without
+    /// the non-ESP marker.
+    pub size: u16,
+    /// When the second repeat of a request was not answered, it is split anew into fragments of at most this many octets, and
+    /// so is whatever follows (2.5.2). 0 for never.
+    pub fallback: u16,
+}
+
+impl FragmentSpec {
+    /// The least that a fragment may be limited to: a header, an IV, an ICV and some text.
+    pub const LEAST: u16 = 200;
+    /// What passes wherever IPv4 does: 576 octets less 28 of headers and 4 of marker, and a little for what a path adds.
+    pub const SMALL: u16 = 540;
+}
+
+impl Default for FragmentSpec {
+    /// What fits the smallest IPv6 packet of 1280 octets with 48 octets of headers and 4 of the non-ESP marker.
+    fn default() -> Self {
+        FragmentSpec { size: 1_228, fallback: 0 }
+    }
 }
 
 /// Policy for IKE_AUTH without a Child SA (RFC 6023). An initiator then makes its children by CREATE_CHILD_SA.
@@ -487,6 +514,7 @@ impl Default for Behaviour {
             rekey: RekeySpec::default(),
             all_children: true,
             childless: Childless::Allow,
+            fragments: FragmentSpec::default(),
         }
     }
 }
@@ -571,6 +599,9 @@ pub struct Limits {
     pub linger: Duration,
     /// Requests handled at once by stateless replies per second (INVALID_IKE_SPI and the like, RFC 7296 2.21.4).
     pub stateless_per_second: u32,
+    /// Octets that the unfinished fragmented messages of all peers may hold together; those of peers that are not
+    /// authenticated get half of it.
+    pub fragment_octets: usize,
 }
 
 impl Default for Limits {
@@ -583,6 +614,7 @@ impl Default for Limits {
             half_open_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(30),
             stateless_per_second: 100,
+            fragment_octets: 16 << 20,
         }
     }
 }

@@ -225,5 +225,7 @@ const ALL_WHY: [IgnoredWhy; IgnoredWhy::COUNT] = [
     IgnoredWhy::BadCookie,
     IgnoredWhy::NoConnection,
     IgnoredWhy::StrayFragment,
+    IgnoredWhy::FragmentMemory,
+    IgnoredWhy::CiscoFragment,
     IgnoredWhy::Tampered,
 ];

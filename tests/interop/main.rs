@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod esp;
 mod failures;
+mod fragments;
 mod html_report;
 mod libreswan;
 mod load;

@@ -13,6 +13,7 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod fragments;
 mod inner_address;
 mod layers;
 mod liveness;

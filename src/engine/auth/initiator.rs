@@ -11,6 +11,7 @@ use crate::engine::config_payload;
 use crate::engine::endpoint::Core;
 use crate::engine::event::{Event, IgnoredWhy};
 use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehaved};
+use crate::engine::fragment::Split;
 use crate::engine::info::Request;
 use crate::engine::init::floated;
 use crate::engine::mobike;
@@ -41,7 +42,7 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
-        candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        candidate.fragments = Split::agreed(&sa.spec, candidate.peer_fragments);
         sa.fragments = candidate.fragments;
         // With MOBIKE a NAT may come later (RFC 4555 3.3).
         let may_come = sa.spec.mobike.is_some() && candidate.nat.peer_detects;
@@ -115,7 +116,7 @@ impl Core {
             initiator: true,
             scope: sa.scope,
             iv,
-            fragments: candidate.fragments,
+            fragments: candidate.fragments.size(&sa.spec),
         };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
@@ -145,6 +146,7 @@ impl Core {
         // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
         let several = wait.candidates.iter().filter(|c| matches(c)).count() > 1;
         let mut copy = if several { bytes.to_vec() } else { Vec::new() };
+        let budget = self.fragment_budget(false);
         for (at, candidate) in wait.candidates.iter_mut().enumerate().filter(|(_, c)| matches(c)) {
             let bytes = if copy.is_empty() {
                 &mut *bytes
@@ -153,7 +155,7 @@ impl Core {
                 &mut copy[..]
             };
             let keys = (&candidate.keys, candidate.suite.sk());
-            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly) {
+            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly, &budget) {
                 Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;

@@ -27,7 +27,7 @@ use self::sign::Exchanged;
 pub(super) use self::sign::{Takes, announcement, certificate_request};
 use super::event::NatFinding;
 use super::failure::Failure;
-use super::fragment::Reassembly;
+use super::fragment::{Reassembly, Split};
 use super::init::AwaitInitResponse;
 use super::spec::ConnectionSpec;
 use crate::crypto::{IkeKeys, IkeSuite};
@@ -72,8 +72,8 @@ pub(super) struct Candidate {
     pub datagrams: Vec<Vec<u8>>,
     /// Fragments of its answer: never joined with those that another candidate's keys opened.
     pub reassembly: Option<Box<Reassembly>>,
-    /// Both ends support RFC 7383.
-    pub fragments: bool,
+    /// As in the IKE SA: above how many octets messages are split.
+    pub fragments: Split,
     /// The responder accepts an IKE_AUTH without a Child SA; then: ours was one (RFC 6023).
     pub childless: bool,
 }

@@ -41,7 +41,8 @@ impl Core {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
         let keys = (&wait.keys, wait.suite.sk());
-        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
+        let budget = self.fragment_budget(false);
+        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly, &budget) {
             Ok(Some(opened)) => opened,
             Ok(None) => return,
             Err(why) => return self.ignore(Some(sa.who()), path, Some(header), why, ""),
