@@ -12,6 +12,7 @@ pub mod observe;
 pub mod peer;
 pub mod result;
 pub mod runner;
+pub mod stand_in;
 pub mod suite;
 pub mod verdict;
 
