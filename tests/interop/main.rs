@@ -12,6 +12,7 @@ mod cli;
 mod esp;
 mod failures;
 mod fragments;
+mod html_report;
 mod libreswan;
 mod load;
 mod netns;
