@@ -31,6 +31,7 @@ use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
+use crate::scenario::stand_in::counterpart;
 use crate::scenario::suite::{self, Plan, Progress};
 use crate::seed::KeySeed;
 use crate::time::RealClock;
@@ -225,7 +226,8 @@ impl Target {
             spec.dpd = None;
         }
         let key = key_seed().map_err(environment)?;
-        let peer = EmbeddedPeer::start(pair.theirs, &spec, key);
+        let theirs = counterpart(&mut spec).map_err(|why| (USAGE, format!("{name}: {why}")))?;
+        let peer = EmbeddedPeer::start(pair.theirs, theirs, key);
         let wait = spec.retransmit.initial.as_millis();
         let info = PeerInfo {
             address: format!("{} (embedded)", peer.address()),
@@ -258,6 +260,7 @@ impl Target {
             usage("--peer needs the working baseline: a connection file, given with -c FILE".to_owned())
         })?;
         let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
+        super::crl::fetch(&mut loaded);
         let (address, port) = peer_address(peer).map_err(usage)?;
         guard::check_target(address, args.common.i_own_this_target).map_err(usage)?;
         loaded.spec.remote_addr = Some(address);

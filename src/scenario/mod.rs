@@ -13,6 +13,7 @@ pub mod peer;
 pub mod result;
 pub mod rung;
 pub mod runner;
+pub mod stand_in;
 pub mod suite;
 pub mod syslog;
 pub mod verdict;
