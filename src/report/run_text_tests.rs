@@ -22,6 +22,7 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         you_will_see: Vec::new(),
         at: 0.0,
         seconds: 0.118,
+        virtual_time: false,
         stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),

@@ -3,19 +3,15 @@
 //! A setting that was changed and a message that shows it are two things. [`prove`] compares what we sent with what the
 //! baseline's handshake sent in the one field that the change is about.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use sha1::{Digest, Sha1};
-
-use super::file::{ChangeOp, Need, Role, Who};
-use super::observe::{Observation, SeenMessage};
-use crate::crypto::{Secret, psk_auth};
+use super::file::{ChangeOp, Need};
+use crate::crypto::Secret;
 use crate::engine::{AuthSpec, ConnectionSpec, IdMatch, Limits, NatTraversal, ProposalSpec};
 use crate::fault::table::did_you_mean;
-use crate::wire::registry::{EncrId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
-use crate::wire::{IdPayload, Payload, Proposal, TrafficSelector, Transform, TsRange, encode_into};
+use crate::wire::registry::{EncrId, IdType, IntegId, KeMethod, PrfId, TransformType};
+use crate::wire::{IdPayload, TrafficSelector, Transform, TsRange};
 
 /// What we run with: a connection and the limits of a responder.
 #[derive(Clone, Debug)]
@@ -24,21 +20,6 @@ pub struct Setup {
     pub spec: ConnectionSpec,
     /// The limits.
     pub limits: Limits,
-}
-
-/// A change that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct Proof {
-    /// The setting.
-    pub path: String,
-    /// What it shows in.
-    pub field: String,
-    /// What the baseline's handshake sent there.
-    pub baseline: String,
-    /// What this one sent.
-    pub sent: String,
-    /// In which packet.
-    pub packet: Option<u64>,
 }
 
 /// Why a change could not be made.
@@ -52,7 +33,7 @@ pub enum ChangeError {
 
 /// What a setting shows in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Field {
+pub(super) enum Field {
     IkeTransform(TransformType),
     IkeProposals,
     ChildTransform(TransformType),
@@ -67,9 +48,9 @@ enum Field {
     VendorIds,
 }
 
-struct Row {
+pub(super) struct Row {
     path: &'static str,
-    field: Field,
+    pub(super) field: Field,
     ops: &'static [&'static str],
 }
 
@@ -95,7 +76,7 @@ const ROWS: &[Row] = &[
     Row { path: "behaviour.vendor_ids", field: Field::VendorIds, ops: &["add"] },
 ];
 
-fn row(path: &str) -> Result<&'static Row, String> {
+pub(super) fn row(path: &str) -> Result<&'static Row, String> {
     ROWS.iter().find(|row| row.path == path).ok_or_else(|| {
         let near = did_you_mean(path, ROWS.iter().map(|row| row.path));
         let near = if near.is_empty() {
@@ -392,195 +373,6 @@ fn block(start: u128, end: u128, bits: u32, wider: bool) -> Option<(u128, u128)>
         false if size > 1 => Some((start, start + size / 2 - 1)),
         _ => None,
     }
-}
-
-/// Proves that the change of `path` was on the wire: what we sent differs in its field from what the baseline's
-/// handshake in the same role sent.
-///
-/// # Errors
-/// In words, if it was not: the result is then inconclusive.
-pub fn prove(
-    path: &str,
-    role: Role,
-    psk: Option<&Secret>,
-    baseline: &Observation,
-    observed: &Observation,
-) -> Result<Proof, String> {
-    let row = row(path)?;
-    let exchange = match row.field {
-        Field::IkeTransform(_) | Field::IkeProposals | Field::NatDetection | Field::Cookie | Field::VendorIds => {
-            ExchangeType::IKE_SA_INIT
-        }
-        _ => ExchangeType::IKE_AUTH,
-    };
-    let (_, was) = baseline
-        .ours(exchange, role)
-        .ok_or_else(|| format!("the baseline's handshake has no {exchange} of ours as {role} to compare with"))?;
-    let (entry, is) = observed
-        .ours(exchange, role)
-        .ok_or_else(|| format!("changed {path}, but no {exchange} {} of ours was sent", kind_word(role)))?;
-    let was = show(row.field, role, psk, baseline, was);
-    let sent = show(row.field, role, psk, observed, is);
-    if was == sent {
-        return Err(format!("changed {path}, but what was sent is the same as without the change: {sent}"));
-    }
-    if is.withheld {
-        return Err(format!("changed {path}, but the message that shows it was withheld"));
-    }
-    let field = field_name(row.field, role);
-    Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet: entry.packet })
-}
-
-fn kind_word(role: Role) -> &'static str {
-    match role {
-        Role::Initiator => "request",
-        Role::Responder => "response",
-    }
-}
-
-fn field_name(field: Field, role: Role) -> String {
-    let side = |local: bool| if (role == Role::Initiator) == local { "TSi" } else { "TSr" };
-    match field {
-        Field::IkeTransform(kind) => format!("SA, {kind}"),
-        Field::ChildTransform(kind) => format!("SA of the Child, {kind}"),
-        Field::IkeProposals => "SA".to_owned(),
-        Field::ChildProposals => "SA of the Child".to_owned(),
-        Field::LocalTs => side(true).to_owned(),
-        Field::RemoteTs => side(false).to_owned(),
-        Field::BothTs => "TSi and TSr".to_owned(),
-        Field::Auth => "AUTH".to_owned(),
-        Field::Identity => if role == Role::Initiator { "IDi" } else { "IDr" }.to_owned(),
-        Field::NatDetection => "NAT_DETECTION_SOURCE_IP".to_owned(),
-        Field::Cookie => "COOKIE".to_owned(),
-        Field::VendorIds => "V".to_owned(),
-    }
-}
-
-/// A field of a message in words, so that two of them can be compared and printed. A message that lacks it shows its
-/// refusals instead.
-fn show(field: Field, role: Role, psk: Option<&Secret>, all: &Observation, seen: &SeenMessage) -> String {
-    let refusals = || {
-        let names: Vec<String> = seen.refusals().map(|kind| format!("N({kind})")).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
-    };
-    let sa = |kind: Option<TransformType>| {
-        let found = seen.payloads().find_map(|payload| match payload {
-            Payload::Sa(sa) => Some(transforms(&sa.proposals, kind)),
-            _ => None,
-        });
-        found.unwrap_or_else(refusals)
-    };
-    let ts = |initiators: bool| {
-        let found = seen.payloads().find_map(|payload| match payload {
-            Payload::TsI(ts) if initiators => Some(selectors(&ts.selectors)),
-            Payload::TsR(ts) if !initiators => Some(selectors(&ts.selectors)),
-            _ => None,
-        });
-        found.unwrap_or_else(refusals)
-    };
-    match field {
-        Field::IkeTransform(kind) | Field::ChildTransform(kind) => sa(Some(kind)),
-        Field::IkeProposals | Field::ChildProposals => sa(None),
-        Field::LocalTs => ts(role == Role::Initiator),
-        Field::RemoteTs => ts(role == Role::Responder),
-        Field::BothTs => format!("{} -> {}", ts(true), ts(false)),
-        Field::Auth => match key_of(role, psk, all, seen) {
-            Some(true) => "made with the baseline's key".to_owned(),
-            Some(false) => "made with another key".to_owned(),
-            None => refusals(),
-        },
-        Field::Identity => seen
-            .payloads()
-            .find_map(|payload| match payload {
-                Payload::IdI(id) if role == Role::Initiator => Some(id.to_string()),
-                Payload::IdR(id) if role == Role::Responder => Some(id.to_string()),
-                _ => None,
-            })
-            .unwrap_or_else(refusals),
-        Field::NatDetection => match nat_detection(seen) {
-            Some(true) => "the true address".to_owned(),
-            Some(false) => "another address".to_owned(),
-            None => "none".to_owned(),
-        },
-        Field::Cookie => match seen.notifies().any(|notify| notify.kind == NotifyType::COOKIE) {
-            true => "demanded".to_owned(),
-            false => "not demanded".to_owned(),
-        },
-        Field::VendorIds => seen.payloads().filter(|p| matches!(p, Payload::Vendor(_))).count().to_string(),
-    }
-}
-
-fn transforms(proposals: &[Proposal], kind: Option<TransformType>) -> String {
-    let mut out = String::new();
-    for proposal in proposals {
-        for transform in proposal.transforms.iter().filter(|t| kind.is_none_or(|kind| t.kind == kind)) {
-            if !out.is_empty() {
-                out.push(' ');
-            }
-            write!(out, "{transform}").expect("a String takes any text");
-        }
-    }
-    out
-}
-
-fn selectors(list: &[TrafficSelector]) -> String {
-    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// Whether the AUTH in `seen`, a message of ours, was made with `psk`: computed again as RFC 7296 2.15 says. `None` if
-/// it has none, or if the rest of the handshake was not seen.
-fn key_of(role: Role, psk: Option<&Secret>, all: &Observation, seen: &SeenMessage) -> Option<bool> {
-    let auth = seen.payloads().find_map(|payload| match payload {
-        Payload::Auth(auth) => Some(&auth.data),
-        _ => None,
-    })?;
-    let id = seen.payloads().find_map(|payload| match payload {
-        Payload::IdI(id) if role == Role::Initiator => Some(id.body()),
-        Payload::IdR(id) if role == Role::Responder => Some(id.body()),
-        _ => None,
-    })?;
-    let header = &seen.message.header;
-    let keys = all.keys.iter().find(|keys| keys.spis == (header.spi_i, header.spi_r))?;
-    // The signed message is the one that was answered: the last of ours that began this IKE SA.
-    let init = |from: Who| {
-        all.messages().map(|(_, seen)| seen).filter(move |seen| {
-            seen.from == from
-                && seen.exchange() == ExchangeType::IKE_SA_INIT
-                && seen.message.header.spi_i == header.spi_i
-                // In a request COOKIE is the answer to a challenge, and part of what is signed.
-                && (!seen.message.header.flags.is_response() || seen.refusals().next().is_none())
-        })
-    };
-    let mut bytes = Vec::new();
-    let own = init(Who::Us).filter(|seen| !seen.repeat).last()?;
-    encode_into(&mut bytes, &own.message, None);
-    let nonce = init(Who::Peer).last()?.payloads().find_map(|payload| match payload {
-        Payload::Nonce(nonce) => Some(&nonce.data),
-        _ => None,
-    })?;
-    let sk_p = if role == Role::Initiator { &keys.sk_pi } else { &keys.sk_pr };
-    let expected = psk_auth(keys.suite.prf, psk?.as_ref(), &bytes, nonce, sk_p.as_ref(), &id);
-    Some(expected.as_ref() == auth.as_slice())
-}
-
-/// Whether NAT_DETECTION_SOURCE_IP is that of the address the message was sent from (RFC 7296 2.23).
-fn nat_detection(seen: &SeenMessage) -> Option<bool> {
-    let notify = seen.notifies().find(|notify| notify.kind == NotifyType::NAT_DETECTION_SOURCE_IP)?;
-    let header = &seen.message.header;
-    // The path is ours: its local end is the source of what we send and the destination of what we receive.
-    let source = if seen.from == Who::Us { seen.path.local } else { seen.path.remote };
-    let hash = |spi_r: [u8; 8]| {
-        let mut hash = Sha1::new();
-        hash.update(header.spi_i.to_be_bytes());
-        hash.update(spi_r);
-        match source.ip() {
-            std::net::IpAddr::V4(addr) => hash.update(addr.octets()),
-            std::net::IpAddr::V6(addr) => hash.update(addr.octets()),
-        }
-        hash.update(source.port().to_be_bytes());
-        hash.finalize()
-    };
-    Some(notify.data == hash(header.spi_r.to_be_bytes())[..])
 }
 
 /// A connection on which values can be tried out.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::change::Setup;
 use super::file::{Role, Scenario, Step};
 use super::load;
-use super::peer::{EmbeddedPeer, LoopbackPair};
+use super::embedded::{EmbeddedPeer, LoopbackPair, in_udp};
 use super::result::CaseResult;
 use super::runner::{Bench, BenchSpec};
 use super::verdict::Verdict;
@@ -18,7 +18,7 @@ fn bench(out: &Path, spec_text: &str) -> Bench<UdpLink> {
     let clock = RealClock::start();
     let loaded = crate::config::parse(spec_text, "embedded.yaml", Path::new(""), &|_| None).expect("a good file");
     let mut spec = loaded.spec;
-    let pair = LoopbackPair::bind(clock).expect("loopback has ports");
+    let pair = LoopbackPair::bind(0, clock).expect("loopback has ports");
     pair.address(&mut spec);
     spec.retransmit = RetransmitSpec {
         initial: std::time::Duration::from_millis(100),
@@ -31,6 +31,10 @@ fn bench(out: &Path, spec_text: &str) -> Bench<UdpLink> {
     let limits = Limits { cookie_threshold: None, ..Limits::default() };
     Bench::new(BenchSpec {
         link: pair.ours,
+        carry: in_udp(&spec),
+        ping: None,
+        number_from: 0,
+        virtual_time: false,
         baseline: Setup { spec, limits },
         seeds: Seeds::simulated("end to end"),
         peer: Box::new(peer),

@@ -2,16 +2,22 @@
 
 pub mod change;
 pub mod control;
+pub mod embedded;
 pub mod estimate;
 pub mod expect;
 pub mod file;
 pub mod halt;
+pub mod lanes;
 pub mod load;
 pub mod matcher;
 pub mod observe;
 pub mod peer;
+pub mod proof;
 pub mod result;
 pub mod runner;
+pub mod stage;
+pub mod station;
+pub mod step;
 pub mod suite;
 pub mod verdict;
 
