@@ -19,23 +19,23 @@ use super::signals::Stop;
 use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::esp;
-use crate::link::guard;
 use crate::link::Link;
+use crate::link::guard;
 use crate::link::udp::source_address_for;
 use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
+use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
 use crate::scenario::estimate;
 use crate::scenario::file::Role;
 use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
-use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
 use crate::scenario::peer::PeerDriver;
-use crate::scenario::station::Carry;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
+use crate::scenario::station::Carry;
 use crate::scenario::suite::{self, Plan, Planned, Progress};
 use crate::seed::{KeySeed, Seeds};
 use crate::time::RealClock;
@@ -258,7 +258,12 @@ impl Run<'_> {
             let (link, carry) = (pair.ours, embedded::in_udp(&spec));
             lanes.push(Box::new(move |plan, head, progress| {
                 let baseline = Setup { spec, limits: limits() };
-                suite::run(&mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, false)), plan, head, progress)
+                suite::run(
+                    &mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, false)),
+                    plan,
+                    head,
+                    progress,
+                )
             }));
         }
         let key = key_seed().map_err(environment)?;

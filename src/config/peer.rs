@@ -101,7 +101,14 @@ impl ControlSpec {
 
 impl Default for ControlSpec {
     fn default() -> Self {
-        ControlSpec { initiate: None, clear: None, show: Vec::new(), reload: None, orders: BTreeMap::new(), timeout: Duration::from_secs(30) }
+        ControlSpec {
+            initiate: None,
+            clear: None,
+            show: Vec::new(),
+            reload: None,
+            orders: BTreeMap::new(),
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 

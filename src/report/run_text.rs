@@ -164,8 +164,7 @@ pub fn list(scenarios: &[LoadedScenario]) -> String {
             })
             .collect();
         let roles = if scenario.explained.is_some() { "explained".to_owned() } else { roles.join(", ") };
-        writeln!(text, "{:<34} {:<60} {roles}", scenario.id, scenario.title)
-            .expect("a String takes any text");
+        writeln!(text, "{:<34} {:<60} {roles}", scenario.id, scenario.title).expect("a String takes any text");
     }
     text
 }

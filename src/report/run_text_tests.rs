@@ -1,8 +1,8 @@
 use super::*;
 use crate::report::run_junit;
-use crate::scenario::change::Proof;
 use crate::scenario::file::Phase;
 use crate::scenario::load;
+use crate::scenario::proof::Proof;
 use crate::scenario::result::{FaultCount, PeerInfo, Security, Summary, VendorLine};
 
 fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseResult {

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use super::file::{ChangeOp, Need};
 use crate::crypto::Secret;
-use crate::engine::{AuthSpec, ConnectionSpec, IdMatch, Limits, NatTraversal, ProposalSpec};
-use crate::fault::table::did_you_mean;
-use crate::wire::registry::{EncrId, IdType, IntegId, KeMethod, PrfId, TransformType};
+use crate::engine::{
+    AuthSpec, ConnectionSpec, CreateChildPolicy, DpdMode, DpdSpec, IdMatch, Limits, Mode, NatTraversal, ProposalSpec,
+};
+use crate::fault::table::{did_you_mean, parse_duration};
+use crate::wire::registry::{EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{IdPayload, TrafficSelector, Transform, TsRange};
 
 /// What we run with: a connection and the limits of a responder.
@@ -46,6 +48,16 @@ pub(super) enum Field {
     NatDetection,
     Cookie,
     VendorIds,
+    /// The key exchange of a CREATE_CHILD_SA of ours.
+    Pfs,
+    /// A notify in this exchange of ours.
+    Notify(NotifyType, ExchangeType),
+    /// IDr in an IKE_AUTH request: whom an initiator wants to talk to.
+    Idr,
+    /// What we refuse in any message.
+    Refusals,
+    /// Requests of ours in this exchange.
+    Requests(ExchangeType),
 }
 
 pub(super) struct Row {
@@ -68,9 +80,35 @@ const ROWS: &[Row] = &[
     Row { path: "children.0.proposals", field: Field::ChildProposals, ops: &["set"] },
     Row { path: "children.0.local_ts", field: Field::LocalTs, ops: TS },
     Row { path: "children.0.remote_ts", field: Field::RemoteTs, ops: TS },
-    Row { path: "children.0.ts", field: Field::BothTs, ops: &["swap"] },
+    Row { path: "children.0.ts", field: Field::BothTs, ops: &["swap", "set"] },
+    Row { path: "children.0.esn", field: Field::ChildTransform(TransformType::ESN), ops: &["set"] },
+    Row { path: "children.0.pfs", field: Field::Pfs, ops: &["set", "differ", "omit"] },
+    Row {
+        path: "children.0.mode",
+        field: Field::Notify(NotifyType::USE_TRANSPORT_MODE, ExchangeType::IKE_AUTH),
+        ops: &["set"],
+    },
+    Row { path: "children.0.lifetime", field: Field::Requests(ExchangeType::CREATE_CHILD_SA), ops: &["set"] },
+    Row { path: "ike.lifetime", field: Field::Requests(ExchangeType::CREATE_CHILD_SA), ops: &["set"] },
+    Row { path: "ike.reauth_after", field: Field::Requests(ExchangeType::IKE_SA_INIT), ops: &["set"] },
+    Row {
+        path: "ike.fragmentation",
+        field: Field::Notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, ExchangeType::IKE_SA_INIT),
+        ops: &["set"],
+    },
     Row { path: "auth.psk", field: Field::Auth, ops: &["differ"] },
-    Row { path: "local.id", field: Field::Identity, ops: &["differ"] },
+    Row { path: "auth.local_psk", field: Field::Auth, ops: &["differ"] },
+    Row { path: "auth.remote_psk", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "local.id", field: Field::Identity, ops: &["differ", "set"] },
+    Row { path: "remote.id", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "remote.id_hint", field: Field::Idr, ops: &["differ"] },
+    Row { path: "dpd.interval", field: Field::Requests(ExchangeType::INFORMATIONAL), ops: &["set"] },
+    Row { path: "rekey.answer", field: Field::Refusals, ops: &["set"] },
+    Row {
+        path: "behaviour.initial_contact",
+        field: Field::Notify(NotifyType::INITIAL_CONTACT, ExchangeType::IKE_AUTH),
+        ops: &["set"],
+    },
     Row { path: "nat.traversal", field: Field::NatDetection, ops: &["set"] },
     Row { path: "limits.cookie_threshold", field: Field::Cookie, ops: &["set"] },
     Row { path: "behaviour.vendor_ids", field: Field::VendorIds, ops: &["add"] },
@@ -154,6 +192,14 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
     let wrong = |error: String| ChangeError::Wrong(format!("{path}: {error}"));
     match row.field {
         Field::IkeTransform(kind) => change_transforms(&mut spec.ike_proposals, kind, op),
+        Field::ChildTransform(TransformType::ESN) => {
+            let id = if flag(op).map_err(wrong)? { EsnId::ESN } else { EsnId::NO_ESN };
+            for proposal in &mut spec.children.first_mut().ok_or_else(no_child)?.proposals {
+                proposal.transforms.retain(|t| t.kind != TransformType::ESN);
+                proposal.transforms.push(Transform::esn(id));
+            }
+            Ok(())
+        }
         Field::ChildTransform(kind) => {
             change_transforms(&mut spec.children.first_mut().ok_or_else(no_child)?.proposals, kind, op)
         }
@@ -197,6 +243,14 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                 }
             }
         }
+        Field::BothTs if matches!(op, ChangeOp::Set(_)) => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            let parsed: Result<Vec<_>, String> =
+                values(op).iter().map(|value| crate::config::selector(value)).collect();
+            child.local_ts = parsed.map_err(wrong)?;
+            child.remote_ts = child.local_ts.clone();
+            Ok(())
+        }
         Field::BothTs => {
             let child = spec.children.first_mut().ok_or_else(no_child)?;
             std::mem::swap(&mut child.local_ts, &mut child.remote_ts);
@@ -208,11 +262,89 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             };
             let other = AuthSpec::Psk(Arc::new(other_psk(psk)));
             spec.local_auth = other.clone();
-            spec.remote_auth = other;
+            if path == "auth.psk" {
+                spec.remote_auth = other;
+            }
             Ok(())
         }
         Field::Identity => {
-            spec.local_id = IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() };
+            spec.local_id = match values(op).first() {
+                Some(text) => crate::config::identity(text).map_err(|error| wrong(error.to_string()))?,
+                None => IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() },
+            };
+            Ok(())
+        }
+        Field::Idr => {
+            // Whoever answers is taken: the hint alone is wrong.
+            spec.send_idr = true;
+            spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() });
+            Ok(())
+        }
+        Field::Pfs => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            child.pfs = match (op, child.pfs.is_empty()) {
+                (ChangeOp::Set(_), _) => {
+                    let text = values(op).concat();
+                    crate::config::pfs(&text).map_err(wrong)?
+                }
+                (ChangeOp::Omit, true) => return Err(ChangeError::Unsupported("the baseline has no PFS".to_owned())),
+                (ChangeOp::Differ, true) => {
+                    // The IKE SA's own first group: the peer can compute it, and does not want it here.
+                    spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).take(1).collect()
+                }
+                _ => Vec::new(),
+            };
+            Ok(())
+        }
+        Field::Notify(NotifyType::USE_TRANSPORT_MODE, _) => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            child.mode = match values(op).concat().as_str() {
+                "transport" => Mode::Transport,
+                "tunnel" => Mode::Tunnel,
+                other => return Err(wrong(format!("{other:?} is neither transport nor tunnel"))),
+            };
+            Ok(())
+        }
+        Field::Notify(NotifyType::INITIAL_CONTACT, _) => {
+            spec.behaviour.initial_contact = flag(op).map_err(wrong)?;
+            Ok(())
+        }
+        Field::Notify(..) => {
+            spec.fragmentation = flag(op).map_err(wrong)?;
+            Ok(())
+        }
+        Field::Requests(_) => {
+            let span = parse_duration(&values(op).concat()).ok_or_else(|| wrong("write 10s, 5m or 1h".to_owned()))?;
+            match path {
+                "dpd.interval" => spec.dpd = Some(DpdSpec::new(span, DpdMode::Periodic)),
+                "ike.lifetime" => spec.lifetime = Some(span),
+                "ike.reauth_after" => spec.behaviour.rekey.reauth_after = Some(span),
+                _ => spec.children.first_mut().ok_or_else(no_child)?.lifetime = Some(span),
+            }
+            Ok(())
+        }
+        Field::Refusals => {
+            match path {
+                "auth.remote_psk" => {
+                    let AuthSpec::Psk(psk) = &spec.remote_auth else {
+                        return Err(ChangeError::Unsupported("the baseline has no pre-shared key".into()));
+                    };
+                    spec.remote_auth = AuthSpec::Psk(Arc::new(other_psk(psk)));
+                }
+                "remote.id" => {
+                    let data = b"somebody.invalid".to_vec();
+                    spec.send_idr = false;
+                    spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data });
+                }
+                _ => {
+                    spec.behaviour.rekey.answer = match values(op).concat().as_str() {
+                        "all" => CreateChildPolicy::All,
+                        "rekey-only" => CreateChildPolicy::RekeyOnly,
+                        "nothing" => CreateChildPolicy::Nothing,
+                        other => return Err(wrong(format!("{other:?} is not all, rekey-only or nothing"))),
+                    }
+                }
+            }
             Ok(())
         }
         Field::NatDetection => {
@@ -251,6 +383,15 @@ fn values(op: &ChangeOp) -> Vec<String> {
         ChangeOp::Set(values) => values.clone(),
         ChangeOp::Add(value) => vec![value.clone()],
         _ => Vec::new(),
+    }
+}
+
+/// Yes or no.
+fn flag(op: &ChangeOp) -> Result<bool, String> {
+    match values(op).concat().as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
     }
 }
 

@@ -170,7 +170,10 @@ impl Controller {
             }
             None => None,
         };
-        let asked = Some(Arc::clone(&self.asked)).filter(|a| matches!(what, "initiate" | "rekey_child" | "rekey_ike" | "second_child" | "delete" | "ping" | "restart") || !a.load(Ordering::SeqCst));
+        let asked = Some(Arc::clone(&self.asked)).filter(|a| {
+            matches!(what, "initiate" | "rekey_child" | "rekey_ike" | "second_child" | "delete" | "ping" | "restart")
+                || !a.load(Ordering::SeqCst)
+        });
         let halt = Halted(asked.into_iter().chain([Arc::clone(&self.over)]).collect());
         Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock, halt })
     }

@@ -92,11 +92,17 @@ pub fn run(
     book.tell(progress, true);
     let mut cases = book.told;
     // What was not run was not told.
-    cases.extend(ends.iter().flat_map(|end| end.cases.iter().filter(|case| case.stopped && case.capture.is_none())).cloned());
+    cases.extend(
+        ends.iter().flat_map(|end| end.cases.iter().filter(|case| case.stopped && case.capture.is_none())).cloned(),
+    );
     let mut whole = head;
     whole.stopped = ends.iter().find_map(|end| end.stopped.clone());
     whole.interrupted = ends.iter().any(|end| end.interrupted);
-    whole.seconds = ends.iter().filter(|end| !end.cases.iter().any(|case| case.virtual_time)).map(|end| end.seconds).fold(0.0, f64::max);
+    whole.seconds = ends
+        .iter()
+        .filter(|end| !end.cases.iter().any(|case| case.virtual_time))
+        .map(|end| end.seconds)
+        .fold(0.0, f64::max);
     whole.summary = Summary { explained: plan.explained, ..Summary::of(&cases, plan.cases.len()) };
     whole.cases = cases;
     Ok(whole)

@@ -222,8 +222,8 @@ fn check_case(role: Role, case: &RoleCase) -> Result<(), (String, String)> {
         return Err((role.name().to_owned(), message));
     }
     let starts = |step: &Step| match role {
-        Role::Initiator => matches!(step, Step::Establish(_) | Step::Tunnel(_)),
-        Role::Responder => matches!(step, Step::PeerInitiates(_) | Step::Tunnel(_)),
+        Role::Initiator => matches!(step, Step::Establish(_) | Step::Tunnel(_) | Step::Collide(_)),
+        Role::Responder => matches!(step, Step::PeerInitiates(_) | Step::Tunnel(_) | Step::Collide(_)),
     };
     if !case.steps.iter().any(starts) {
         let wanted = if role == Role::Initiator { "establish" } else { "peer_initiates" };

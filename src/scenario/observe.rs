@@ -149,7 +149,8 @@ impl Observation {
                 happened(EventName::ChildDeleted, Some(who(*by)), None, text);
             }
             Event::PeerDead { measured, .. } => {
-                let text = format!("the peer is dead, noticed {:.1} s after it was last heard of", measured.as_secs_f64());
+                let text =
+                    format!("the peer is dead, noticed {:.1} s after it was last heard of", measured.as_secs_f64());
                 happened(EventName::PeerDead, None, None, text);
             }
             Event::Reauthenticating { .. } => {
@@ -218,6 +219,7 @@ impl Observation {
                 && (other.exchange, other.message_id) == (header.exchange, header.message_id)
                 && other.flags.is_response() == header.flags.is_response()
         };
+        let before = self.messages().any(|(entry, seen)| entry.packet.is_some() && same(seen));
         let told = self.entries.iter_mut().find_map(|entry| match &mut entry.what {
             What::Message(seen) if entry.packet.is_none() && same(seen) => Some((&mut entry.packet, seen)),
             _ => None,
@@ -225,6 +227,8 @@ impl Observation {
         if let Some((packet, seen)) = told {
             *packet = Some(tapped.number);
             seen.withheld = tapped.withheld;
+            // A peer's repeat, of something that a rule has withheld before, is new to the engine.
+            seen.repeat |= before;
             return;
         }
         let earlier = self.messages().find(|(_, seen)| same(seen)).map(|(entry, seen)| (entry.tunnel, seen.clone()));

@@ -47,10 +47,20 @@ pub fn prove(
         AuthSpec::Psk(psk) => Some(&**psk),
         _ => None,
     };
+    let field = field_name(row.field, role);
+    if let Field::Refusals | Field::Requests(_) | Field::Pfs = row.field {
+        let (was, _) = whole(row.field, baseline);
+        let (sent, packet) = whole(row.field, observed);
+        if was == sent {
+            return Err(format!("changed {path}, but nothing of ours shows it ({field}: {sent})"));
+        }
+        return Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet });
+    }
     let exchange = match row.field {
         Field::IkeTransform(_) | Field::IkeProposals | Field::NatDetection | Field::Cookie | Field::VendorIds => {
             ExchangeType::IKE_SA_INIT
         }
+        Field::Notify(_, exchange) => exchange,
         _ => ExchangeType::IKE_AUTH,
     };
     let (_, was) = baseline
@@ -67,8 +77,46 @@ pub fn prove(
     if is.withheld {
         return Err(format!("changed {path}, but the message that shows it was withheld"));
     }
-    let field = field_name(row.field, role);
     Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet: entry.packet })
+}
+
+/// What all of our messages together show of a field, and the first packet that shows it.
+fn whole(field: Field, all: &Observation) -> (String, Option<u64>) {
+    let honest = |entry: &super::observe::Entry| super::observe::is_honest(entry.tunnel);
+    let ours = all.messages().filter(|(entry, seen)| seen.from == Who::Us && honest(entry) && !seen.withheld);
+    let shows = |seen: &SeenMessage| -> Option<String> {
+        match field {
+            Field::Requests(exchange) => {
+                let later = exchange != ExchangeType::IKE_SA_INIT || seen.message.header.message_id == 0;
+                (seen.exchange() == exchange && !seen.is_response() && !seen.repeat && later)
+                    .then(|| format!("{exchange} request"))
+            }
+            Field::Pfs => (seen.exchange() == ExchangeType::CREATE_CHILD_SA).then(|| {
+                let ke = seen.payloads().any(|payload| matches!(payload, Payload::Ke(_)));
+                let refused: Vec<String> = seen.refusals().map(|kind| format!("N({kind})")).collect();
+                match (ke, refused.is_empty()) {
+                    (true, _) => "with a key exchange".to_owned(),
+                    (false, true) => "without a key exchange".to_owned(),
+                    (false, false) => refused.join(" "),
+                }
+            }),
+            _ => {
+                let names: Vec<String> = seen.refusals().map(|kind| format!("N({kind})")).collect();
+                (!names.is_empty()).then(|| names.join(" "))
+            }
+        }
+    };
+    let mut found = ours.filter_map(|(entry, seen)| Some((shows(seen)?, entry.packet)));
+    match (field, found.next()) {
+        (_, None) => ("none".to_owned(), None),
+        // An honest tunnel has one IKE_SA_INIT and no more than its end in INFORMATIONAL.
+        (Field::Requests(_), Some((name, first))) => {
+            let rest: Vec<_> = found.collect();
+            let count = rest.len() + 1;
+            (format!("{count} {name}{}", if count == 1 { "" } else { "s" }), rest.first().map_or(first, |(_, p)| *p))
+        }
+        (_, Some(first)) => first,
+    }
 }
 
 fn kind_word(role: Role) -> &'static str {
@@ -93,6 +141,11 @@ fn field_name(field: Field, role: Role) -> String {
         Field::NatDetection => "NAT_DETECTION_SOURCE_IP".to_owned(),
         Field::Cookie => "COOKIE".to_owned(),
         Field::VendorIds => "V".to_owned(),
+        Field::Pfs => "KE of CREATE_CHILD_SA".to_owned(),
+        Field::Notify(kind, _) => kind.to_string(),
+        Field::Idr => "IDr of the request".to_owned(),
+        Field::Refusals => "what we refuse".to_owned(),
+        Field::Requests(exchange) => format!("our {exchange} requests"),
     }
 }
 
@@ -146,6 +199,18 @@ fn show(field: Field, role: Role, psk: Option<&Secret>, all: &Observation, seen:
             true => "demanded".to_owned(),
             false => "not demanded".to_owned(),
         },
+        Field::Notify(kind, _) => match seen.notifies().any(|notify| notify.kind == kind) {
+            true => "there".to_owned(),
+            false => "not there".to_owned(),
+        },
+        Field::Idr => seen
+            .payloads()
+            .find_map(|payload| match payload {
+                Payload::IdR(id) => Some(id.to_string()),
+                _ => None,
+            })
+            .unwrap_or_else(|| "none".to_owned()),
+        Field::Pfs | Field::Refusals | Field::Requests(_) => whole(field, all).0,
         Field::VendorIds => seen.payloads().filter(|p| matches!(p, Payload::Vendor(_))).count().to_string(),
     }
 }
@@ -163,7 +228,7 @@ fn transforms(proposals: &[Proposal], kind: Option<TransformType>) -> String {
     out
 }
 
-fn selectors(list: &[TrafficSelector]) -> String {
+pub(super) fn selectors(list: &[TrafficSelector]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 

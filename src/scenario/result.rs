@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::proof::Proof;
 use super::file::{Evidence, Phase, Role, Who};
+use super::proof::Proof;
 use super::verdict::Verdict;
 
 /// Version of the layout of `result.json`; counts up when a reader must change.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
-use super::file::{Need, PeerOrder, Role, RoleCase, Scenario, Step};
+use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step};
 use super::halt::Halt;
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap};
 use super::peer::PeerDriver;
 use super::proof::{self, Proof};
 use super::result::{CaseResult, FaultCount, VendorLine};
-use super::stage::{Next, Stage};
+use super::stage::{Next, Stage, last_host};
 use super::station::{Carry, Station};
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::Driver;
@@ -32,6 +32,9 @@ use crate::wire::registry::{ExchangeType, KeMethod};
 const INITIATE_WITHIN: Duration = Duration::from_secs(60);
 /// How long an honest tunnel may take.
 const SANITY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long our last answer in a handshake may travel.
+const LAST_ANSWER: Duration = Duration::from_millis(50);
 
 /// What a run is made with.
 pub struct Bench<L> {
@@ -238,6 +241,34 @@ impl<L: Link> Bench<L> {
         Ok(result)
     }
 
+    /// Whether the expectations of a case hold, whatever caused what was seen. `None` if it did not get that far. For tests
+    /// that take causes away.
+    #[cfg(test)]
+    pub fn expectations_hold(&mut self, scenario: &Scenario, role: Role, case: &RoleCase) -> io::Result<Option<bool>> {
+        let mut setup = self.baseline.clone();
+        if prepare(scenario, case, &mut setup).is_err() {
+            return Ok(None);
+        }
+        let rules = rules(case, &setup);
+        self.clear()?;
+        let mut stage = self.stage("causeless", role, setup, rules)?;
+        let mut hold = None;
+        for step in &case.steps {
+            match self.step(&mut stage, role, step)? {
+                Next::On => {}
+                Next::Met(_) => hold = Some(true),
+                Next::Unmet { .. } => {
+                    hold = Some(false);
+                    break;
+                }
+                Next::Environment(why) => panic!("{} {role}: {why}", scenario.id),
+                Next::Stopped(_) => return Ok(None),
+            }
+        }
+        self.finish(stage)?;
+        Ok(hold)
+    }
+
     /// Waits out what the peer still holds after a scenario, unless it can be told to forget it.
     ///
     /// # Errors
@@ -404,6 +435,26 @@ impl<L: Link> Bench<L> {
             Step::Liveness(_) => stage.command(Command::Liveness, "a liveness check"),
             Step::Delete(delete) => stage.delete(delete.what),
             Step::Rekey(rekey) => stage.rekey(*rekey),
+            Step::Collide(collide) => {
+                stage.set_mark();
+                let told = match collide.what {
+                    Collision::Tunnel => self.peer.initiate(),
+                    Collision::Child => self.peer.order(PeerOrder::RekeyChild),
+                    Collision::Ike => self.peer.order(PeerOrder::RekeyIke),
+                };
+                match told {
+                    Ok(words) => words.iter().for_each(|words| (self.tell)(words)),
+                    Err(why) => return Ok(Next::Environment(format!("the peer could not be made to do it: {why}"))),
+                }
+                match collide.what {
+                    Collision::Tunnel => {
+                        stage.connect(TunnelId(0));
+                        Next::On
+                    }
+                    Collision::Child => stage.ours(PeerOrder::RekeyChild, "a rekey"),
+                    Collision::Ike => stage.ours(PeerOrder::RekeyIke, "a rekey"),
+                }
+            }
             Step::SecondChild(_) => {
                 stage.set_mark();
                 stage.ours(PeerOrder::SecondChild, "a second Child SA")
@@ -412,7 +463,11 @@ impl<L: Link> Bench<L> {
                 stage.set_mark();
                 stage.command(Command::Reauthenticate, "a new authentication")
             }
-            Step::Ping(ping) => stage.ping(ping, self.ping),
+            Step::Ping(ping) => {
+                let ours = self.baseline.spec.children.first().and_then(|child| child.local_ts.last());
+                let source = ours.filter(|_| ping.from_far).and_then(last_host);
+                stage.ping(ping, source, self.ping)
+            }
             Step::Restart(_) => stage.restart(),
             Step::Peer(order) => {
                 stage.set_mark();
@@ -443,8 +498,12 @@ impl<L: Link> Bench<L> {
             return Ok(stage.halted().map_or(Next::Environment(why), Next::Stopped));
         }
         Ok(match stage.come_up(within)? {
+            // An initiator is up only when it has our last answer.
+            Ok(_) if role == Role::Responder => stage.wait(LAST_ANSWER)?,
             Ok(_) => Next::On,
-            Err(why) => stage.halted().map_or(Next::Environment(format!("the tunnel did not come up: {why}")), Next::Stopped),
+            Err(why) => {
+                stage.halted().map_or(Next::Environment(format!("the tunnel did not come up: {why}")), Next::Stopped)
+            }
         })
     }
 

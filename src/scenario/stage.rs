@@ -172,8 +172,8 @@ impl<L: Link> Stage<L> {
         }
     }
 
-    pub fn ping(&mut self, step: &PingStep, target: Option<IpAddr>) -> Next {
-        self.set_mark();
+    /// Pings from `source`, if given, to `target`, or to the first address of the peer's selectors.
+    pub fn ping(&mut self, step: &PingStep, source: Option<IpAddr>, target: Option<IpAddr>) -> Next {
         let Some(child) = self.setup.spec.children.first() else {
             return Next::Environment("the baseline has no Child SA to ping through".to_owned());
         };
@@ -189,6 +189,7 @@ impl<L: Link> Stage<L> {
         let plain = PingSpec::new(up.unwrap_or(TunnelId(0)), target);
         let spec = PingSpec {
             count: Some(step.count),
+            source,
             interval: step.every.map_or(Duration::from_millis(200), |span| span.0),
             size: step.size.map_or(plain.size, usize::from),
             timeout: step.timeout.map_or(Duration::from_secs(1), |span| span.0),
@@ -215,6 +216,7 @@ impl<L: Link> Stage<L> {
 
     /// Changes what the path does. Its blackouts begin to count now.
     pub fn path(&mut self, step: &PathStep) {
+        self.set_mark();
         let since = self.now().since(Instant::ZERO);
         let mut spec = step.spec.clone();
         for blackout in spec.out.blackouts.iter_mut().chain(&mut spec.inward.blackouts) {
@@ -376,7 +378,7 @@ fn second_child(spec: &ConnectionSpec) -> String {
 }
 
 /// The last host address that a selector holds.
-fn last_host(selector: &crate::wire::TrafficSelector) -> Option<IpAddr> {
+pub(super) fn last_host(selector: &crate::wire::TrafficSelector) -> Option<IpAddr> {
     match selector.range {
         TsRange::V4 { start, end } => {
             let (start, end) = (u32::from(start), u32::from(end));

@@ -31,6 +31,8 @@ pub enum Step {
     HalfOpen(HalfOpen),
     /// We rekey.
     Rekey(Rekey),
+    /// Both ends do the same thing at the same moment.
+    Collide(Collide),
     /// We ask for one more Child SA: the next one of the connection, or the same once more if there is only one.
     SecondChild(Empty),
     /// We make the IKE SA anew from IKE_SA_INIT on; only where we began it.
@@ -53,7 +55,7 @@ impl Step {
     /// Whether this step alone can be what provokes a failure.
     pub fn is_cause(&self) -> bool {
         match self {
-            Step::HalfOpen(_) | Step::Restart(_) => true,
+            Step::HalfOpen(_) | Step::Restart(_) | Step::Collide(_) | Step::Delete(_) => true,
             Step::Rekey(rekey) => rekey.pfs.is_some(),
             _ => false,
         }
@@ -86,6 +88,26 @@ pub struct Rekey {
     pub pfs: Option<Pfs>,
 }
 
+/// What both ends do at the same moment.
+#[derive(Clone, Copy, Debug, DeriveDeserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Collide {
+    /// What it is about.
+    pub what: Collision,
+}
+
+/// What two ends can do at the same moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DeriveDeserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Collision {
+    /// Begin the tunnel.
+    Tunnel,
+    /// Rekey the Child SA.
+    Child,
+    /// Rekey the IKE SA.
+    Ike,
+}
+
 /// A kind of SA.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, DeriveDeserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -116,6 +138,9 @@ pub struct PingStep {
     /// Ping the last address of the peer's selectors instead of the first.
     #[serde(default)]
     pub far: bool,
+    /// Ping from the last address of the baseline's own selectors instead of the first.
+    #[serde(default)]
+    pub from_far: bool,
 }
 
 fn three() -> u64 {
@@ -163,7 +188,9 @@ impl PeerOrder {
         match self {
             PeerOrder::RekeyChild => "make the box rekey its Child SA (IPsec SA)",
             PeerOrder::RekeyIke => "make the box rekey its IKE SA",
-            PeerOrder::SecondChild => "make the box bring up a second Child SA: send traffic of another pair of networks",
+            PeerOrder::SecondChild => {
+                "make the box bring up a second Child SA: send traffic of another pair of networks"
+            }
             PeerOrder::Delete => "make the box delete the IKE SA",
             PeerOrder::Ping => "on a host behind the box, ping a host behind us",
             PeerOrder::Restart => "restart the box, or its IKE process, without a goodbye",

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::proof::Proof;
 use super::expect::Match;
+use super::proof::Proof;
 
 /// What a scenario came to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
