@@ -44,6 +44,9 @@ pub struct Common {
     /// Use only this network interface
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// Send nothing in IP fragments (DF): what is longer than the route's MTU does not leave
+    #[arg(long)]
+    pub dont_fragment: bool,
     /// Make the path bad on purpose, like loss=5%,delay=20ms,out.blackout=every 5m for 20s [default: the file's `path`]
     #[arg(long, value_name = "SETTINGS")]
     pub path: Option<String>,
@@ -86,7 +89,9 @@ impl Common {
     /// Opens the sockets.
     pub fn bind(&self, addresses: Vec<IpAddr>, ike: u16, natt: u16, clock: RealClock) -> Result<UdpLink, CliError> {
         let interface = self.interface.clone();
-        let config = UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, ..UdpConfig::default() };
+        let dont_fragment = self.dont_fragment;
+        let config =
+            UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, dont_fragment, ..UdpConfig::default() };
         Ok(UdpLink::bind(&config, clock)?)
     }
 
@@ -96,7 +101,8 @@ impl Common {
         if encapsulation == Encapsulation::ForceUdp {
             return Ok(false);
         }
-        let config = UdpConfig { interface: self.interface.clone(), ..UdpConfig::default() };
+        let config =
+            UdpConfig { interface: self.interface.clone(), dont_fragment: self.dont_fragment, ..UdpConfig::default() };
         match link.open_esp(&config) {
             Ok(()) => Ok(true),
             Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),

@@ -22,8 +22,8 @@ use crate::esp;
 use crate::link::Link;
 use crate::link::guard;
 use crate::link::udp::source_address_for;
-use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
+use crate::report::{html, run_junit};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
 use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
@@ -42,6 +42,9 @@ use crate::time::RealClock;
 
 /// The baseline of the embedded peer, when no connection file is given.
 const EMBEDDED_BASELINE: &str = include_str!("embedded_baseline.yaml");
+
+/// The page in the run directory.
+pub const REPORT: &str = "report.html";
 
 /// Exit code for a usage or file error.
 const USAGE: u8 = 2;
@@ -137,6 +140,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         print!("{json}");
     }
     write(&out.join("result.json"), &json).map_err(environment)?;
+    write(&out.join(REPORT), &html::page(&result)).map_err(environment)?;
     if let Some(file) = &args.junit {
         write(file, &run_junit::junit(&result)).map_err(environment)?;
     }
@@ -178,6 +182,7 @@ impl Run<'_> {
         let out = dir.path().to_owned();
         let head = RunResult {
             version: RESULT_VERSION,
+            command: "run".to_owned(),
             tool: format!("ikelab {}", env!("CARGO_PKG_VERSION")),
             plan_seed: self.seeds.plan.text().to_owned(),
             baseline: baseline.to_owned(),

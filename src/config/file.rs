@@ -47,6 +47,8 @@ pub(crate) struct ConnectionFile {
     /// NAT detection and encapsulation.
     #[serde(default)]
     pub nat: NatSection,
+    /// Addresses may change (RFC 4555); not when the section is missing.
+    pub mobike: Option<super::mobike::MobikeSection>,
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,
@@ -175,6 +177,11 @@ pub(crate) struct IkeSection {
     pub lifetime: Option<At<Quantity>>,
     /// Offer and accept RFC 7383 fragmentation; true by default.
     pub fragmentation: Option<At<bool>>,
+    /// Longest IKE message, in octets without IP and UDP headers, that is sent in one piece; 1228 by default.
+    pub fragment_size: Option<At<u16>>,
+    /// A request whose second repeat is not answered is split anew into pieces of this many octets (RFC 7383 2.5.2), like
+    /// 540. Not done by default.
+    pub fragment_fallback: Option<At<u16>>,
 }
 
 /// One Child SA.
@@ -288,6 +295,8 @@ pub(crate) struct LimitsSection {
     pub linger: Option<At<Quantity>>,
     /// Stateless replies (INVALID_IKE_SPI and the like) per second.
     pub stateless_per_second: Option<At<u32>>,
+    /// Octets that unfinished fragmented messages of all peers may hold together.
+    pub fragment_octets: Option<At<u32>>,
 }
 
 /// Shell commands, or `prompt:` and a text for a person.

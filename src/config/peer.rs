@@ -88,6 +88,10 @@ pub struct ControlSpec {
     pub show: Vec<ControlAction>,
     /// Loads a changed configuration.
     pub reload: Option<ControlAction>,
+    /// Makes it rekey the Child SA.
+    pub rekey_child: Option<ControlAction>,
+    /// Makes it rekey the IKE SA.
+    pub rekey_ike: Option<ControlAction>,
     /// What else it can be made to do, by the name of its key: [`ControlSpec::ORDERS`].
     pub orders: BTreeMap<&'static str, ControlAction>,
     /// How long one command may take.
@@ -106,6 +110,8 @@ impl Default for ControlSpec {
             clear: None,
             show: Vec::new(),
             reload: None,
+            rekey_child: None,
+            rekey_ike: None,
             orders: BTreeMap::new(),
             timeout: Duration::from_secs(30),
         }

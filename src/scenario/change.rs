@@ -544,6 +544,7 @@ fn placeholder() -> Setup {
         children: vec![child],
         retransmit: Default::default(),
         nat: Default::default(),
+        mobike: None,
         dpd: None,
         lifetime: None,
         fragmentation: false,

@@ -14,12 +14,16 @@ pub mod observe;
 pub mod peer;
 pub mod proof;
 pub mod result;
+pub mod rung;
 pub mod runner;
 pub mod stage;
 pub mod station;
 pub mod step;
 pub mod suite;
+pub mod syslog;
 pub mod verdict;
 
 #[cfg(test)]
 mod e2e_tests;
+#[cfg(test)]
+pub mod sample;

@@ -16,7 +16,7 @@ use crate::wire::registry::{ExchangeType, NotifyType, TransformType};
 use crate::wire::{Payload, Proposal, TrafficSelector, encode_into};
 
 /// A change that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Proof {
     /// The setting.
     pub path: String,

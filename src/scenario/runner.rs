@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
-use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step};
+use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step, VendorName};
 use super::halt::Halt;
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap};
 use super::peer::PeerDriver;
 use super::proof::{self, Proof};
-use super::result::{CaseResult, FaultCount, VendorLine};
+use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
 use super::stage::{Next, Stage, last_host};
 use super::station::{Carry, Station};
 use super::verdict::{self, Evidence, Outcome, Verdict};
@@ -141,6 +141,7 @@ impl<L: Link> Bench<L> {
         };
         let stopped = if outcome.is_err() { stage.halted() } else { None };
         let seen = self.finish(stage)?;
+        let ladder = seen.rungs(began);
         let (verdict, detail) = match &outcome {
             Ok(words) => (Verdict::Pass, words.clone()),
             Err(_) if let Some(why) = stopped => (Verdict::Inconclusive, why.to_owned()),
@@ -153,6 +154,7 @@ impl<L: Link> Bench<L> {
         let mut result = self.result("sanity", "an honest tunnel", role, began);
         result.verdict = verdict;
         result.detail = detail;
+        result.ladder = ladder;
         result.stopped = stopped.is_some();
         Ok(result)
     }
@@ -181,6 +183,7 @@ impl<L: Link> Bench<L> {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
         let mut faults = Vec::new();
+        let mut ladder = Vec::new();
         let mut stopped = None;
         let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
         if played {
@@ -217,6 +220,7 @@ impl<L: Link> Bench<L> {
             let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
+            ladder = seen.rungs(began);
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).chain(paths).collect();
             evidence.step_is_cause = case.steps.iter().any(Step::is_cause);
             faults =
@@ -233,6 +237,9 @@ impl<L: Link> Bench<L> {
         result.actual = judgement.actual;
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
+        result.ladder = ladder;
+        result.story = scenario.story.trim().to_owned();
+        result.fix = fixes(scenario);
         result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
         if !played {
@@ -404,6 +411,9 @@ impl<L: Link> Bench<L> {
             proofs: Vec::new(),
             faults: Vec::new(),
             you_will_see: Vec::new(),
+            story: String::new(),
+            fix: Vec::new(),
+            ladder: Vec::new(),
             at: began.as_secs_f64(),
             seconds: self.now().since(began).as_secs_f64(),
             virtual_time: self.virtual_time,
@@ -551,6 +561,17 @@ fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
         rules.push(Rule { name: "half-open".to_owned(), when, action: Action::DropSent, times: None });
     }
     rules
+}
+
+/// What to type on the boxes, in the order of the vendors.
+fn fixes(scenario: &Scenario) -> Vec<VendorFix> {
+    let mut fixes: Vec<_> = scenario.fix.iter().collect();
+    fixes.sort_by_key(|(vendor, _)| vendor.order());
+    let fix = |(vendor, commands): (&VendorName, &Vec<String>)| VendorFix {
+        vendor: vendor.label().to_owned(),
+        commands: commands.clone(),
+    };
+    fixes.into_iter().map(fix).collect()
 }
 
 /// One line per vendor that the box, in its role, shows; observed ones first.
