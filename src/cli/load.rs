@@ -29,7 +29,7 @@ use crate::load::traffic::{self, TrafficSpec};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
 use crate::load::{files, keep};
-use crate::report::load_text;
+use crate::report::{load_html, load_text};
 use crate::time::{Instant, RealClock, utc_text};
 use crate::vendor::persona::Persona;
 
@@ -315,6 +315,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
+    dir.write(load_html::FILE, load_html::page(&result).as_bytes())?;
     if shown {
         term::print(&load_text::render(&result, term::stdout_paint()));
     } else {

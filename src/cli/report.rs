@@ -8,7 +8,7 @@ use super::term;
 use crate::load::files;
 use crate::load::merge::{Times, merge};
 use crate::load::summary::{LoadResult, RESULT_VERSION};
-use crate::report::load_text;
+use crate::report::{load_html, load_text};
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
@@ -45,6 +45,14 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         let dir = RunDir::create(Some(out), crate::time::UnixTime(0))?;
         files::write(dir.path(), &result.stages, &times).map_err(CliError::environment)?;
         dir.write_result(&value)?;
+        dir.write(load_html::FILE, load_html::page(&result).as_bytes())?;
+    }
+    if !args.merge {
+        // The page is made of the result, and can be made again by a newer version.
+        let path = args.runs[0].join(load_html::FILE);
+        if let Err(error) = std::fs::write(&path, load_html::page(&result)) {
+            term::warning(&format!("cannot write {}: {error}", path.display()));
+        }
     }
     if args.json {
         term::print(&format!("{value}\n"));

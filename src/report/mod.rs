@@ -3,6 +3,8 @@
 pub mod data;
 pub mod diagnosis;
 pub mod ladder;
+pub mod load_html;
+mod load_plot;
 pub mod load_text;
 pub mod paint;
 pub mod preflight;

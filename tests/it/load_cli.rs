@@ -106,6 +106,12 @@ fn a_run_leaves_a_result_and_says_who_was_the_limit() {
     let times = files::read_hlog(&std::fs::read(lab.path().join("run").join(files::HLOG)).unwrap()).unwrap();
     assert_eq!(times[0]["T_up"].len(), 100);
     assert!(std::fs::read_to_string(lab.path().join("run").join(files::CSV)).unwrap().lines().count() > 2);
+    let page = lab.path().join("run/report.html");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("Operations per second") && html.contains("T_up"));
+    std::fs::remove_file(&page).unwrap();
+    let again = lab.command(&["report", "run"]).output().unwrap();
+    assert_eq!((again.status.code(), std::fs::read_to_string(&page).unwrap()), (Some(0), html), "{}", says(&again));
     for name in ["slowest.pcapng", "handshakes.txt"] {
         assert!(lab.path().join("run").join(name).exists(), "{name}");
     }
