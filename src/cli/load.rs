@@ -10,6 +10,7 @@ use super::common::{self, Common};
 use super::exit::{CliError, Exit};
 use super::metrics::Metrics;
 use super::quick::Quick;
+use super::run::REPORT;
 use super::rundir::RunDir;
 use super::signals::Stop;
 use super::term;
@@ -315,7 +316,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
-    dir.write(load_html::FILE, load_html::page(&result).as_bytes())?;
+    dir.write(REPORT, load_html::page(&result).as_bytes())?;
     if shown {
         term::print(&load_text::render(&result, term::stdout_paint()));
     } else {

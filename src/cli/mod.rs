@@ -5,6 +5,7 @@
 
 mod common;
 mod connect;
+mod crl;
 mod data;
 pub mod exit;
 pub mod failures;
@@ -51,11 +52,11 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
-    /// Print a finished load run again, or join its shards
+    /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
-    /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
+    /// Print a JSON Schema: of connection files, scenario files, the events that --json prints, or results
     Schema(SchemaArgs),
 }
 
@@ -74,6 +75,10 @@ enum SchemaOf {
     Scenario,
     /// Lines of connect --json, of listen --json, and of transcripts
     Events,
+    /// result.json of run
+    RunResult,
+    /// result.json of load
+    LoadResult,
 }
 
 /// Runs the command line of this process.
@@ -100,6 +105,8 @@ pub fn main() -> ExitCode {
                 SchemaOf::Connection => crate::config::connection_schema(),
                 SchemaOf::Scenario => format!("{:#}\n", crate::scenario::load::schema()),
                 SchemaOf::Events => crate::record::events_schema(),
+                SchemaOf::RunResult => crate::scenario::result::schema(),
+                SchemaOf::LoadResult => crate::load::summary::schema(),
             });
             Ok(Exit::Met)
         }

@@ -20,8 +20,8 @@ use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::link::guard;
 use crate::link::udp::{UdpLink, source_address_for};
-use crate::report::run_junit;
 use crate::report::run_text::{self, RunText};
+use crate::report::{html, run_junit};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
 use crate::scenario::estimate;
@@ -31,12 +31,16 @@ use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
+use crate::scenario::stand_in::counterpart;
 use crate::scenario::suite::{self, Plan, Progress};
 use crate::seed::KeySeed;
 use crate::time::RealClock;
 
 /// The baseline of the embedded peer, when no connection file is given.
 const EMBEDDED_BASELINE: &str = include_str!("embedded_baseline.yaml");
+
+/// The page in the run directory.
+pub const REPORT: &str = "report.html";
 
 /// Exit code for a usage or file error.
 const USAGE: u8 = 2;
@@ -118,6 +122,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
 
     let head = RunResult {
         version: RESULT_VERSION,
+        command: "run".to_owned(),
         tool: format!("ikelab {}", env!("CARGO_PKG_VERSION")),
         plan_seed: plan_seed.clone(),
         baseline: target.baseline_name.clone(),
@@ -162,6 +167,7 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
         print!("{json}");
     }
     write(&out.join("result.json"), &json).map_err(environment)?;
+    write(&out.join(REPORT), &html::page(&result)).map_err(environment)?;
     if let Some(file) = &args.junit {
         write(file, &run_junit::junit(&result)).map_err(environment)?;
     }
@@ -220,7 +226,8 @@ impl Target {
             spec.dpd = None;
         }
         let key = key_seed().map_err(environment)?;
-        let peer = EmbeddedPeer::start(pair.theirs, &spec, key);
+        let theirs = counterpart(&mut spec).map_err(|why| (USAGE, format!("{name}: {why}")))?;
+        let peer = EmbeddedPeer::start(pair.theirs, theirs, key);
         let wait = spec.retransmit.initial.as_millis();
         let info = PeerInfo {
             address: format!("{} (embedded)", peer.address()),
@@ -253,6 +260,7 @@ impl Target {
             usage("--peer needs the working baseline: a connection file, given with -c FILE".to_owned())
         })?;
         let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
+        super::crl::fetch(&mut loaded);
         let (address, port) = peer_address(peer).map_err(usage)?;
         guard::check_target(address, args.common.i_own_this_target).map_err(usage)?;
         loaded.spec.remote_addr = Some(address);

@@ -8,8 +8,6 @@ use crate::load::threshold::duration;
 use crate::load::traffic::bits;
 
 const STYLE: &str = include_str!("load_html.css");
-/// Name of the page in a run's directory.
-pub const FILE: &str = "report.html";
 /// With more stages than this they are folded away.
 const OPEN: usize = 6;
 

@@ -27,7 +27,7 @@ pub struct Setup {
 }
 
 /// A change that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Proof {
     /// The setting.
     pub path: String,
@@ -611,6 +611,7 @@ fn placeholder() -> Setup {
         children: vec![child],
         retransmit: Default::default(),
         nat: Default::default(),
+        mobike: None,
         dpd: None,
         lifetime: None,
         fragmentation: false,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::change::Setup;
 use super::file::{Role, Scenario, Step};
 use super::load;
-use super::peer::{EmbeddedPeer, LoopbackPair};
+use super::peer::{EmbeddedPeer, LoopbackPair, mirror};
 use super::result::CaseResult;
 use super::runner::{Bench, BenchSpec};
 use super::verdict::Verdict;
@@ -27,7 +27,7 @@ fn bench(out: &Path, spec_text: &str) -> Bench<UdpLink> {
         attempts: 4,
         jitter_percent: 0,
     };
-    let peer = EmbeddedPeer::start(pair.theirs, &spec, KeySeed::new([7; 32]));
+    let peer = EmbeddedPeer::start(pair.theirs, mirror(&spec), KeySeed::new([7; 32]));
     let limits = Limits { cookie_threshold: None, ..Limits::default() };
     Bench::new(BenchSpec {
         link: pair.ours,

@@ -11,9 +11,14 @@ pub mod matcher;
 pub mod observe;
 pub mod peer;
 pub mod result;
+pub mod rung;
 pub mod runner;
+pub mod stand_in;
 pub mod suite;
+pub mod syslog;
 pub mod verdict;
 
 #[cfg(test)]
 mod e2e_tests;
+#[cfg(test)]
+pub mod sample;

@@ -164,9 +164,10 @@ fn other_end_cp(cp: &CpSpec) -> CpSpec {
 }
 
 impl EmbeddedPeer {
-    /// Starts it on `link`, for the other end of `spec`. It draws its own keys.
-    pub fn start(link: UdpLink, spec: &ConnectionSpec, key: KeySeed) -> Self {
-        let spec = Arc::new(mirror(spec));
+    /// Starts it on `link` with its own half of a connection ([`counterpart`](super::stand_in::counterpart)). It draws its
+    /// own keys.
+    pub fn start(link: UdpLink, spec: ConnectionSpec, key: KeySeed) -> Self {
+        let spec = Arc::new(spec);
         let address = SocketAddr::new(EMBEDDED_PEER, link.port(SocketRole::Ike));
         let (orders, inbox) = channel();
         let waker = link.waker();

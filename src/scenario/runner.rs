@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
 use super::expect::{self, Progress};
-use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, Who};
+use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, VendorName, Who};
 use super::halt::{GOODBYE, Halt};
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What, is_honest};
 use super::peer::PeerDriver;
-use super::result::{CaseResult, FaultCount, VendorLine};
+use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::{Driver, Queue};
 use crate::engine::{AuthSpec, Command, Endpoint, EndpointConfig, SaId, Tamper, TunnelId};
@@ -136,6 +136,7 @@ impl<L: Link> Bench<L> {
         };
         let stopped = if outcome.is_err() { stage.halted() } else { None };
         let seen = self.finish(stage)?;
+        let ladder = seen.rungs(began);
         let (verdict, detail) = match &outcome {
             Ok(words) => (Verdict::Pass, words.clone()),
             Err(_) if let Some(why) = stopped => (Verdict::Inconclusive, why.to_owned()),
@@ -148,6 +149,7 @@ impl<L: Link> Bench<L> {
         let mut result = self.result("sanity", "an honest tunnel", role, began);
         result.verdict = verdict;
         result.detail = detail;
+        result.ladder = ladder;
         result.stopped = stopped.is_some();
         Ok(result)
     }
@@ -176,6 +178,7 @@ impl<L: Link> Bench<L> {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
         let mut faults = Vec::new();
+        let mut ladder = Vec::new();
         let mut stopped = None;
         let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
         if played {
@@ -211,6 +214,7 @@ impl<L: Link> Bench<L> {
             let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
+            ladder = seen.rungs(began);
             evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
             faults =
                 evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
@@ -226,6 +230,9 @@ impl<L: Link> Bench<L> {
         result.actual = judgement.actual;
         result.proofs = evidence.changes.into_iter().flatten().collect();
         result.faults = faults;
+        result.ladder = ladder;
+        result.story = scenario.story.trim().to_owned();
+        result.fix = fixes(scenario);
         result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
         if !played {
@@ -361,6 +368,9 @@ impl<L: Link> Bench<L> {
             proofs: Vec::new(),
             faults: Vec::new(),
             you_will_see: Vec::new(),
+            story: String::new(),
+            fix: Vec::new(),
+            ladder: Vec::new(),
             at: began.as_secs_f64(),
             seconds: self.now().since(began).as_secs_f64(),
             stopped: false,
@@ -612,6 +622,17 @@ fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
         rules.push(Rule { name: "half-open".to_owned(), when, action: Action::DropSent, times: None });
     }
     rules
+}
+
+/// What to type on the boxes, in the order of the vendors.
+fn fixes(scenario: &Scenario) -> Vec<VendorFix> {
+    let mut fixes: Vec<_> = scenario.fix.iter().collect();
+    fixes.sort_by_key(|(vendor, _)| vendor.order());
+    let fix = |(vendor, commands): (&VendorName, &Vec<String>)| VendorFix {
+        vendor: vendor.label().to_owned(),
+        commands: commands.clone(),
+    };
+    fixes.into_iter().map(fix).collect()
 }
 
 /// One line per vendor that the box, in its role, shows; observed ones first.
