@@ -222,12 +222,6 @@ impl Net {
         Blocked { ns, table }
     }
 
-    /// `ip` in a namespace: one command without the first word, like `addr add 10.99.0.3/24 dev e0`.
-    #[track_caller]
-    pub fn ip(&self, side: Side, command: &str) {
-        ip(Some(&self.ns(side)), &format!("{command}\n"));
-    }
-
     /// The NAT forgets its mappings of UDP; the next packet from inside gets another port outside.
     #[track_caller]
     pub fn forget_mappings(&self) {

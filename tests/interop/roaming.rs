@@ -1,5 +1,5 @@
-//! Ends that move, with strongSwan: MOBIKE (RFC 4555) in both roles, and NATs that change or lose their mappings
-//! (RFC 7296 2.23). strongSwan has its data plane in user space, so that a ping goes through the tunnel before and after.
+//! Through a NAT with strongSwan, in both roles: keepalives, and mappings that change or expire (RFC 7296 2.23, RFC 4555 3.8).
+//! strongSwan has its data plane in user space, so that a ping goes through the tunnel before and after.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,8 +20,6 @@ const IKE: &str = "aes128-sha256-x25519";
 const ESP: &str = "aes256gcm16";
 /// An address behind each end.
 const BEHIND: [&str; 2] = ["10.1.1.1", "10.2.2.2"];
-/// Where an end of the link moves.
-const ELSEWHERE: &str = "10.99.0.3";
 const UPDATE_SA_ADDRESSES: u16 = 16400;
 const INFORMATIONAL: u8 = 37;
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -60,107 +58,15 @@ fn events(run: &RunDir, name: &str) -> Vec<Value> {
     run.events().into_iter().filter(|e| e["event"] == name).collect()
 }
 
+/// UPDATE_SA_ADDRESSES requests with NAT detection in a capture of which tshark has no complaint, and in which it found each
+/// IKE message genuine.
 #[track_caller]
-fn await_event(run: &RunDir, process: &Process, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let found = try_wait_for(PATIENCE, || run.events().into_iter().find(|e| wanted(e)));
-    found.unwrap_or_else(|| panic!("no {what}\n{}{}", process.stdout(), process.stderr()))
-}
-
-/// A capture has no complaint of tshark's, and each of its IKE messages was found genuine. Returns the UPDATE_SA_ADDRESSES
-/// requests and answers with NAT detection.
-#[track_caller]
-fn judge(capture: &Path, run: &RunDir) -> (usize, usize) {
+fn updates(capture: &Path, run: &RunDir) -> usize {
     let clean = Clean { allow: ALLOWED, verified: true };
     let packets = tshark::assert_clean(capture, Some(&run.profile()), &clean);
-    let informational = packets.iter().flat_map(|p| &p.messages).filter(|m| m.exchange == INFORMATIONAL);
-    let (mut updates, mut answers) = (0, 0);
-    for message in informational {
-        let has = |kind| message.notifies.contains(&kind);
-        updates += usize::from(!message.response && has(UPDATE_SA_ADDRESSES) && has(16388) && has(16389));
-        answers += usize::from(message.response && has(16388) && has(16389));
-    }
-    (updates, answers)
-}
-
-/// Requests of ours with COOKIE2, and strongSwan's answers with one.
-fn cookies(run: &RunDir) -> (usize, usize) {
-    let with = |from: &str| {
-        let all = events(run, "message").into_iter();
-        let these = all.filter(|e| e["from"] == from && e["response"] == (from == "peer"));
-        these.filter(|e| e["summary"].as_str().is_some_and(|text| text.contains("COOKIE2"))).count()
-    };
-    (with("us"), with("peer"))
-}
-
-/// We move; strongSwan follows. The old address is gone, so nothing that still went there would arrive.
-#[test]
-fn strongswan_follows_our_move() {
-    let net = Net::new();
-    let (a, b) = suited(&net);
-    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Userspace);
-    net.ip(Side::A, &format!("addr add {ELSEWHERE}/24 dev e0"));
-    let ours = format!("{{mobike: true, mobike_check: true, mobike_addresses: [10.99.0.1, {ELSEWHERE}]}}");
-    let a = a.knob(Knob::Ikelab, "nat", &ours);
-    let ikelab = Ikelab::new(&net, Side::A, &a, None);
-    let capture = net.capture(Side::B);
-    let to = format!("{ELSEWHERE}@2s");
-    let args = ["--keys", "--move-to", &to, "--ping", behind(Side::B), "--ping-interval", "100ms"];
-    let mut process = ikelab.spawn("connect", &args);
-    let run = ikelab.run_dir();
-    wait_for("the tunnel", HANDSHAKE, || run.up());
-    assert_eq!(events(&run, "mobike").len(), 1, "{}", process.stdout());
-    std::thread::sleep(Duration::from_millis(1_500));
-    works_again(&net, Side::B, || tail(&peer.log()));
-    await_event(&run, &process, "agreement", |e| e["event"] == "moved" && e["step"] == "agreed");
-    net.ip(Side::A, "addr del 10.99.0.1/24 dev e0");
-    // Deleting the first address of a subnet takes the second one along.
-    net.ip(Side::A, &format!("addr replace {ELSEWHERE}/24 dev e0"));
-    works_again(&net, Side::B, || tail(&peer.log()));
-    let theirs = peer.raw(&["--list-sas"]);
-    assert!(theirs.contains(&format!("remote-host={ELSEWHERE}")), "{theirs}");
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(interrupt(&mut process), Some(0), "{}{}\n{}", process.stdout(), process.stderr(), tail(&peer.log()));
-    let result = run.result().expect("a report");
-    let ping = &result["data"]["pings"][0];
-    let (sent, got) = (ping["sent"].as_u64().expect("a number"), ping["received"].as_u64().expect("a number"));
-    assert!(sent > 30 && got > sent / 2, "our own ping goes on after the move: {ping}\n{}", process.stdout());
-    assert!(process.stdout().contains("the peer has followed"), "{}", process.stdout());
-    assert_eq!(cookies(&run), (1, 1), "in the update, and in strongSwan's answer");
-    assert!(peer.log().contains("ADD_4_ADDR"), "our list was understood\n{}", tail(&peer.log()));
-    for file in [capture.finish(), run.capture()] {
-        assert_eq!(judge(&file, &run), (1, 1), "one update, and its answer");
-    }
-}
-
-/// strongSwan moves when its address goes away; we follow.
-#[test]
-fn we_follow_strongswans_move() {
-    let net = Net::new();
-    let (a, b) = suited(&net);
-    let a = a.knob(Knob::Ikelab, "nat", "{mobike: true, mobike_check: true}");
-    let b = b.knob(Knob::SwanConnection, "local_addrs", "%any").knob(Knob::SwanConnection, "mobike", "yes");
-    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Userspace);
-    let ikelab = Ikelab::new(&net, Side::A, &a, None);
-    let mut process = listening(&ikelab, &["--keys"]);
-    let capture = net.capture(Side::A);
-    peer.initiate().unwrap_or_else(|why| panic!("{why}\n{}", process.stdout()));
-    let run = ikelab.run_dir();
-    wait_for("the tunnel", HANDSHAKE, || run.up());
-    assert_eq!(received(&ping(&net, Side::B, 10)), 10, "{}", tail(&peer.log()));
-    net.ip(Side::B, &format!("addr add {ELSEWHERE}/24 dev e0"));
-    std::thread::sleep(Duration::from_millis(300));
-    net.ip(Side::B, "addr del 10.99.0.2/24 dev e0");
-    net.ip(Side::B, &format!("addr replace {ELSEWHERE}/24 dev e0"));
-    let moved = await_event(&run, &process, "move", |e| e["event"] == "moved" && e["step"] == "agreed");
-    assert_eq!((&moved["by"], &moved["remote"]), (&"peer".into(), &format!("{ELSEWHERE}:4500").into()), "{moved}");
-    works_again(&net, Side::B, || format!("{}\n{}", process.stdout(), tail(&peer.log())));
-    assert_eq!(interrupt(&mut process), Some(0), "{}{}", process.stdout(), process.stderr());
-    assert!(process.stdout().contains("the peer has moved from 10.99.0.2:4500"), "{}", process.stdout());
-    assert_eq!(cookies(&run), (1, 1), "we asked strongSwan whether it is there, and it was");
-    for file in [capture.finish(), run.capture()] {
-        let (updates, answers) = judge(&file, &run);
-        assert!(updates >= 1 && answers >= updates, "{updates} updates, {answers} answers");
-    }
+    let requests = packets.iter().flat_map(|p| &p.messages).filter(|m| m.exchange == INFORMATIONAL && !m.response);
+    let has = |m: &&tshark::Message, kind| m.notifies.contains(&kind);
+    requests.filter(|m| has(m, UPDATE_SA_ADDRESSES) && has(m, 16388) && has(m, 16389)).count()
 }
 
 /// Times of the one-octet keepalives that left a host, in seconds since the capture's first packet.
@@ -265,8 +171,9 @@ fn a_nat_that_changes_its_mapping_is_followed() {
     works_again(&net, Side::A, || tunnel.log());
     let moved = &events(&tunnel.run, "moved")[before..];
     assert_eq!(moved.len(), 1, "{moved:?}\n{}", tunnel.log());
-    assert_eq!((&moved[0]["by"], &moved[0]["step"]), (&"peer".into(), &"followed".into()));
-    assert_ne!(moved[0]["remote"], moved[0]["from_remote"]);
+    assert_eq!(moved[0]["by"], "peer");
+    let up = events(&tunnel.run, "ike_up");
+    assert_ne!(moved[0]["remote"], up[0]["remote"], "another port of the NAT's");
     // Our own requests take the new mapping, too: the peer answers DELETE.
     let (result, _) = tunnel.down();
     assert_eq!(result["counters"]["retransmits"], 0, "{result}");
@@ -306,21 +213,23 @@ fn keepalives_are_what_keeps_a_short_lived_mapping() {
 fn with_mobike_we_tell_strongswan_of_our_nats_new_mapping() {
     let net = Net::behind_nat();
     let (a, b) = suited(&net);
-    let a = a.knob(Knob::Ikelab, "dpd", "{interval: 1s}").knob(Knob::Ikelab, "nat", "{mobike: true, keepalive: 0s}");
+    let a = a.knob(Knob::Ikelab, "dpd", "{interval: 1s}").knob(Knob::Ikelab, "nat", "{keepalive: 0s}").knob(
+        Knob::Ikelab,
+        "mobike",
+        "{}",
+    );
     let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Userspace);
     let ikelab = Ikelab::new(&net, Side::A, &a, None);
     let mut process = ikelab.spawn("connect", &["--keys"]);
     let run = ikelab.run_dir();
     wait_for("the tunnel", HANDSHAKE, || run.up());
     assert_eq!(received(&ping(&net, Side::B, 5)), 5);
-    let agreed = |run: &RunDir| events(run, "moved").iter().filter(|e| e["step"] == "agreed").count();
-    // One for want of something to compare with.
-    try_wait_for(Duration::from_secs(3), || (agreed(&run) > 0).then_some(()));
-    let before = agreed(&run);
+    // What strongSwan says of our mapping in the answer to a check is what later ones are compared with.
+    wait_for("a check", PATIENCE, || (!events(&run, "alive").is_empty()).then_some(()));
+    let before = events(&run, "moved").len();
     net.forget_mappings();
-    wait_for("an update", PATIENCE, || (agreed(&run) > before).then_some(()));
+    wait_for("an update", PATIENCE, || (events(&run, "moved").len() > before).then_some(()));
     works_again(&net, Side::B, || format!("{}\n{}", process.stdout(), tail(&peer.log())));
     assert_eq!(interrupt(&mut process), Some(0), "{}{}", process.stdout(), process.stderr());
-    let (updates, _) = judge(&run.capture(), &run);
-    assert!(updates >= 1, "{}", process.stdout());
+    assert_eq!(updates(&run.capture(), &run), 1, "{}", process.stdout());
 }
