@@ -271,6 +271,8 @@ struct View {
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
+    /// Our inbound SPIs of those that are gone.
+    ended: Vec<u32>,
     /// Lines that wait until the IKE SA is up.
     access: Vec<String>,
     /// Failures that wait for their packets to be recorded.
@@ -299,6 +301,7 @@ impl View {
             on_hold: false,
             child_settled: None,
             children: Vec::new(),
+            ended: Vec::new(),
             access: Vec::new(),
             failures: Vec::new(),
             findings: Vec::new(),
@@ -382,7 +385,8 @@ impl View {
         self.ladder.flush();
         self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
-        self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
+        let live = self.children.iter().filter(|c| !self.ended.contains(&c.spi_in));
+        live.for_each(|c| self.say(&session::child_up(c, self.paint)));
         if let Some(dpd) = &self.loaded.spec.dpd {
             let text = session::liveness(dpd, &self.loaded.spec.retransmit);
             self.say(&session::labelled("Liveness", &text, self.paint));
@@ -453,6 +457,7 @@ impl Observer for View {
                 }
                 self.children.push(*child);
             }
+            Event::ChildDown { spi_in, .. } => self.ended.push(spi_in),
             Event::ChildFailed(failed) => {
                 self.child_settled.get_or_insert(now);
                 self.failures.push(*failed);

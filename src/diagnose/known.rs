@@ -2,7 +2,9 @@
 
 use super::Facts;
 use crate::crypto::{Encr, Group, Integ, Prf};
-use crate::engine::{AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec};
+use crate::engine::{
+    AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec, RetransmitSpec,
+};
 use crate::vendor::words::{duration_words, encr_word, integ_word, prf_word, proposal_words};
 use crate::wire::registry::{ExchangeType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{Proposal, TrafficSelector, Transform};
@@ -103,7 +105,7 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
         Failure::NoAnswer { attempts } => lines.push(format!(
             "{} was sent {attempts} times over {} and never answered",
             failed.exchange,
-            duration_words(spec.retransmit.total())
+            duration_words(schedule(spec, failed.exchange).total())
         )),
         Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
             lines.push(failed.why.to_string());
@@ -166,4 +168,11 @@ fn list(transforms: &[Transform]) -> String {
         }
     }
     words.join("/")
+}
+
+/// How a request is sent again. Silence in an INFORMATIONAL is noticed by liveness checks, which may have a schedule of
+/// their own.
+fn schedule(spec: &ConnectionSpec, exchange: ExchangeType) -> &RetransmitSpec {
+    let own = spec.dpd.as_ref().and_then(|dpd| dpd.retransmit.as_ref());
+    own.filter(|_| exchange == ExchangeType::INFORMATIONAL).unwrap_or(&spec.retransmit)
 }

@@ -97,7 +97,7 @@ pub enum Event {
     PeerDead {
         /// How long after it was last heard of this was to be noticed, at the latest; `None` without liveness checks.
         expected: Option<Duration>,
-        /// How long after it was last heard of it was noticed.
+        /// How long after it was last heard of it was noticed; on demand, after the first traffic that it did not answer.
         measured: Duration,
         /// What becomes of the tunnel.
         action: super::spec::DpdAction,

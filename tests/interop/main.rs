@@ -9,6 +9,7 @@
 
 mod certificates;
 mod cli;
+mod dpd;
 mod esp;
 mod failures;
 mod fragments;
@@ -25,6 +26,7 @@ mod process;
 mod proposal;
 mod rekeys;
 mod remote_access;
+mod roaming;
 mod rundir;
 mod scenarios;
 mod strongswan;

@@ -31,6 +31,8 @@ mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+mod roaming;
 #[allow(clippy::disallowed_methods)] // and here
 mod schema;
 mod simulation;
+mod world;
