@@ -65,6 +65,7 @@ pub fn left_spec(suite: &IkeSuite, tunnel: u64) -> ConnectionSpec {
     let net = |prefix: &str| vec![TrafficSelector::from_net(address(prefix), 24)];
     let psk = || AuthSpec::Psk(Arc::new(Secret::new(PSK)));
     ConnectionSpec {
+        mobike: None,
         name: "bench".into(),
         local_addr: Some(address(LEFT)),
         remote_addr: Some(address(RIGHT)),

@@ -47,6 +47,8 @@ pub(crate) struct ConnectionFile {
     /// NAT detection and encapsulation.
     #[serde(default)]
     pub nat: NatSection,
+    /// Addresses may change (RFC 4555); not when the section is missing.
+    pub mobike: Option<super::mobike::MobikeSection>,
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,
@@ -313,10 +315,18 @@ pub(crate) struct ControlSection {
     pub show: Option<Vec<At<String>>>,
     /// Loads a changed configuration into the box.
     pub reload: Option<At<String>>,
-    /// Makes the box rekey the Child SA, for `connect --preflight`.
+    /// Makes the box rekey its Child SA.
     pub rekey_child: Option<At<String>>,
-    /// Makes the box rekey the IKE SA, for `connect --preflight`.
+    /// Makes the box rekey its IKE SA.
     pub rekey_ike: Option<At<String>>,
+    /// Makes the box bring up one more Child SA.
+    pub second_child: Option<At<String>>,
+    /// Makes the box delete the IKE SA.
+    pub delete: Option<At<String>>,
+    /// Makes a host behind the box ping a host behind us.
+    pub ping: Option<At<String>>,
+    /// Makes the box forget everything without a goodbye, as in a power cut.
+    pub restart: Option<At<String>>,
     /// How long one command may take; 30s by default.
     pub timeout: Option<At<Quantity>>,
 }

@@ -132,6 +132,11 @@ impl Endpoint {
         self.core.tamper = Some(tamper);
     }
 
+    /// Takes the bender of the engine out again, for another endpoint.
+    pub fn take_tamper(&mut self) -> Option<Box<dyn Tamper>> {
+        self.core.tamper.take()
+    }
+
     /// The configuration for IKE SAs made from now on.
     pub fn config(&self) -> &Arc<EndpointConfig> {
         &self.core.cfg
@@ -177,6 +182,21 @@ impl Endpoint {
             });
             return Ok(());
         }
+        if let Command::Move(local) = command {
+            if !up.ours || up.mobike.is_none() {
+                return Err(CommandError::CannotMove);
+            }
+            // The peer may not know the successor of a rekeyed IKE SA yet: then the old one has to tell it.
+            let replaced = |old: &SaId| match self.get(*old).map(|sa| &sa.phase) {
+                Some(Phase::Established(up)) => up.standing == Standing::Superseded(id),
+                _ => false,
+            };
+            let replaced: Vec<SaId> = self.ids().into_iter().filter(replaced).collect();
+            for id in replaced.into_iter().chain([id]) {
+                self.with_sa(id, |core, sa| core.begin_move(now, sa, local));
+            }
+            return Ok(());
+        }
         let request = match command {
             Command::Delete => Request::Delete,
             Command::Liveness => Request::Liveness,
@@ -198,7 +218,7 @@ impl Endpoint {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
                 Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
-            Command::Reauthenticate => unreachable!("seen to above"),
+            Command::Reauthenticate | Command::Move(_) => unreachable!("seen to above"),
         };
         self.with_sa(id, |core, sa| {
             match request {
@@ -597,7 +617,7 @@ impl Core {
     }
 
     /// Sends the outstanding request again, bit for bit.
-    fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+    pub(super) fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
         if attempt == SMALLER_AFTER {
             self.ask_in_smaller_pieces(now, sa);
         }

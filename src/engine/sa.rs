@@ -8,6 +8,7 @@ use super::event::NatFinding;
 use super::fragment::{Reassembly, Split};
 use super::info::{Pending, Request};
 use super::init::AwaitInitResponse;
+use super::mobike::Mobike;
 use super::rekey::Rekey;
 use super::spec::{ConnectionSpec, SaId, TunnelId};
 use super::tamper::{MsgCx, SaCx};
@@ -119,6 +120,8 @@ pub(super) struct Established {
     pub standing: Standing,
     /// CREATE_CHILD_SA under way and what was put off; rarely there.
     pub rekey: Option<Box<Rekey>>,
+    /// Both ends have MOBIKE.
+    pub mobike: Option<Box<Mobike>>,
 }
 
 /// Where an IKE SA stands among those of its tunnel.
@@ -193,6 +196,7 @@ impl Established {
             ours,
             standing: Standing::Current,
             rekey: None,
+            mobike: None,
         })
     }
 

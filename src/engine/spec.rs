@@ -4,7 +4,7 @@
 //! known for it). What no honest peer does is tampering and lives in [`super::tamper`].
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct ConnectionSpec {
     pub retransmit: RetransmitSpec,
     /// NAT detection and encapsulation.
     pub nat: NatSpec,
+    /// Addresses may change (RFC 4555), if the peer agrees.
+    pub mobike: Option<MobikeSpec>,
     /// Liveness checks (RFC 7296 2.4), if any.
     pub dpd: Option<DpdSpec>,
     /// Our lifetime of the IKE SA; IKEv2 does not negotiate it (RFC 7296 2.8).
@@ -264,6 +266,23 @@ pub struct NatSpec {
 impl Default for NatSpec {
     fn default() -> Self {
         NatSpec { traversal: NatTraversal::Auto, keepalive: Duration::from_secs(20) }
+    }
+}
+
+/// How we do MOBIKE (RFC 4555).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MobikeSpec {
+    /// Other addresses of ours to name to the peer (3.4).
+    pub addresses: Vec<IpAddr>,
+    /// Whether a peer that begins a tunnel may move; if not, it is answered UNACCEPTABLE_ADDRESSES.
+    pub accept: bool,
+    /// ESP follows a peer only once it has proved to be there (3.7).
+    pub check: bool,
+}
+
+impl Default for MobikeSpec {
+    fn default() -> Self {
+        MobikeSpec { addresses: Vec::new(), accept: true, check: false }
     }
 }
 
@@ -648,6 +667,9 @@ pub enum Command {
     /// Make the IKE SA anew from scratch, with a new IKE_SA_INIT (RFC 7296 2.8.3), in the order that the connection says.
     /// Only the end that began the tunnel can.
     Reauthenticate,
+    /// We are at this address and port from now on (RFC 4555 3.5). Only the end that began the tunnel can move, and only
+    /// where both ends have MOBIKE.
+    Move(SocketAddr),
 }
 
 /// Perfect forward secrecy of a Child SA's rekey that is ordered.
@@ -688,4 +710,7 @@ pub enum CommandError {
     /// Only the end that began the tunnel can authenticate again.
     #[error("the peer began this tunnel, so only the peer can authenticate again")]
     NotOurs,
+    /// Only the end that began the tunnel can move, and only where both ends have MOBIKE.
+    #[error("this end cannot move: the peer began the tunnel, or the ends have not agreed on MOBIKE")]
+    CannotMove,
 }

@@ -21,6 +21,7 @@ mod liveness;
 mod load;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod load_cli;
+mod mobike;
 mod pair;
 #[allow(clippy::disallowed_methods)] // and here
 mod path_cli;

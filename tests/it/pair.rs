@@ -74,6 +74,7 @@ pub fn esp_proposal() -> ProposalSpec {
 /// The initiator's connection, which fits [`right_spec`].
 pub fn left_spec() -> ConnectionSpec {
     ConnectionSpec {
+        mobike: None,
         name: "left".into(),
         local_addr: Some(address(LEFT)),
         remote_addr: Some(address(RIGHT)),

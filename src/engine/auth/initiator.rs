@@ -14,6 +14,7 @@ use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehav
 use crate::engine::fragment::Split;
 use crate::engine::info::Request;
 use crate::engine::init::floated;
+use crate::engine::mobike;
 use crate::engine::sa::{Established, IkeSa, Phase};
 use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
@@ -43,7 +44,9 @@ impl Core {
         sa.spis.1 = candidate.spi_r;
         candidate.fragments = Split::agreed(&sa.spec, candidate.peer_fragments);
         sa.fragments = candidate.fragments;
-        let mut float = candidate.nat.us || candidate.nat.peer;
+        // With MOBIKE a NAT may come later (RFC 4555 3.3).
+        let may_come = sa.spec.mobike.is_some() && candidate.nat.peer_detects;
+        let mut float = candidate.nat.us || candidate.nat.peer || may_come;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
             candidate.path = floated(&sa.spec, sa.path);
@@ -90,6 +93,7 @@ impl Core {
         if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
+        mobike::announce(sa.spec.mobike.as_ref(), &mut inner);
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
         sa.phase = Phase::AuthSent(wait);
@@ -219,6 +223,7 @@ impl Core {
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
             Step::Up(id, certificate) => {
+                sa.agree_mobike(parts.mobike, inner);
                 self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);

@@ -143,6 +143,8 @@ struct Parts<'a> {
     /// EAP_ONLY_AUTHENTICATION (RFC 5998).
     eap_only: bool,
     initial_contact: bool,
+    /// MOBIKE_SUPPORTED (RFC 4555).
+    mobike: bool,
     transport: bool,
     critical: Option<PayloadType>,
 }
@@ -164,6 +166,7 @@ impl<'a> Parts<'a> {
                 Payload::Cp(cp) => parts.cp = parts.cp.or(Some(cp)),
                 Payload::Notify(n) if n.kind == NotifyType::EAP_ONLY_AUTHENTICATION => parts.eap_only = true,
                 Payload::Notify(n) if n.kind == NotifyType::INITIAL_CONTACT => parts.initial_contact = true,
+                Payload::Notify(n) if n.kind == NotifyType::MOBIKE_SUPPORTED => parts.mobike = true,
                 Payload::Notify(n) if n.kind == NotifyType::USE_TRANSPORT_MODE => parts.transport = true,
                 Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),
                 Payload::Raw(raw) if raw.critical => parts.critical = parts.critical.or(Some(raw.kind)),
