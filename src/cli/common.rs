@@ -9,6 +9,7 @@ use super::exit::CliError;
 use super::rundir::RunDir;
 use super::term;
 use crate::config::{Encapsulation, Loaded};
+use crate::engine::AuthSpec;
 use crate::link::guard;
 use crate::link::netem::{Doom, Netem, PathSpec, Way};
 use crate::link::udp::{BindError, UdpConfig, UdpLink};
@@ -168,13 +169,25 @@ pub fn guard(target: IpAddr, owned: bool) -> Result<(), CliError> {
     guard::check_target(target, owned).map_err(CliError::usage)
 }
 
-/// Prints a connection's warnings.
+/// A certificate of ours that has less than this to live is warned about: four weeks, in seconds.
+const SOON: i64 = 28 * 86_400;
+
+/// Prints a connection's warnings, and what is about to expire of our own certificates.
 pub fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        match &loaded.source {
-            Some(source) => term::warning(&format!("{}: {warning}", source.display())),
-            None => term::warning(warning),
-        }
+        say(loaded, warning);
+    }
+    if let AuthSpec::Certificate(ours) = &loaded.spec.local_auth {
+        let now = (RealClock::start().epoch().0 / 1_000_000_000) as i64;
+        ours.chain().iter().filter_map(|c| c.expiry(now, SOON)).for_each(|text| say(loaded, &text));
+    }
+}
+
+/// A warning about a connection.
+pub fn say(loaded: &Loaded, warning: &str) {
+    match &loaded.source {
+        Some(source) => term::warning(&format!("{}: {warning}", source.display())),
+        None => term::warning(warning),
     }
 }
 

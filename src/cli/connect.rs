@@ -180,6 +180,7 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
             .map_err(|e| CliError::environment(format!("there is no route to {remote}: {e}")))?,
     };
     loaded.set_local_address(local);
+    super::crl::fetch(&mut loaded);
     Ok(loaded)
 }
 

@@ -5,6 +5,7 @@
 
 mod common;
 mod connect;
+mod crl;
 mod data;
 pub mod exit;
 pub mod failures;

@@ -35,6 +35,7 @@ use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::PeerDriver;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
+use crate::scenario::stand_in::counterpart;
 use crate::scenario::station::Carry;
 use crate::scenario::suite::{self, Plan, Planned, Progress};
 use crate::seed::{KeySeed, Seeds};
@@ -219,6 +220,7 @@ impl Run<'_> {
         let mut spec = loaded.spec;
         spec.retransmit = quick();
         spec.dpd = None;
+        let theirs = counterpart(&mut spec).map_err(|why| (USAGE, format!("{name}: {why}")))?;
         let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let mut lanes: Vec<Lane<'_>> = Vec::new();
         let mut wakers = Vec::new();
@@ -257,7 +259,7 @@ impl Run<'_> {
         for (number, pair) in pairs.into_iter().enumerate() {
             let mut spec = spec.clone();
             pair.address(&mut spec);
-            let peer = EmbeddedPeer::start(pair.theirs, &spec, key_seed().map_err(environment)?);
+            let peer = EmbeddedPeer::start(pair.theirs, &spec, &theirs, key_seed().map_err(environment)?);
             let bench = self.bench_spec(&out, number as u64 * 1000, ping);
             let halt = Halt::new(stop.flag(), self.deadline());
             let (link, carry) = (pair.ours, embedded::in_udp(&spec));
@@ -276,7 +278,7 @@ impl Run<'_> {
         let (plan_seed, flag, retransmit) = (self.seeds.plan.clone(), stop.flag(), spec.retransmit.clone());
         lanes.push(Box::new(move |plan, head, progress| {
             let mut spec = spec;
-            let (link, peer) = embedded::in_virtual_time(&mut spec, &plan_seed, key);
+            let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &plan_seed, key);
             let carry = embedded::simulated(&spec);
             let baseline = Setup { spec, limits: limits() };
             // Virtual time says nothing about how long anybody waits.
@@ -325,6 +327,7 @@ impl Run<'_> {
             usage("--peer needs the working baseline: a connection file, given with -c FILE".to_owned())
         })?;
         let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
+        super::crl::fetch(&mut loaded);
         let (address, port) = peer_address(peer).map_err(usage)?;
         guard::check_target(address, args.common.i_own_this_target).map_err(usage)?;
         loaded.spec.remote_addr = Some(address);

@@ -159,8 +159,12 @@ pub(crate) struct CertificateSection {
     pub signature: Option<At<String>>,
     /// CA certificates to trust, or the peer's own certificate to trust directly.
     pub ca: Option<At<Vec<At<String>>>>,
-    /// Revocation lists. Without any, revocation is not checked.
+    /// Revocation lists: files, or with `crl_fetch` addresses like `http://pki.example/root.crl`. Without any, revocation is
+    /// not checked.
     pub crl: Option<At<Vec<At<String>>>>,
+    /// Fetch revocation lists by HTTP before the start: those of `crl`, and those that the certificates of this file name.
+    /// False by default.
+    pub crl_fetch: Option<At<bool>>,
     /// What real boxes accept and RFC 4945 does not: `lenient` accepts and reports it (the default), `strict` refuses it.
     pub policy: Option<At<String>>,
     /// The one certificate of the peer's that is accepted.

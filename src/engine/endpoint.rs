@@ -354,6 +354,12 @@ impl Endpoint {
         self.core.table.count()
     }
 
+    /// Whether this inbound ESP SPI of ours is that of a Child SA whose negotiation has not ended.
+    pub fn negotiates(&self, spi_in: u32) -> bool {
+        let sa = self.core.by_esp.get(&spi_in).and_then(|id| self.core.table.get(*id));
+        sa.is_some_and(|sa| sa.reserved_spi == Some(spi_in))
+    }
+
     /// Octets that the unfinished fragmented messages of all peers hold now; [`Limits::fragment_octets`](super::Limits)
     /// bounds them.
     pub fn fragment_octets(&self) -> usize {

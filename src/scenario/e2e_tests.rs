@@ -7,7 +7,7 @@ use super::change::Setup;
 use super::embedded::{EmbeddedPeer, LoopbackPair, VirtualLink, in_udp, in_virtual_time};
 use super::file::{Role, Scenario, Step, Tunnel};
 use super::load;
-use super::peer::PeerDriver;
+use super::peer::{PeerDriver, mirror};
 use super::result::CaseResult;
 use super::runner::{Bench, BenchSpec};
 use super::station::Carry;
@@ -61,7 +61,7 @@ fn bench(out: &Path, lane: u8, spec_text: &str) -> Bench<UdpLink> {
     let mut setup = baseline(spec_text);
     let pair = LoopbackPair::bind(lane, RealClock::start()).expect("loopback has ports");
     pair.address(&mut setup.spec);
-    let peer = EmbeddedPeer::start(pair.theirs, &setup.spec, KeySeed::new([7; 32]));
+    let peer = EmbeddedPeer::start(pair.theirs, &setup.spec, &mirror(&setup.spec), KeySeed::new([7; 32]));
     let carry = in_udp(&setup.spec);
     of(out, pair.ours, setup, carry, Box::new(peer), false)
 }
@@ -70,7 +70,8 @@ fn bench(out: &Path, lane: u8, spec_text: &str) -> Bench<UdpLink> {
 fn simulated(out: &Path) -> Bench<VirtualLink> {
     let mut setup = baseline(BASELINE);
     let seeds = Seeds::simulated("end to end");
-    let (link, peer) = in_virtual_time(&mut setup.spec, &seeds.plan, KeySeed::new([7; 32]));
+    let theirs = mirror(&setup.spec);
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
     let carry = super::embedded::simulated(&setup.spec);
     of(out, link, setup, carry, Box::new(peer), true)
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::file::PeerOrder;
-use super::peer::{PeerDriver, mirror};
+use super::peer::PeerDriver;
 use super::station::{Carry, Station};
 use crate::drive::{Driver, Turn};
 use crate::engine::{ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
@@ -98,9 +98,11 @@ struct Actor<L> {
 }
 
 impl<L: Link> Actor<L> {
-    /// For the other end of `ours`. It draws its own keys.
-    fn new(link: L, ours: &ConnectionSpec, carry: Carry, key: KeySeed) -> Self {
-        let mut spec = mirror(ours);
+    /// With its own half of a connection, `theirs`, but where `ours` believes it to be. It draws its own keys.
+    fn new(link: L, ours: &ConnectionSpec, theirs: &ConnectionSpec, carry: Carry, key: KeySeed) -> Self {
+        let mut spec = theirs.clone();
+        (spec.local_addr, spec.remote_addr) = (ours.remote_addr, ours.local_addr);
+        (spec.local_ports, spec.remote_ports) = (ours.remote_ports, ours.local_ports);
         spec.dpd = Some(DpdSpec::new(EMBEDDED_DPD, DpdMode::Periodic));
         spec.lifetime = Some(EMBEDDED_IKE_LIFETIME);
         spec.children.iter_mut().for_each(|child| child.lifetime = Some(EMBEDDED_CHILD_LIFETIME));
@@ -192,13 +194,14 @@ enum Order {
 }
 
 impl EmbeddedPeer {
-    /// Starts it on `link`, for the other end of `spec`. It draws its own keys.
-    pub fn start(link: UdpLink, spec: &ConnectionSpec, key: KeySeed) -> Self {
+    /// Starts it on `link` with its own half of a connection ([`counterpart`](super::stand_in::counterpart)), at the other end
+    /// of `spec`. It draws its own keys.
+    pub fn start(link: UdpLink, spec: &ConnectionSpec, theirs: &ConnectionSpec, key: KeySeed) -> Self {
         let host = spec.remote_addr.unwrap_or(loopback(0).1);
         let address = SocketAddr::new(host, link.port(SocketRole::Ike));
         let (orders, inbox) = channel();
         let waker = link.waker();
-        let actor = Actor::new(link, spec, in_udp(spec), key);
+        let actor = Actor::new(link, spec, theirs, in_udp(spec), key);
         let thread = std::thread::spawn(move || live(actor, &inbox));
         EmbeddedPeer { orders, waker, thread: Some(thread), address }
     }
@@ -279,8 +282,14 @@ pub struct VirtualLink {
 /// The embedded peer in a simulated network.
 pub struct VirtualPeer(Rc<RefCell<Actor<SimLink>>>);
 
-/// Our link and the peer's driver, in a network of their own. Addresses and ports are written into `spec`.
-pub fn in_virtual_time(spec: &mut ConnectionSpec, plan: &PlanSeed, key: KeySeed) -> (VirtualLink, VirtualPeer) {
+/// Our link and the peer's driver, in a network of their own; `theirs` is its own half of the connection. Addresses and
+/// ports are written into `spec`.
+pub fn in_virtual_time(
+    spec: &mut ConnectionSpec,
+    theirs: &ConnectionSpec,
+    plan: &PlanSeed,
+    key: KeySeed,
+) -> (VirtualLink, VirtualPeer) {
     let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
     let (us, them) = (address(1), address(2));
     spec.local_addr = Some(us);
@@ -292,7 +301,7 @@ pub fn in_virtual_time(spec: &mut ConnectionSpec, plan: &PlanSeed, key: KeySeed)
     // Certificates, where a baseline has them, are judged by the calendar.
     let epoch = RealClock::start().epoch();
     let world = SimWorld::new(plan, config, epoch);
-    let actor = Actor::new(world.link(HostId(1)), spec, simulated(spec), key);
+    let actor = Actor::new(world.link(HostId(1)), spec, theirs, simulated(spec), key);
     let peer = Rc::new(RefCell::new(actor));
     let link = VirtualLink { ours: world.link(HostId(0)), world, peer: Rc::clone(&peer) };
     (link, VirtualPeer(peer))

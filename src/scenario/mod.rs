@@ -17,6 +17,7 @@ pub mod result;
 pub mod rung;
 pub mod runner;
 pub mod stage;
+pub mod stand_in;
 pub mod station;
 pub mod step;
 pub mod suite;

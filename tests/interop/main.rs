@@ -15,6 +15,7 @@ mod fragments;
 mod html_report;
 mod libreswan;
 mod load;
+mod mobike;
 mod netns;
 mod openiked;
 mod peer;

@@ -2,6 +2,7 @@
 
 mod capture;
 mod certificates;
+mod certificates_cli;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
 #[allow(clippy::disallowed_methods)] // here, too
