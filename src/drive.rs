@@ -11,7 +11,7 @@ use std::io;
 
 use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
 use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
-use crate::net::{Class, Path, Transmit};
+use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::record::{Direction, Fate, Recorder};
 use crate::time::Instant;
 
@@ -78,6 +78,8 @@ pub struct Driver<L> {
     pub recorder: Recorder,
     rx: RxBatch,
     tx: TxBatch,
+    /// Sent before the batch was whole.
+    early: usize,
 }
 
 /// What a turn did.
@@ -109,7 +111,7 @@ impl<L: Link> Driver<L> {
     /// Joins them; a turn receives at most `batch` datagrams, so that whoever has something else to do on time gets to
     /// it soon.
     pub fn with_batch(endpoint: Endpoint, link: L, recorder: Recorder, batch: usize) -> Self {
-        Driver { endpoint, link, recorder, rx: RxBatch::new(batch), tx: TxBatch::new() }
+        Driver { endpoint, link, recorder, rx: RxBatch::new(batch), tx: TxBatch::new(), early: 0 }
     }
 
     /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is
@@ -129,7 +131,7 @@ impl<L: Link> Driver<L> {
             let Received { at, path, class, bytes } = received;
             self.recorder.datagram(at, Direction::In, &path, class, &bytes, Fate::DroppedByRule(why));
         }
-        events += self.handle_received(observer);
+        events += self.handle_received(observer)?;
 
         let (more_events, more_sent) = self.settle(observer)?;
         events += more_events;
@@ -147,24 +149,52 @@ impl<L: Link> Driver<L> {
     }
 
     /// Events carry the time at which their datagram was received, not that at which the whole batch was dealt with.
-    fn handle_received(&mut self, observer: &mut impl Observer) -> usize {
+    ///
+    /// What is to be sent is gathered after each datagram, so that it leaves in the order in which it was made: an ESP
+    /// packet on an old Child SA must not be overtaken by the message that ends it.
+    fn handle_received(&mut self, observer: &mut impl Observer) -> io::Result<usize> {
         let mut events = 0;
-        for received in self.rx.received_mut() {
-            let path = received.path;
-            self.recorder.datagram(received.at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
+        for n in 0..self.rx.len() {
+            let Some(received) = self.rx.received_mut().get_mut(n) else { break };
+            let (at, path) = (received.at, received.path);
+            self.recorder.datagram(at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
             match received.class {
-                Class::Ike => self.endpoint.handle_datagram(received.at, path, &mut received.bytes),
-                Class::Esp => observer.esp(received.at, path, &mut received.bytes),
+                Class::Ike => self.endpoint.handle_datagram(at, path, &mut received.bytes),
+                Class::Esp => observer.esp(at, path, &mut received.bytes),
                 // A keepalive says nothing (RFC 3948 2.3); what is none of these the link has counted.
                 Class::Keepalive | Class::Verbatim => {}
             }
             while let Some((tunnel, sa, event)) = self.endpoint.poll_event() {
-                self.recorder.event(received.at, tunnel, sa, &event);
-                observer.event(received.at, tunnel, sa, event);
+                self.recorder.event(at, tunnel, sa, &event);
+                observer.event(at, tunnel, sa, event);
                 events += 1;
             }
+            self.gather(at, observer)?;
         }
-        events
+        Ok(events)
+    }
+
+    /// Collects what is to be sent: the endpoint's datagrams, which its events have announced, then the observer's, which
+    /// follow from them.
+    fn gather(&mut self, now: Instant, observer: &mut impl Observer) -> io::Result<()> {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.put(transmit, observer)?;
+        }
+        while let Some(transmit) = observer.poll_transmit(now) {
+            self.put(transmit, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a datagram to the batch. A link keeps the order within a socket only, and native ESP has one of its own.
+    fn put(&mut self, transmit: Transmit, observer: &mut impl Observer) -> io::Result<()> {
+        let native = |transmit: &Transmit| transmit.path.role == SocketRole::Esp;
+        if self.tx.items().last().is_some_and(|last| native(&last.transmit) != native(&transmit)) {
+            self.early += self.tx.len();
+            self.send(observer)?;
+        }
+        self.tx.push(transmit);
+        Ok(())
     }
 
     /// Lets due timers fire, drains events, then sends; again while sending or observing brought up more.
@@ -184,12 +214,8 @@ impl<L: Link> Driver<L> {
                 observer.event(now, tunnel, sa, event);
                 events += 1;
             }
-            while let Some(transmit) = self.endpoint.poll_transmit() {
-                self.tx.push(transmit);
-            }
-            while let Some(transmit) = observer.poll_transmit(now) {
-                self.tx.push(transmit);
-            }
+            self.gather(now, observer)?;
+            sent += std::mem::take(&mut self.early);
             if self.tx.is_empty() && events == before {
                 return Ok((events, sent));
             }

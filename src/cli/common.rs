@@ -12,7 +12,7 @@ use crate::config::{Encapsulation, Loaded};
 use crate::link::guard;
 use crate::link::netem::{Doom, Netem, PathSpec, Way};
 use crate::link::udp::{BindError, UdpConfig, UdpLink};
-use crate::net::SocketRole;
+use crate::net::{Class, SocketRole};
 use crate::record::{KeyTables, PcapNg, Recorder, Transcript, TranscriptDir};
 use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::RealClock;
@@ -179,8 +179,10 @@ pub fn path_json(link: &Netem<UdpLink>) -> serde_json::Value {
         return serde_json::Value::Null;
     }
     let count = |way: Way, doom: Doom| fates.iter().filter(|f| f.way == way && f.fate == doom).count();
+    let esp = |way: Way| fates.iter().filter(|f| f.way == way && f.class == Class::Esp && f.fate.is_loss()).count();
     let side = |way: Way| {
         serde_json::json!({
+            "esp_lost": esp(way),
             "passed": count(way, Doom::Passed),
             "corrupted": count(way, Doom::Corrupted),
             "duplicated": count(way, Doom::Duplicated),

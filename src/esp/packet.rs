@@ -13,10 +13,20 @@ use crate::crypto::{CryptoError, EspSuite, KeyedEncr, KeyedInteg};
 
 /// SPI and sequence number.
 pub const HEADER_LEN: usize = 8;
+/// The longest ICV, HMAC-SHA-512-256's.
+const MAX_ICV: usize = 32;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
-/// Padding is at most what its length octet can say.
-const MAX_PAD: usize = 255;
+/// The padding, 1, 2, 3, ...: at most what its length octet can say (RFC 4303 2.4).
+const PADDING: [u8; 255] = {
+    let mut all = [0; 255];
+    let mut n = 0;
+    while n < all.len() {
+        all[n] = n as u8 + 1;
+        n += 1;
+    }
+    all
+};
 
 /// SPI and low half of the sequence number of a packet; `None` if it is too short to have them.
 pub fn header(packet: &[u8]) -> Option<(u32, u32)> {
@@ -105,11 +115,14 @@ impl Context {
         out.extend_from_slice(&(seq as u32).to_be_bytes());
         self.put_iv(seq, out)?;
         out.extend_from_slice(payload);
-        out.resize(out.len() + tfc, 0);
+        if tfc > 0 {
+            out.resize(out.len() + tfc, 0);
+        }
+        // Less than a block.
         let pad = padded - plain - TRAILER_LEN;
-        out.extend((1..=pad).map(|n| n as u8));
+        out.extend_from_slice(&PADDING[..pad]);
         out.extend_from_slice(&[pad as u8, next_header]);
-        out.resize(out.len() + self.icv_len, 0);
+        out.extend_from_slice(&[0; MAX_ICV][..self.icv_len]);
 
         let high = (seq >> 32) as u32;
         let (front, icv) = out.split_at_mut(body + padded);
@@ -164,7 +177,7 @@ impl Context {
         let &mut [.., pad, next_header] = text else { return Err(CryptoError::BadPadding) };
         let padding_end = text.len() - TRAILER_LEN;
         let payload_end = padding_end.checked_sub(pad.into()).ok_or(CryptoError::BadPadding)?;
-        let usual_padding = text[payload_end..padding_end].iter().zip(1..=MAX_PAD).all(|(&is, n)| usize::from(is) == n);
+        let usual_padding = text[payload_end..padding_end] == PADDING[..usize::from(pad)];
         Ok(Opened { payload: body..body + payload_end, next_header, usual_padding })
     }
 

@@ -90,7 +90,11 @@ impl Plane {
     pub fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
         match event {
             Event::InitDone(done) => self.tunnel(tunnel, sa).follow = !done.nat.us,
-            Event::IkeUp(up) => self.tunnel(tunnel, sa).path = Some(up.path),
+            Event::IkeUp(up) => {
+                // After a reauthentication the new IKE SA stands for the tunnel, and the old one's end is not its end.
+                let entry = self.tunnel(tunnel, sa);
+                (entry.sa, entry.path) = (sa, Some(up.path));
+            }
             // Our own requests go where the engine believes the peer to be.
             Event::Message(trace) if trace.message.sk.is_some() && !trace.message.header.flags.is_response() => {
                 if trace.from == crate::engine::Side::Us

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::packet::{Context, Opened};
 use super::*;
-use crate::crypto::{ChildKeys, CryptoError, Encr, EspSuite, Integ, Secret};
-use crate::engine::{ChildSa, Event, InitDone, Mode, SaId, Side, TunnelId};
+use crate::crypto::{ChildKeys, CryptoError, Encr, EspSuite, Group, IkeSuite, Integ, Prf, Secret};
+use crate::engine::{ChildSa, Event, IkeUp, InitDone, Mode, SaId, Side, TunnelId};
 use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::time::Instant;
-use crate::wire::TrafficSelector;
+use crate::wire::registry::IdType;
+use crate::wire::{IdPayload, IkeSpi, TrafficSelector};
 
 const SA: SaId = SaId { slot: 0, generation: 0 };
 const TUNNEL: TunnelId = TunnelId(1);
@@ -263,6 +264,19 @@ fn path(left: bool) -> Path {
     Path { local, remote, role: SocketRole::NatT }
 }
 
+fn ike_up(left: bool) -> IkeUp {
+    let suite =
+        IkeSuite { encr: Encr::AesGcm { bits: 128, icv: 16 }, prf: Prf::HmacSha256, integ: None, ke: Group::X25519 };
+    IkeUp {
+        initiator: left,
+        connection: "test".to_owned(),
+        spis: (IkeSpi(1), IkeSpi(2)),
+        suite,
+        peer_id: IdPayload { kind: IdType::ID_FQDN, data: b"x".to_vec() },
+        path: path(left),
+    }
+}
+
 impl Pair {
     fn new(suite: EspSuite) -> Self {
         Pair::with(suite, Mode::Tunnel, PlaneConfig::default(), PlaneConfig::default())
@@ -272,23 +286,12 @@ impl Pair {
         let mut pair = Pair { left: Plane::new(left), right: Plane::new(right), now: Instant::ZERO, mode };
         for end in [true, false] {
             let plane = if end { &mut pair.left } else { &mut pair.right };
-            let id = crate::wire::IdPayload { kind: crate::wire::registry::IdType::ID_FQDN, data: b"x".to_vec() };
-            let ike = crate::crypto::IkeSuite {
-                encr: Encr::AesGcm { bits: 128, icv: 16 },
-                prf: crate::crypto::Prf::HmacSha256,
-                integ: None,
-                ke: crate::crypto::Group::X25519,
-            };
-            let spis = (crate::wire::IkeSpi(1), crate::wire::IkeSpi(2));
+            let IkeUp { spis, suite: ike, .. } = ike_up(end);
             let nat = crate::engine::NatFinding { peer_detects: true, us: false, peer: !end };
             let (vendor_ids, peer_fragments) = (Vec::new(), false);
             let done = InitDone { initiator: end, spis, suite: ike, nat, vendor_ids, peer_fragments };
             plane.event(Instant::ZERO, TUNNEL, SA, &Event::InitDone(Box::new(done)));
-            let (connection, peer_id) = ("test".to_owned(), id);
-            let mut up =
-                crate::engine::IkeUp { initiator: end, connection, spis, suite: ike, peer_id, path: path(end) };
-            up.path = path(end);
-            plane.event(Instant::ZERO, TUNNEL, SA, &Event::IkeUp(Box::new(up)));
+            plane.event(Instant::ZERO, TUNNEL, SA, &Event::IkeUp(Box::new(ike_up(end))));
         }
         pair.install(suite, LEFT_SPI, RIGHT_SPI);
         pair
@@ -565,6 +568,23 @@ fn nothing_is_sent_before_it_may_be_or_after() {
     pair.left.event(pair.now, TUNNEL, SA, &Event::Closed);
     assert_eq!(pair.left.children().count(), 0, "the end of the IKE SA is the end of its Child SAs");
     assert_eq!(pair.left.send(pair.now, None, b"no packet"), Err(SendError::Malformed));
+}
+
+/// Reauthentication: the tunnel has a new IKE SA before the old one is closed.
+#[test]
+fn an_old_ike_sas_end_is_not_the_tunnels_end() {
+    let mut pair = Pair::new(GCM);
+    let again = SaId { slot: 1, generation: 0 };
+    let up = |sa: SaId, plane: &mut Plane| {
+        let up = ike_up(true);
+        plane.event(Instant::ZERO, TUNNEL, sa, &Event::IkeUp(Box::new(up)));
+    };
+    up(again, &mut pair.left);
+    pair.left.event(pair.now, TUNNEL, SA, &Event::Closed);
+    let packet = pair.packet(b"data");
+    assert_eq!(pair.left.send(pair.now, Some(TUNNEL), &packet), Ok(LEFT_SPI));
+    pair.left.event(pair.now, TUNNEL, again, &Event::Closed);
+    assert_eq!(pair.left.children().count(), 0);
 }
 
 #[test]

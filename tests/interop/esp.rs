@@ -205,6 +205,60 @@ fn nothing_is_lost_across_rekeys_that_the_network_did_not_lose() {
     );
 }
 
+/// ESP packets that our own seeded path has lost, by its log.
+#[track_caller]
+fn lost_on_the_path(result: &Value) -> u64 {
+    let lost = |way: &str| result["path"][way]["esp_lost"].as_u64().unwrap_or_else(|| panic!("no log: {result}"));
+    lost("out") + lost("in")
+}
+
+/// The same on our own path, seeded and logged, in both roles: everything, IKE as well, is lost with 5 % each way.
+#[test]
+fn nothing_is_lost_across_rekeys_that_our_seeded_path_did_not_lose() {
+    let net = Net::new();
+    let (a, b) = PeerConfig::pair(&net);
+    let (a, b) = (a.suite(IKE, "aes256-sha256"), b.suite(IKE, "aes256-sha256"));
+    let a = a.knob(Knob::Ikelab, "retransmit", "{initial: 200ms, attempts: 10}");
+    let b = b.knob(Knob::Charon, "retransmit_timeout", "0.3").knob(Knob::Charon, "retransmit_tries", "8");
+    let peer = userspace(&net, &b);
+    let path = ["--path", "loss=5%", "--seed", "fifty"];
+    let rekeys = || {
+        for child in [true, false, true] {
+            std::thread::sleep(Duration::from_millis(1_500));
+            peer.rekey(child);
+        }
+    };
+
+    let ikelab = Ikelab::named(&net, Side::A, "initiator", &a, None);
+    let ping = ["--once", "--ping", BEHIND_B, "--ping-count", "600", "--ping-interval", "10ms"];
+    let mut process = ikelab.spawn("connect", &[&path[..], &ping].concat());
+    wait_for("the tunnel", HANDSHAKE, || ikelab.run_dir().up());
+    rekeys();
+    let code = process.wait(Duration::from_secs(20)).and_then(|status| status.code());
+    assert_eq!(code, Some(0), "{}{}\n{}", process.stdout(), process.stderr(), peer.log());
+    let result = ikelab.run_dir().result().expect("a report");
+    let (ping, lost) = (ping_of(&result), lost_on_the_path(&result));
+    assert_eq!((&ping["sent"], &ping["lost"]), (&600.into(), &lost.into()), "{}\n{result}", process.stdout());
+    assert!(lost > 20 && ping["by_child"].as_array().is_some_and(|used| used.len() >= 3), "{result}");
+
+    let ikelab = Ikelab::named(&net, Side::A, "responder", &a, None);
+    let mut process = listening(&ikelab, &path);
+    peer.initiate().unwrap_or_else(|why| panic!("{why}\n{}", process.stdout()));
+    wait_for("the tunnel", HANDSHAKE, || ikelab.run_dir().up());
+    let dir = ikelab.file().parent().expect("a directory");
+    let args = ["-n", "-c", "600", "-i", "0.01", "-W", "2", "-I", BEHIND_B, BEHIND_A];
+    let mut pinging = crate::process::Process::spawn(dir, "ping", net.command(Side::B, "ping").args(args));
+    rekeys();
+    pinging.wait(Duration::from_secs(20));
+    let received =
+        pinging.stdout().split(" received").next().and_then(|text| text.rsplit(' ').next()?.parse::<u64>().ok());
+    let received = received.unwrap_or_else(|| panic!("ping said: {}", pinging.stdout()));
+    assert_eq!(interrupt(&mut process), Some(0), "{}{}", process.stdout(), process.stderr());
+    let result = ikelab.run_dir().result().expect("a report");
+    assert_eq!(600 - received, lost_on_the_path(&result), "{}\n{result}", pinging.stdout());
+    assert!(received < 580, "5 % each way");
+}
+
 /// No NAT, and privilege: ESP is IP protocol 50, in both roles, over IPv4 and IPv6.
 #[test]
 fn native_esp_between_two_ikelabs() {
