@@ -90,6 +90,7 @@ pub fn left_spec(suite: &IkeSuite, tunnel: u64) -> ConnectionSpec {
         dpd: None,
         lifetime: None,
         fragmentation: true,
+        cp: Default::default(),
         behaviour: Behaviour::default(),
     }
 }

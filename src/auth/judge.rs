@@ -79,7 +79,7 @@ impl Crl {
         let revoked = list.iter_revoked_certificates().map(|entry| Entry {
             serial: entry.raw_serial().to_vec(),
             since: entry.revocation_date.timestamp(),
-            reason: entry.reason_code().map(|(_, code)| code.to_string()),
+            reason: entry.reason_code().map(|(_, code)| reason_words(&code.to_string())),
         });
         Ok(Crl {
             der: der.to_vec(),
@@ -98,6 +98,12 @@ impl Crl {
     pub(super) fn revoked(&self, serial: &[u8]) -> Option<(i64, Option<String>)> {
         self.revoked.iter().find(|entry| entry.serial == serial).map(|entry| (entry.since, entry.reason.clone()))
     }
+}
+
+/// As RFC 5280 5.3.1 spells it: `keyCompromise`.
+fn reason_words(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// A peer that proved its identity with a certificate.

@@ -96,7 +96,7 @@ pub fn choose(key: KeyKind, announced: Option<&[HashAlgorithm]>, policy: &Signat
         return Err("the peer announces no hash of the SHA-2 family in SIGNATURE_HASH_ALGORITHMS".into());
     };
     let scheme = match key {
-        KeyKind::Rsa(_) if policy.pss => Scheme::RsaPss { hash, salt: hash.len() },
+        KeyKind::Rsa(_) if policy.pss => Scheme::RsaPss { hash, salt: hash.octets() },
         KeyKind::Rsa(_) => Scheme::RsaPkcs1(hash),
         _ => Scheme::Ecdsa(hash),
     };

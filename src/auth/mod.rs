@@ -11,12 +11,14 @@ mod identity;
 mod judge;
 pub mod method;
 mod path;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use cert::{AltName, Certificate};
 pub use fault::CertFault;
 pub use file::{FileFault, certificates, crls, private_key};
-pub use judge::{Judged, MAX_CERTIFICATES, Policy, Trust};
+pub use judge::{Crl, Judged, MAX_CERTIFICATES, Policy, Trust};
 pub use method::{Chosen, SignaturePolicy};
 
 use std::sync::Arc;
@@ -26,10 +28,10 @@ use crate::crypto::PrivateKey;
 /// When our certificates are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SendCert {
-    /// Whether asked for or not.
+    /// Whether asked for or not: libreswan, as initiator, does not ask and still wants it.
+    #[default]
     Always,
     /// When the peer sent a certificate request, whatever authority it names (RFC 7296 3.7).
-    #[default]
     IfAsked,
     /// Never: the peer has our certificate.
     Never,

@@ -19,7 +19,7 @@ use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ChildSa, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
+    ChildSa, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
 };
 use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
@@ -172,6 +172,9 @@ fn live(
         view.data.pump(driver.link.now())?;
         view.settle(driver);
         let now = driver.link.now();
+        if view.data.wants_tunnel() && view.on_hold && ending.is_none() {
+            driver.endpoint.wanted(now, TunnelId(1));
+        }
         if view.closed {
             return Ok(ending.map_or(Ending::Gone, |(why, _)| why));
         }
@@ -217,9 +220,13 @@ struct View {
     up: Option<(Instant, IkeUp)>,
     /// The IKE SA that the tunnel has now: its end is the tunnel's.
     current: Option<SaId>,
+    /// The peer is dead, and the tunnel waits for traffic.
+    on_hold: bool,
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
+    /// Lines that wait until the IKE SA is up.
+    access: Vec<String>,
     /// Failures that wait for their packets to be recorded.
     failures: Vec<Failed>,
     findings: Vec<Finding>,
@@ -241,8 +248,10 @@ impl View {
             facts: Facts::default(),
             up: None,
             current: None,
+            on_hold: false,
             child_settled: None,
             children: Vec::new(),
+            access: Vec::new(),
             failures: Vec::new(),
             findings: Vec::new(),
             deleted: None,
@@ -304,7 +313,12 @@ impl View {
     fn on_up(&mut self, now: Instant, up: IkeUp) {
         self.ladder.flush();
         self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
+        std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
         self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
+        if let Some(dpd) = &self.loaded.spec.dpd {
+            let text = session::liveness(dpd, &self.loaded.spec.retransmit);
+            self.say(&session::labelled("Liveness", &text, self.paint));
+        }
         self.up = Some((now, up));
     }
 }
@@ -350,7 +364,14 @@ impl Observer for View {
                 }
             }
             Event::Reauthenticating { break_first: true, .. } => self.current = Some(sa),
+            Event::PeerDead { action, .. } => self.on_hold = action == DpdAction::Hold,
+            Event::Restarting => (self.current, self.on_hold) = (Some(sa), false),
             Event::PeerCertificate(judged) => self.proof = live::certificate_proof(&judged),
+            Event::Eap(done) => self.access.push(session::labelled("EAP", &session::eap(&done, true), self.paint)),
+            Event::Config(config) => {
+                self.ladder.flush();
+                self.say(&session::labelled("Inner", &session::inner_config(&config), self.paint));
+            }
             Event::ChildInbound(child) => {
                 self.child_settled.get_or_insert(now);
                 if self.up.is_some() {
@@ -365,7 +386,7 @@ impl Observer for View {
             }
             // Our own goodbye that nobody answered is no failure of the tunnel.
             Event::Failed(failed) if failed.scope == FailScope::IkeSa => {
-                self.lost |= self.current.is_none_or(|current| current == sa);
+                self.lost |= !self.on_hold && self.current.is_none_or(|current| current == sa);
                 self.failures.push(*failed);
             }
             Event::Deleted { by } => {
@@ -373,7 +394,7 @@ impl Observer for View {
                 self.lost |= by == Side::Peer;
             }
             // One that another has replaced, or that was to replace it and came to nothing, is not the tunnel.
-            Event::Closed => self.closed |= self.current.is_none_or(|current| current == sa),
+            Event::Closed => self.closed |= !self.on_hold && self.current.is_none_or(|current| current == sa),
             _ => {}
         }
     }

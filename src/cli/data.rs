@@ -134,6 +134,8 @@ pub struct Data {
     /// Print no single answers.
     quiet: bool,
     events: Vec<(Instant, PlaneEvent)>,
+    /// Something could not be sent for want of a tunnel.
+    wants: bool,
     tun: Option<Tun>,
     room: Vec<u8>,
     /// Selectors for which routes were printed, so that a rekey does not print them again.
@@ -166,7 +168,17 @@ impl Data {
         };
         let quiet = !verbose && spec.ping.as_ref().is_some_and(|ping| ping.interval < SLOW);
         let (events, routed, hints) = (Vec::new(), Vec::new(), Vec::new());
-        Data { plane: Plane::new(config), vendor, quiet, events, tun: None, room: Vec::new(), routed, hints }
+        Data {
+            plane: Plane::new(config),
+            vendor,
+            quiet,
+            events,
+            wants: false,
+            tun: None,
+            room: Vec::new(),
+            routed,
+            hints,
+        }
     }
 
     /// Creates the TUN device, if there is to be one.
@@ -353,8 +365,14 @@ impl Data {
         self.plane.reclaim(buffer);
     }
 
+    /// Whether something could not be sent since the last time, for want of a tunnel.
+    pub fn wants_tunnel(&mut self) -> bool {
+        std::mem::take(&mut self.wants)
+    }
+
     fn gather(&mut self, now: Instant) {
         while let Some(event) = self.plane.poll_event() {
+            self.wants |= matches!(event, PlaneEvent::PingUnsent { .. });
             self.events.push((now, event));
         }
     }

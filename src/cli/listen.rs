@@ -391,6 +391,13 @@ impl Observer for View {
                 );
                 self.line(now, Tone::Good, &text);
             }
+            Event::Eap(done) => {
+                peer.ladder.flush();
+                self.line(now, Tone::Good, &format!("+ #{number} EAP {}", session::eap(&done, false)));
+            }
+            Event::Config(config) => {
+                self.line(now, Tone::Good, &format!("+ #{number} inner {}", session::inner_config(&config)));
+            }
             Event::ChildInbound(child) => {
                 peer.ladder.flush();
                 let text = format!(

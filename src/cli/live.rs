@@ -134,6 +134,8 @@ pub fn proof_by(spec: &ConnectionSpec) -> Proof {
     let by = match spec.remote_auth {
         AuthSpec::Psk(_) => "pre-shared key",
         AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
+        AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) => "EAP",
+        AuthSpec::EapOnly => "EAP alone",
     };
     Proof { by: by.to_owned(), notes: Vec::new() }
 }

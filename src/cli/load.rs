@@ -16,13 +16,14 @@ use super::term;
 use crate::config::Loaded;
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
+use crate::load::ca::{self, LoadCa};
 use crate::load::capacity::{self, Search};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
 use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
-use crate::load::threshold::{self, Judged, Threshold};
+use crate::load::threshold::{self, Threshold};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
 use crate::load::{files, keep};
@@ -34,7 +35,7 @@ use crate::vendor::persona::Persona;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The peer's address or name, instead of the file's
-    #[arg(value_name = "PEER", required_unless_present = "config")]
+    #[arg(value_name = "PEER", required_unless_present_any = ["config", "make_ca"])]
     peer: Option<String>,
     /// The connection file; an identity with {n} in it differs per tunnel
     #[arg(short, long, value_name = "FILE")]
@@ -102,6 +103,12 @@ pub struct Args {
     /// A file with a template of pre-shared keys, like secret-{n}
     #[arg(long, value_name = "FILE")]
     psk_template: Option<PathBuf>,
+    /// Authenticate each tunnel with a certificate of its own, issued by the authority in this directory (see --make-ca)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["psk_lines", "psk_template"], requires = "tunnels")]
+    ca: Option<PathBuf>,
+    /// Make an authority in this directory and do nothing else: the peer must trust its ca.pem
+    #[arg(long, value_name = "DIR")]
+    make_ca: Option<PathBuf>,
     /// Template of our side's selector, like 10.{n/256%256}.{n%256}.0/24
     #[arg(long, value_name = "TEMPLATE")]
     ts_template: Option<String>,
@@ -186,11 +193,25 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     if args.common.keys {
         return Err(CliError::usage("--keys: a load run records no packets and exports no keys"));
     }
+    if let Some(dir) = &args.make_ca {
+        ca::make(dir).map_err(|e| CliError::usage(format!("--make-ca: {e}")))?;
+        term::print(&format!("made {}: the peer must trust it\n", dir.join("ca.pem").display()));
+        return Ok(Exit::Met);
+    }
     let plan = Plan::read(args)?;
     let loaded = prepare(args)?;
     let seeds = args.common.seeds()?;
-    let peers = peers(args, &plan, &loaded)?;
-    let context = Context::of(&peers.base);
+    let mut peers = peers(args, &plan, &loaded)?;
+    let mut context = Context::of(&peers.base);
+    if let Some(dir) = &args.ca {
+        let clock = RealClock::start();
+        let wrong = |e: String| CliError::usage(format!("--ca: {e}"));
+        let authority = LoadCa::open(dir, clock.epoch()).map_err(wrong)?;
+        peers.certify(&authority, plan.order.tunnels).map_err(wrong)?;
+        let micros = clock.now().as_secs_f64() * 1e6 / plan.order.tunnels as f64;
+        context.auth = context.auth.replacen("psk", "certificate", 1);
+        context.issue_micros = Some(micros);
+    }
     let remote = peers.base.remote_addr.expect("prepare fills it in");
     let connection = Connection {
         name: loaded.spec.name.clone(),
@@ -219,7 +240,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let lanes = fleet.gauges().to_vec();
     let metrics = args.metrics.map(|at| Metrics::serve(at, move || gauge::prometheus(&lanes))).transpose()?;
     let dir = RunDir::create(args.common.out.as_deref(), clock.epoch())?;
-    let tester = Tester::of(fleet.network(), plan.process, plan.threads.into());
+    let tester = Tester::of(fleet.network(), plan.process, plan.threads.into(), plan.honesty);
     let mut order = plan.order.clone();
     order.start = plan.start(clock)?;
 
@@ -257,7 +278,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         context,
         tester,
         workload: order.workload.name().into(),
-        thresholds: judge(&plan.thresholds, &played),
+        thresholds: threshold::judge_run(&plan.thresholds, &played.stages, &played.times),
+        recovery: played.recovery.clone(),
         stages: played.stages.clone(),
         capacity: played.capacity.clone(),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
@@ -266,14 +288,14 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     };
     let exit = match plan.search {
         Some(_) => found(&mut result),
-        None => conclude(&mut result, plan.honesty),
+        None => conclude(&mut result),
     };
     files::write(dir.path(), &played.stages, &played.times).map_err(CliError::environment)?;
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
     if shown {
-        term::print(&load_text::render(&result, played.recovery.as_ref(), term::stdout_paint()));
+        term::print(&load_text::render(&result, term::stdout_paint()));
     } else {
         term::print(&(serde_json::to_string(&value).expect("a JSON value prints") + "\n"));
     }
@@ -281,9 +303,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 }
 
 /// Says who was the limit, and with which code to end.
-pub fn conclude(result: &mut LoadResult, honesty: Honesty) -> Exit {
+fn conclude(result: &mut LoadResult) -> Exit {
     let met = result.thresholds.iter().all(|t| t.met);
-    result.limit = verdict::limit(&result.stages, &result.tester, honesty, met);
+    result.limit = verdict::limit(&result.stages, &result.tester, met);
     let begun: u64 = result.stages.iter().map(|s| s.started).sum();
     let exit = match () {
         () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
@@ -310,23 +332,6 @@ fn found(result: &mut LoadResult) -> Exit {
     };
     result.exit_code = exit as u8;
     exit
-}
-
-/// Thresholds are about the stage that the workload is about: the storm of a storm, else the first.
-fn judge(thresholds: &[Threshold], played: &Played) -> Vec<Judged> {
-    let about = played.stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
-    let (Some(stage), Some(times)) = (played.stages.get(about), played.times.get(about)) else { return Vec::new() };
-    // What happens to tunnels that are up, and to those that go, belongs to the run as a whole.
-    let (mut stage, mut times) = (stage.clone(), times.clone());
-    for (other, more) in played.stages.iter().zip(&played.times).skip(about + 1) {
-        for (class, count) in &other.lost {
-            *stage.lost.entry(class.clone()).or_default() += count;
-        }
-        for (name, histogram) in more {
-            times.entry(name.clone()).or_insert_with(|| histogram.clone());
-        }
-    }
-    thresholds.iter().map(|t| t.judge(&stage, &times)).collect()
 }
 
 /// The command line, understood.
@@ -408,7 +413,9 @@ impl Plan {
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
         let thresholds: Vec<Threshold> = thresholds;
-        if args.search && (workload != Workload::Setup || args.trials == 0 || !(args.max_rate > 0.0)) {
+        if args.search
+            && (workload != Workload::Setup || args.trials == 0 || args.max_rate.is_nan() || args.max_rate <= 0.0)
+        {
             return Err(CliError::usage(
                 "--search: with --workload setup, at least one trial and a --max-rate above 0",
             ));
@@ -423,7 +430,6 @@ impl Plan {
             thresholds: thresholds.clone(),
             drain,
             delete_rate,
-            honesty,
             curve: !args.no_curve,
         });
         let threads = match args.threads {

@@ -16,6 +16,7 @@ mod metrics;
 mod peer_config;
 mod preflight;
 mod quick;
+pub mod report;
 pub mod run;
 mod rundir;
 mod signals;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Print a finished load run again, or join its shards
+    Report(report::Args),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
     /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {
             term::print(&match args.of {

@@ -101,9 +101,10 @@ impl Quick {
             }],
             retransmit: RetransmitSpec::default(),
             nat: NatSpec::default(),
-            dpd: Some(DpdSpec { interval: std::time::Duration::from_secs(10), mode: DpdMode::Periodic }),
+            dpd: Some(DpdSpec::new(std::time::Duration::from_secs(10), DpdMode::Periodic)),
             lifetime: None,
             fragmentation: true,
+            cp: Default::default(),
             behaviour: Behaviour::default(),
         };
         Ok(Loaded {

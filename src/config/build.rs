@@ -7,11 +7,12 @@ use super::error::{Place, Problem, did_you_mean};
 use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSection, LimitsSection, Quantity};
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
+use super::schedules::Schedule;
 use super::secret::{self, Sources};
-use super::{Loaded, certificate, value, words};
+use super::{Loaded, access, certificate, value, words};
 use crate::engine::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Mode,
-    Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch,
+    Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -48,10 +49,21 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
-    let local_auth = secret::local(&file.auth.local, sources, &mut warnings)?;
+    let local_auth = match access::auth(&file.auth.local, true, sources, &mut warnings)? {
+        Some(by_eap) => by_eap,
+        None => secret::local(&file.auth.local, sources, &mut warnings)?,
+    };
     let remote_auth = match (&file.auth.remote, &local_auth) {
-        (Some(end), _) => secret::remote(end, sources, &mut warnings)?,
+        (Some(end), _) => match access::auth(end, false, sources, &mut warnings)? {
+            Some(by_eap) => by_eap,
+            None => secret::remote(end, sources, &mut warnings)?,
+        },
         (None, AuthSpec::Psk(_)) => local_auth.clone(),
+        (None, AuthSpec::EapPeer(_)) => {
+            let problem =
+                Problem::new("auth.remote is missing: with EAP for us, the responder's own proof must be said");
+            return Err(problem.hint("remote: {psk_file: ...}, or {eap_only: true}").at(file.auth.local.place));
+        }
         (None, _) => {
             let problem =
                 Problem::new("auth.remote is missing: with a certificate of ours, the peer's end must be said");
@@ -66,6 +78,8 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         (local_id, AuthSpec::Certificate(credential)) => certificate::default_id(credential).or(local_id),
         (local_id, _) => local_id,
     };
+    access::check(file, &local_auth, &remote_auth)?;
+    let mut cp = access::cp(file)?;
 
     let ike_proposals = some_of(&file.ike.proposals, "proposals")?
         .iter()
@@ -73,7 +87,27 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         .collect::<Result<Vec<_>, _>>()?;
     let mut children = Vec::new();
     for (index, child) in some_of(&file.children, "children")?.iter().enumerate() {
-        children.push(child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?);
+        let mut spec = child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?;
+        let sides = [(&child.local_ts, &mut spec.local_ts, true), (&child.remote_ts, &mut spec.remote_ts, false)];
+        for (written, selectors, ours) in sides {
+            let word = written.iter().flatten().find(|at| at.value.trim() == access::DYNAMIC);
+            let whole = written.as_ref().is_none_or(|list| list.is_empty());
+            match (word, access::dynamic(&cp, ours)) {
+                (Some(at), None) => {
+                    let hint = if ours { "virtual_ip: any" } else { "pool: {addresses: ...}" };
+                    return Err(Problem::new("there is no inner address to be dynamic").hint(hint).at(at.place));
+                }
+                (Some(at), Some(_)) if written.as_ref().is_some_and(|list| list.len() > 1) => {
+                    return Err(Problem::new("dynamic stands alone").at(at.place));
+                }
+                (word, Some(all)) if word.is_some() || whole => {
+                    *selectors = all;
+                    cp.dynamic.push(u16::try_from(index).unwrap_or(u16::MAX));
+                }
+                _ => {}
+            }
+        }
+        children.push(spec);
     }
     for (what, proposal) in ike_proposals
         .iter()
@@ -105,11 +139,18 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
                     Some("on-demand") => DpdMode::OnDemand,
                     _ => DpdMode::Periodic,
                 },
+                retransmit: dpd.retransmit.as_ref().map(retransmit).transpose()?,
+                action: match one_of(dpd.action.as_ref(), "action", &["clear", "restart", "hold"])? {
+                    Some("restart") => DpdAction::Restart,
+                    Some("hold") => DpdAction::Hold,
+                    _ => DpdAction::Clear,
+                },
             }),
             None => None,
         },
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
+        cp,
         behaviour: Behaviour { rekey: super::rekey::rekey(&file.rekey)?, ..behaviour(&file.behaviour)? },
     };
     let mut unique = Vec::new();
@@ -128,7 +169,11 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         given: super::Given {
             retransmit: {
                 let r = &file.retransmit;
-                r.initial.is_some() || r.factor.is_some() || r.attempts.is_some() || r.max_wait.is_some()
+                r.like.is_some()
+                    || r.initial.is_some()
+                    || r.factor.is_some()
+                    || r.attempts.is_some()
+                    || r.max_wait.is_some()
             },
             fragmentation: file.ike.fragmentation.is_some(),
         },
@@ -241,6 +286,9 @@ fn child_spec(
         let Some(list) = list.as_ref().filter(|l| !l.is_empty()) else { return Ok(vec![everything()]) };
         list.iter()
             .map(|at| {
+                if at.value.trim() == access::DYNAMIC {
+                    return Ok(everything());
+                }
                 let (selector, warning) = value::selector(&at.value).map_err(|p| p.at(at.place))?;
                 warnings.extend(warning);
                 Ok(selector)
@@ -262,7 +310,9 @@ fn child_spec(
 }
 
 fn retransmit(at: &RetransmitSection) -> Result<RetransmitSpec, Problem> {
-    let mut spec = RetransmitSpec::default();
+    let names: Vec<&str> = Schedule::ALL.iter().map(|s| s.name).collect();
+    let like = one_of(at.like.as_ref(), "schedule", &names)?;
+    let mut spec = like.and_then(Schedule::named).map_or_else(RetransmitSpec::default, Schedule::spec);
     if let Some(initial) = &at.initial {
         spec.initial = positive(initial)?;
     }

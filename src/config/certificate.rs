@@ -56,9 +56,9 @@ pub(crate) fn credential(
     let mut credential =
         Credential::new(chain, key).map_err(|fault| Problem::new(fault.to_string()).at(key_file.place))?;
     credential.send = match one_of(section.send.as_ref(), "send", &["always", "ifasked", "never"])? {
-        Some("always") => SendCert::Always,
+        Some("ifasked") => SendCert::IfAsked,
         Some("never") => SendCert::Never,
-        _ => SendCert::IfAsked,
+        _ => SendCert::Always,
     };
     let words: Vec<&str> = SIGNATURES.iter().map(|(word, _)| *word).collect();
     if let Some(word) = one_of(section.signature.as_ref(), "signature", &words)? {

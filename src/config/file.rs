@@ -38,6 +38,10 @@ pub(crate) struct ConnectionFile {
     pub ike: IkeSection,
     /// Child SAs; the first one is negotiated in IKE_AUTH, the others follow by CREATE_CHILD_SA.
     pub children: At<Vec<ChildSection>>,
+    /// As initiator, ask for an inner address: `any4`, `any6`, or an address; both separated by a comma.
+    pub virtual_ip: Option<At<String>>,
+    /// As responder, hand out inner addresses.
+    pub pool: Option<At<super::access::PoolSection>>,
     /// Liveness checks; none when the section is missing.
     pub dpd: Option<DpdSection>,
     /// NAT detection and encapsulation.
@@ -129,6 +133,10 @@ pub(crate) struct AuthEnd {
     pub psk_env: Option<At<String>>,
     /// The key itself, or `0x` and hex digits. Warned about: prefer a file.
     pub psk: Option<At<String>>,
+    /// EAP: ours as its client, or the peer's with us as its server.
+    pub eap: Option<At<super::access::EapSection>>,
+    /// This end proves itself by the other end's EAP alone (RFC 5998).
+    pub eap_only: Option<At<bool>>,
     /// A certificate.
     pub certificate: Option<At<CertificateSection>>,
 }
@@ -142,7 +150,7 @@ pub(crate) struct CertificateSection {
     pub chain: Option<At<String>>,
     /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
     pub key: Option<At<String>>,
-    /// When our certificates are sent: `ifasked` (the default), `always` or `never`.
+    /// When our certificates are sent: `always` (the default), `ifasked` or `never`.
     pub send: Option<At<String>>,
     /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),
     /// `digital-signature` (RFC 7427), `sha256`, `sha384`, `sha512`, or for an RSA key `pss` or `pss-sha256` and so on.
@@ -181,9 +189,10 @@ pub(crate) struct ChildSection {
     pub proposals: At<Vec<At<String>>>,
     /// Groups for perfect forward secrecy in later Child SAs and rekeys, like `modp2048`, or `none` (the default).
     pub pfs: Option<At<String>>,
-    /// Traffic selectors of our side: `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, `10.0.0.0/24[tcp/80]`; `0.0.0.0/0` by default.
+    /// Traffic selectors of our side: `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, `10.0.0.0/24[tcp/80]`; `0.0.0.0/0` by default. With
+    /// `virtual_ip`, `dynamic` is the inner address, and the default.
     pub local_ts: Option<Vec<At<String>>>,
-    /// Traffic selectors of the peer's side.
+    /// Traffic selectors of the peer's side. With `pool`, `dynamic` is the inner address handed out, and the default.
     pub remote_ts: Option<Vec<At<String>>>,
     /// Our lifetime of the Child SA.
     pub lifetime: Option<At<Quantity>>,
@@ -197,6 +206,10 @@ pub(crate) struct DpdSection {
     pub interval: At<Quantity>,
     /// `periodic` (the default) or `on-demand`.
     pub mode: Option<At<String>>,
+    /// When a check is sent again; by default as `retransmit` says for everything.
+    pub retransmit: Option<RetransmitSection>,
+    /// What becomes of the tunnel of a dead peer: `clear` (the default), `restart`, or `hold` until there is traffic.
+    pub action: Option<At<String>>,
 }
 
 /// NAT traversal.
@@ -213,6 +226,8 @@ pub(crate) struct NatSection {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetransmitSection {
+    /// As this box does: strongswan, paloalto-panos, paloalto-panos-7, cisco-ios-xe, cisco-asa. The other keys change it.
+    pub like: Option<At<String>>,
     /// Wait after the first transmission; 1s by default.
     pub initial: Option<At<Quantity>>,
     /// Each further wait is the last one times this; 2 by default.

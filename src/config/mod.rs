@@ -4,6 +4,9 @@
 //! A file describes both ends of one connection as seen from ikelab. `listen` takes several files (`-c a.yaml -c b.yaml`)
 //! rather than one file with a list, so that each of them also serves `connect` and `peer-config`.
 
+mod access;
+#[cfg(test)]
+mod access_tests;
 mod build;
 mod certificate;
 mod data;
@@ -13,6 +16,7 @@ mod path;
 mod peer;
 mod place;
 mod rekey;
+mod schedules;
 mod schema;
 mod secret;
 mod value;
@@ -28,6 +32,7 @@ pub use build::PERSONAS;
 pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
+pub use schedules::Schedule;
 pub use schema::connection_schema;
 pub use value::{address_id, duration_words, identity};
 pub use words::{encr_word, group_word, integ_word, prf_of, prf_word, proposal_words, weaknesses};

@@ -43,7 +43,7 @@ pub(crate) fn remote(
 }
 
 fn certificate_section(end: &At<AuthEnd>) -> Result<Option<&At<CertificateSection>>, Problem> {
-    let AuthEnd { psk_file, psk_env, psk, certificate } = &end.value;
+    let AuthEnd { psk_file, psk_env, psk, certificate, .. } = &end.value;
     let key = [psk_file, psk_env, psk].into_iter().flatten().next();
     match (certificate, key) {
         (Some(_), Some(key)) => Err(Problem::new("both a certificate and a pre-shared key for one end").at(key.place)),
@@ -73,7 +73,7 @@ fn psk(end: &At<AuthEnd>, sources: &Sources<'_>, warnings: &mut Vec<String>) -> 
         }
         (None, None, None) => {
             return Err(Problem::new("no pre-shared key and no certificate")
-                .hint("psk_file: ./psk, psk_env: NAME, or certificate:")
+                .hint("psk_file: ./psk, psk_env: NAME, certificate:, or eap:")
                 .at(end.place));
         }
         _ => return Err(Problem::new("more than one of psk_file, psk_env and psk").at(end.place)),

@@ -1,5 +1,7 @@
 //! Exact errors for broken files, and what whole files mean.
 
+mod certificates;
+
 use std::path::Path;
 
 use super::*;
@@ -105,7 +107,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
+             virtual_ip, pool, dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (
@@ -128,7 +130,7 @@ fn errors_say_where_what_and_what_instead() {
         (
             "{psk_env: PSK}",
             "{}",
-            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, or certificate:)",
+            "lab.yaml:7:10: auth.local: no pre-shared key and no certificate (psk_file: ./psk, psk_env: NAME, certificate:, or eap:)",
         ),
         (
             "{psk_env: PSK}",

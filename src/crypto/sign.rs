@@ -72,7 +72,7 @@ pub enum SignHash {
 
 impl SignHash {
     /// Octets of a digest.
-    pub fn len(self) -> u16 {
+    pub fn octets(self) -> u16 {
         match self {
             SignHash::Sha1 => 20,
             SignHash::Sha256 => 32,

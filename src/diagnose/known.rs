@@ -95,6 +95,7 @@ fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String
             lines.push(format!("the check that failed: {}", fault.check()));
             lines.push(fault.to_string());
         }
+        Failure::AuthFailed(_) => lines.push(failed.why.to_string()),
         Failure::NoAnswer { attempts } => lines.push(format!(
             "{} was sent {attempts} times over {} and never answered",
             failed.exchange,

@@ -3,6 +3,7 @@
 //! [`Facts`] collects only what the transcript shows. [`table`] holds the knowledge, as data. A cause is never narrowed
 //! further than the evidence goes: AUTHENTICATION_FAILED covers keys, identities and methods alike.
 
+mod access;
 mod facts;
 mod known;
 pub mod table;

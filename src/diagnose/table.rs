@@ -40,6 +40,9 @@ pub struct Entry {
 /// The entry for a failure.
 pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
+    if let Some(entry) = super::access::entry(failed) {
+        return entry;
+    }
     match &failed.why {
         Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
@@ -49,7 +52,8 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
             NotifyType::NO_PROPOSAL_CHOSEN if init => &NO_PROPOSAL_IKE,
             NotifyType::NO_PROPOSAL_CHOSEN => &NO_PROPOSAL_CHILD,
             NotifyType::AUTHENTICATION_FAILED => match spec.local_auth {
-                AuthSpec::Psk(_) => &AUTH_REJECTED,
+                AuthSpec::Psk(_) | AuthSpec::EapOnly | AuthSpec::EapAuthenticator(_) => &AUTH_REJECTED,
+                AuthSpec::EapPeer(_) => &super::access::REJECTED_WITH_EAP,
                 AuthSpec::Certificate(_) | AuthSpec::Trust(_) => &CERTIFICATE_REJECTED,
             },
             NotifyType::TS_UNACCEPTABLE => &TS_REJECTED,
@@ -62,12 +66,13 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) if init => &NO_PROPOSAL_IKE_BY_US,
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => &NO_PROPOSAL_CHILD_BY_US,
         Failure::Incompatible(PeerIncompatible::Selectors { .. }) => &TS_BY_US,
-        Failure::Incompatible(PeerIncompatible::Mode) => &MODE,
+        Failure::Incompatible(_) => &MODE,
         Failure::AuthFailed(AuthFault::Mismatch { .. }) => &AUTH_BY_US,
         Failure::AuthFailed(AuthFault::Identity { .. }) => &IDENTITY_BY_US,
         Failure::AuthFailed(AuthFault::Method { .. }) => match spec.remote_auth {
             AuthSpec::Psk(_) => &METHOD_BY_US,
             AuthSpec::Certificate(_) | AuthSpec::Trust(_) => &NO_SIGNATURE_BY_US,
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => &METHOD_BY_US,
         },
         Failure::AuthFailed(AuthFault::Certificate(fault)) => match &**fault {
             CertFault::Missing | CertFault::HashAndUrl { .. } | CertFault::Encoding(_) => &NO_CERTIFICATE,
@@ -81,6 +86,7 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
             CertFault::Signature { .. } | CertFault::Scheme { .. } => &SIGNATURE_BY_US,
             _ => &CERTIFICATE_BY_US,
         },
+        Failure::AuthFailed(_) => &METHOD_BY_US,
         Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => &COOKIE_LOOP,
         Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => &INVALID_KE,
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => &TS_NOT_SUBSET,

@@ -152,6 +152,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
+            hinted: Instant::ZERO,
             init_key: Some(key),
             peer_key: None,
             reserved_spi: None,
@@ -218,10 +219,9 @@ impl Core {
         self.transmit(&cx, sa.tampered, path, datagrams.iter().map(Vec::as_slice));
         sa.window.respond(0, datagrams);
         self.init_done(&sa, suite, &keys, nat, parts.vendor_ids, parts.fragmentation);
-        self.counters.half_open += 1;
-        *self.half_open_by_address.entry(path.remote.ip()).or_insert(0) += 1;
+        self.enter_half_open(&sa);
         let (ni, request, takes) = (ni.to_vec(), bytes.to_vec(), parts.takes);
-        let wait = AwaitAuthRequest { specs, suite, keys, ni, nr, request, response, nat, takes };
+        let wait = AwaitAuthRequest { specs, suite, keys, ni, nr, request, response, nat, takes, eap: None };
         sa.phase = Phase::InitAnswered(Box::new(wait));
         let patience = self.cfg.limits.half_open_timeout;
         sa.alarms.half_open = self.timer(now, &sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);

@@ -11,7 +11,6 @@ use super::selectors;
 use super::spec::{ChildSpec, Mode, ProposalSpec};
 use super::tamper::{Decision, SecretKind};
 use crate::crypto::{EspSuite, child_keymat};
-use crate::net::SocketRole;
 use crate::seed::Purpose;
 use crate::time::Instant;
 use crate::wire::registry::{KeMethod, NotifyType, PayloadType, ProtocolId, TransformType};
@@ -286,7 +285,8 @@ impl Core {
                 local_ts,
                 remote_ts,
                 initiator: cx.initiator,
-                encapsulated: sa.path.role == SocketRole::NatT,
+                // A peer may be on port 4500 without any NAT, as MOBIKE begins there: that alone puts no ESP into UDP.
+                encapsulated: up.nat.us || up.nat.peer,
                 narrowed,
                 keys,
             },

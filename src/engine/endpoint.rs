@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config_payload::Leases;
 use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
@@ -59,10 +60,14 @@ pub(super) struct Core {
     pub jitter: u64,
     /// IKE SAs to close because a newer one announced INITIAL_CONTACT.
     pub replaced: Vec<SaId>,
+    /// Tunnels of dead peers that wait for traffic.
+    pub on_hold: Vec<super::liveness::OnHold>,
     /// Scopes given to IKE SAs as responder at this instant.
     pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
+    /// Inner addresses given out.
+    pub leases: Leases,
 }
 
 /// Something a rule held back.
@@ -110,8 +115,10 @@ impl Endpoint {
             next_tunnel: 1 << 32,
             jitter: 0,
             replaced: Vec::new(),
+            on_hold: Vec::new(),
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
+            leases: Leases::default(),
         };
         Endpoint { core }
     }
@@ -224,6 +231,12 @@ impl Endpoint {
     /// The IKE SAs with their Child SAs, in the order of the table.
     pub fn sas(&self) -> Vec<SaView> {
         self.ids().into_iter().filter_map(|id| self.get(id)).map(IkeSa::view).collect()
+    }
+
+    /// There is traffic for a tunnel. If its peer has died and it was to wait for traffic ([`super::DpdAction::Hold`]), it
+    /// is brought up again by this IKE SA.
+    pub fn wanted(&mut self, now: Instant, tunnel: TunnelId) -> Option<SaId> {
+        self.core.wanted(now, tunnel)
     }
 
     /// Forgets an IKE SA without a word to the peer.
@@ -501,6 +514,7 @@ impl Core {
             }
         };
         if decoded.sk.is_none() {
+            self.unprotected_hint(now, sa, &decoded);
             let detail = crate::wire::summary(&decoded.payloads, header.flags.is_response());
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Unprotected, &detail);
         }
@@ -538,8 +552,8 @@ impl Core {
             return self.half_open_expired(now, sa);
         }
         if sa.window.deadline().is_some_and(|at| at <= now) {
-            let spec = Arc::clone(&sa.spec);
-            match sa.window.due(&spec.retransmit) {
+            let schedule = sa.schedule().clone();
+            match sa.window.due(&schedule) {
                 Some(Due::Again { attempt }) => self.retransmit(now, sa, attempt),
                 Some(Due::GiveUp { attempts }) => self.give_up(now, sa, attempts),
                 None => {}
@@ -582,7 +596,7 @@ impl Core {
             }
         }
         self.arm(now, sa, attempt);
-        let of = sa.spec.retransmit.attempts;
+        let of = sa.schedule().attempts;
         // As it was sent: while several answers to IKE_SA_INIT are followed up, the first one's.
         let (path, first) = match &sa.phase {
             Phase::AuthSent(waiting) => waiting.candidates.first().map(|c| (c.path, c.datagrams.first())),
@@ -595,7 +609,7 @@ impl Core {
 
     /// Sets the retransmission timer after transmission number `attempt`.
     pub(super) fn arm(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
-        let spec = &sa.spec.retransmit;
+        let spec = &sa.schedule().clone();
         let noise = if spec.jitter_percent == 0 {
             0
         } else {
@@ -666,6 +680,7 @@ impl Core {
         if let Some(key) = sa.peer_key.take() {
             self.by_peer.remove(&(key, sa.id));
         }
+        self.leases.release(sa.id);
         sa.window.restart();
         sa.queue = None;
         sa.reassembly = None;
@@ -689,6 +704,12 @@ impl Core {
         if self.by_esp.get(&spi) == Some(&id) {
             self.by_esp.remove(&spi);
         }
+    }
+
+    /// Half-open accounting: this IKE SA is half open, again.
+    pub(super) fn enter_half_open(&mut self, sa: &IkeSa) {
+        self.counters.half_open += 1;
+        *self.half_open_by_address.entry(sa.path.remote.ip()).or_insert(0) += 1;
     }
 
     /// Half-open accounting: this IKE SA is no longer half open.

@@ -1,13 +1,15 @@
 //! What the engine says.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
 use crate::auth::Judged;
+use crate::auth::eap::Method;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{CfgAttr, ExchangeType};
 use crate::wire::{Header, IdPayload, IkeSpi, Message, TrafficSelector};
 
 /// Something that happened to an IKE SA. Drain events before transmits.
@@ -19,10 +21,14 @@ pub enum Event {
     InitDone(Box<InitDone>),
     /// The IKE SA's keys; only with `export_keys`.
     IkeKeys(Box<IkeKeyExport>),
+    /// EAP has succeeded; [`Event::IkeUp`] follows.
+    Eap(Box<EapDone>),
     /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
     PeerCertificate(Box<Judged>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
+    /// Inner addresses and what belongs to them were handed out.
+    Config(Box<InnerConfig>),
     /// An inbound ESP SA must be installed now, before the packet that tells the peer its SPI leaves.
     ChildInbound(Box<ChildSa>),
     /// An outbound ESP SA may be used now.
@@ -77,6 +83,17 @@ pub enum Event {
     },
     /// A datagram or message was not believed or not understood, and changed nothing.
     Ignored(Box<Ignored>),
+    /// The peer is dead: it answered nothing any more. [`Event::Failed`] follows.
+    PeerDead {
+        /// How long after it was last heard of this was to be noticed, at the latest; `None` without liveness checks.
+        expected: Option<Duration>,
+        /// How long after it was last heard of it was noticed.
+        measured: Duration,
+        /// What becomes of the tunnel.
+        action: super::spec::DpdAction,
+    },
+    /// The tunnel of a dead peer is brought up again by this event's IKE SA.
+    Restarting,
     /// The peer answered a liveness check.
     Alive {
         /// From the first transmission to the answer.
@@ -176,6 +193,56 @@ pub struct IkeUp {
     pub peer_id: IdPayload,
     /// The path from now on.
     pub path: Path,
+}
+
+/// What EAP came to (RFC 7296 2.16).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EapDone {
+    /// The method that was agreed on.
+    pub method: Method,
+    /// The EAP identity, ours or the peer's, made printable; not the identity of IKE.
+    pub identity: String,
+    /// AUTH was made from the method's key; without one, from SK_pi and SK_pr.
+    pub keyed: bool,
+    /// Nothing but EAP proved who the responder is (RFC 5998).
+    pub alone: bool,
+    /// The version of TLS, where TLS ran.
+    pub tls: Option<String>,
+    /// What the authenticator told the user (RFC 3748 5.2).
+    pub notices: Vec<String>,
+}
+
+/// What a CFG_REPLY said (RFC 7296 3.15).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InnerConfig {
+    /// Who handed it out.
+    pub by: Side,
+    /// It had been asked for; if not, it was read and not used.
+    pub asked: bool,
+    /// Inner addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Split networks, with prefix lengths.
+    pub subnets: Vec<(IpAddr, u8)>,
+    /// APPLICATION_VERSION, made printable.
+    pub version: Option<String>,
+    /// Attributes that were not understood, with the octets of their value: vendors have their own.
+    pub others: Vec<(CfgAttr, usize)>,
+}
+
+impl Default for InnerConfig {
+    fn default() -> Self {
+        InnerConfig {
+            by: Side::Peer,
+            asked: false,
+            addresses: Vec::new(),
+            dns: Vec::new(),
+            subnets: Vec::new(),
+            version: None,
+            others: Vec::new(),
+        }
+    }
 }
 
 /// A rekeyed IKE SA.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::spec::Side;
 use crate::auth::CertFault;
+use crate::auth::eap::{EapFault, Method};
 use crate::wire::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::wire::{IdPayload, Proposal, TrafficSelector, WireError};
 
@@ -117,6 +118,12 @@ pub enum PeerIncompatible {
     },
     /// We asked for (or refused) transport mode and the peer did the opposite.
     Mode,
+    /// We asked for an inner address and the peer gave none.
+    NoInnerAddress,
+    /// We hand out inner addresses, and the peer did not ask for one.
+    NoConfigRequest,
+    /// The peer asked for an inner address of a family that the pool does not have.
+    NoAddressFamily,
 }
 
 /// What was wrong with the peer's authentication.
@@ -137,6 +144,21 @@ pub enum AuthFault {
         /// What the peer used.
         got: AuthMethod,
     },
+    /// EAP failed.
+    Eap(EapFault),
+    /// The peer sent no AUTH: it wants to prove itself by EAP, which this connection does not do.
+    EapUnwanted,
+    /// The peer proves itself by a method of its own; this connection wants EAP.
+    EapWanted {
+        /// What the peer used.
+        got: AuthMethod,
+    },
+    /// The responder sent neither AUTH nor is EAP alone enough for us (RFC 5998).
+    EapAloneUnwanted,
+    /// We have no proof but EAP, and the initiator does not offer to do without another (RFC 5998).
+    EapAloneNotOffered,
+    /// The method must not stand alone (RFC 5998 4).
+    EapUnsafeAlone(Method),
     /// Its certificate, or the signature with it, failed a check.
     Certificate(Box<CertFault>),
 }
@@ -150,6 +172,8 @@ pub enum LocalFault {
     HalfOpenExpired,
     /// The peer announced INITIAL_CONTACT on a newer IKE SA (RFC 7296 2.4).
     ReplacedByInitialContact,
+    /// No inner address is left in the pool.
+    PoolExhausted,
     /// Something else, in words.
     Other(String),
 }
@@ -175,6 +199,12 @@ impl Failure {
             Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => "ts_unacceptable",
             Failure::Misbehaved(_) | Failure::Malformed(_) => "malformed",
             Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => rejected(NotifyType::NO_PROPOSAL_CHOSEN),
+            Failure::Incompatible(
+                PeerIncompatible::NoInnerAddress
+                | PeerIncompatible::NoConfigRequest
+                | PeerIncompatible::NoAddressFamily,
+            )
+            | Failure::Local(LocalFault::PoolExhausted) => rejected(NotifyType::INTERNAL_ADDRESS_FAILURE),
             Failure::Incompatible(_) => "ts_unacceptable",
             Failure::Rejected { notify, .. } => rejected(*notify),
             Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
@@ -238,6 +268,11 @@ impl fmt::Display for PeerIncompatible {
             PeerIncompatible::NoProposal { .. } => write!(f, "no proposal of the peer's is acceptable to us"),
             PeerIncompatible::Selectors { .. } => write!(f, "the peer's traffic selectors do not fit ours"),
             PeerIncompatible::Mode => write!(f, "the two ends disagree about transport and tunnel mode"),
+            PeerIncompatible::NoInnerAddress => write!(f, "we asked for an inner address and the peer gave none"),
+            PeerIncompatible::NoConfigRequest => write!(f, "the peer did not ask for an inner address, and must"),
+            PeerIncompatible::NoAddressFamily => {
+                write!(f, "the peer asked for no inner address of an IP version that the pool has")
+            }
         }
     }
 }
@@ -248,6 +283,20 @@ impl fmt::Display for AuthFault {
             AuthFault::Mismatch { id } => write!(f, "the AUTH of {id} does not verify"),
             AuthFault::Identity { got } => write!(f, "the peer is {got}, which is not the identity we expect"),
             AuthFault::Method { got } => write!(f, "the peer authenticates by {got}, which is not what we accept"),
+            AuthFault::Eap(fault) => write!(f, "{fault}"),
+            AuthFault::EapUnwanted => {
+                write!(f, "the peer sent no AUTH: it wants to authenticate by EAP, which no connection here does")
+            }
+            AuthFault::EapWanted { got } => write!(f, "the peer authenticates by {got}; this connection wants EAP"),
+            AuthFault::EapAloneUnwanted => {
+                write!(f, "the responder sent no AUTH before EAP, and EAP alone is not enough here (RFC 5998)")
+            }
+            AuthFault::EapAloneNotOffered => {
+                write!(f, "the initiator did not send EAP_ONLY_AUTHENTICATION, and we have no other proof (RFC 5998)")
+            }
+            AuthFault::EapUnsafeAlone(method) => {
+                write!(f, "EAP {method} must not be the only proof of who the responder is (RFC 5998 4)")
+            }
             AuthFault::Certificate(fault) => write!(f, "{fault}"),
         }
     }
@@ -259,6 +308,7 @@ impl fmt::Display for LocalFault {
             LocalFault::Cancelled => write!(f, "cancelled"),
             LocalFault::HalfOpenExpired => write!(f, "IKE_AUTH never came; the half-open IKE SA was forgotten"),
             LocalFault::ReplacedByInitialContact => write!(f, "replaced by a newer IKE SA with INITIAL_CONTACT"),
+            LocalFault::PoolExhausted => write!(f, "no inner address is left in the pool"),
             LocalFault::Other(why) => f.write_str(why),
         }
     }

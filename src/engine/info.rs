@@ -8,14 +8,13 @@ use super::rekey::Try;
 use super::sa::{IkeSa, Phase, Standing};
 use super::spec::{SaId, Side};
 use super::tamper::{Decision, Trigger};
-use super::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{Decoded, DeletePayload, Header, Message, NotifyPayload, Payload};
 
 /// Notifies that end an IKE SA without a DELETE when they come in a request after IKE_AUTH (RFC 7296 2.21.2).
-const FATAL: [NotifyType; 3] =
+pub(super) const FATAL: [NotifyType; 3] =
     [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD];
 
 /// A request of ours inside an established IKE SA.
@@ -143,7 +142,7 @@ impl Core {
         self.inject(now, sa, &Trigger::Sent(cx));
     }
 
-    /// Encodes and seals with the established keys, and adds it to the trace.
+    /// Encodes and seals with the IKE SA's keys, and adds it to the trace.
     fn protect(
         &mut self,
         now: Instant,
@@ -155,10 +154,14 @@ impl Core {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
-        let Phase::Established(up) = &sa.phase else { return Vec::new() };
-        let suite = up.suite.sk();
-        let sealing =
-            Sealing { keys: &up.keys, suite, initiator: sa.initiator, scope: sa.scope, iv, fragments: sa.fragments };
+        let (keys, suite) = match &sa.phase {
+            Phase::Established(up) => (&up.keys, up.suite.sk()),
+            // Between two rounds of EAP.
+            Phase::InitAnswered(wait) => (&wait.keys, wait.suite.sk()),
+            _ => return Vec::new(),
+        };
+        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments);
+        let sealing = Sealing { keys, suite, initiator, scope, iv, fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
         datagrams
@@ -384,28 +387,6 @@ impl Core {
         }
     }
 
-    /// A liveness check is due unless something was heard meanwhile.
-    pub(super) fn liveness_due(&mut self, now: Instant, sa: &mut IkeSa) {
-        sa.alarms.liveness = Instant::MAX;
-        let Some(interval) = sa.spec.dpd.as_ref().map(|d| d.interval) else { return };
-        let Phase::Established(up) = &sa.phase else { return };
-        if up.closing {
-            return;
-        }
-        let due = sa.last_heard + interval;
-        let next = if due > now {
-            due.since(now)
-        } else {
-            // Another request that waits for its answer is a liveness check as good as any.
-            if sa.window.idle() {
-                sa.enqueue(Request::Liveness);
-                self.pump(now, sa);
-            }
-            interval
-        };
-        sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
-    }
-
     /// No answer to the outstanding request, however often it was sent.
     pub(super) fn give_up(&mut self, now: Instant, sa: &mut IkeSa, attempts: u8) {
         let exchange = sa.window.outstanding().map_or(ExchangeType::INFORMATIONAL, |o| o.exchange);
@@ -424,7 +405,10 @@ impl Core {
                     self.deleted(now, sa, Side::Us, false);
                 }
                 Some(Request::Refuse(_)) => self.close(now, sa, false),
-                _ => self.fail(now, sa, exchange, Side::Us, silence, false),
+                _ => {
+                    self.peer_died(now, sa);
+                    self.fail(now, sa, exchange, Side::Us, silence, false);
+                }
             },
             _ => {
                 let complaint = Self::init_complaint(sa);

@@ -143,6 +143,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
+            hinted: Instant::ZERO,
             init_key: None,
             peer_key: None,
             reserved_spi: None,
@@ -383,6 +384,9 @@ impl Core {
         }
         let wait = match &sa.phase {
             Phase::InitSent(wait) => wait,
+            Phase::AuthSent(wait) if wait.eap.is_some() => {
+                return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Unacceptable, "EAP has begun");
+            }
             Phase::AuthSent(wait) if wait.candidates.len() < super::auth::MAX_CANDIDATES => &wait.init,
             _ => {
                 return self.ignore(Some(sa.who()), path, Some(*header), IgnoredWhy::Limit, "too many answers");

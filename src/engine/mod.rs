@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod child;
 mod codec;
+mod config_payload;
 mod cookie;
 mod counters;
 mod endpoint;
@@ -20,6 +21,7 @@ mod failure;
 mod fragment;
 mod info;
 mod init;
+mod liveness;
 mod natt;
 mod propose;
 mod rekey;
@@ -36,15 +38,17 @@ mod window;
 pub use counters::Counters;
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSa, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, MessageTrace, NatFinding,
+    ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig, MessageTrace,
+    NatFinding,
 };
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CreateChildPolicy,
-    DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Pfs, Ports,
-    ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
+    CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec,
+    NatTraversal, Pfs, PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId,
+    UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

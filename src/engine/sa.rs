@@ -47,6 +47,8 @@ pub(super) struct IkeSa {
     pub reassembly: Option<Box<Reassembly>>,
     /// When a protected message of the peer's last arrived.
     pub last_heard: Instant,
+    /// When an unprotected hint last made us ask whether the peer lives; zero for never.
+    pub hinted: Instant,
     /// The responder's look-up key of IKE_SA_INIT.
     pub init_key: Option<InitKey>,
     /// The key of the identity index, once authenticated.
@@ -60,7 +62,7 @@ pub(super) struct IkeSa {
 }
 
 // 10,000 idle IKE SAs at a KiB each is the aim, indexes, keys and cached response included (see `benches/memory.rs`).
-const _: () = assert!(size_of::<IkeSa>() <= 312);
+const _: () = assert!(size_of::<IkeSa>() <= 320);
 
 /// Hash of a whole IKE_SA_INIT request and its path (RFC 7296 2.1: not by SPIi alone).
 pub(super) type InitKey = [u8; 8];

@@ -387,9 +387,10 @@ fn spec(end: usize, options: usize) -> ConnectionSpec {
             traversal: if bit(5) && end == 0 { NatTraversal::Force } else { NatTraversal::Auto },
             ..NatSpec::default()
         },
-        dpd: (end == 0).then_some(DpdSpec { interval: Duration::from_secs(10), mode: DpdMode::Periodic }),
+        dpd: (end == 0).then_some(DpdSpec::new(Duration::from_secs(10), DpdMode::Periodic)),
         lifetime: None,
         fragmentation: bit(0),
+        cp: Default::default(),
         behaviour: Behaviour {
             unprotected_errors: match options >> 6 & 1 {
                 0 => UnprotectedErrors::Ignore,

@@ -4,10 +4,11 @@
 //! known for it). What no honest peer does is tampering and lives in [`super::tamper`].
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::eap::{AuthenticatorSpec, PeerSpec};
 use crate::auth::{Credential, Trust};
 use crate::crypto::Secret;
 use crate::wire::registry::{IdType, KeMethod, ProtocolId, TransformType};
@@ -50,6 +51,8 @@ pub struct ConnectionSpec {
     pub lifetime: Option<Duration>,
     /// Offer and accept RFC 7383 fragmentation.
     pub fragmentation: bool,
+    /// Inner addresses (RFC 7296 2.19).
+    pub cp: CpSpec,
     /// Choices the RFC leaves open.
     pub behaviour: Behaviour,
 }
@@ -108,6 +111,50 @@ pub enum AuthSpec {
     Certificate(Arc<Credential>),
     /// The peer: a signature with the key of a certificate that leads to somebody we trust.
     Trust(Arc<Trust>),
+    /// EAP, the peer's end (RFC 7296 2.16): only for ourselves, only as initiator.
+    EapPeer(Arc<PeerSpec>),
+    /// EAP, the authenticator's end: only for the other side, only as responder.
+    EapAuthenticator(Arc<AuthenticatorSpec>),
+    /// The responder's half of EAP-only authentication (RFC 5998): what EAP proves is all the proof there is.
+    EapOnly,
+}
+
+/// Configuration payloads (RFC 7296 2.19): what an initiator asks for, what a responder hands out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CpSpec {
+    /// As initiator: ask for inner addresses.
+    pub request: Option<CpRequest>,
+    /// As responder: hand them out. Without a pool a request is ignored.
+    pub pool: Option<Arc<PoolSpec>>,
+    /// Children, by index, whose selectors follow the inner address: on our side for who asks, on the peer's for who hands
+    /// out. Until there is one, their selectors hold whatever may come.
+    pub dynamic: Vec<u16>,
+}
+
+/// What an initiator asks for. DNS servers, split networks and the version are asked for along with an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CpRequest {
+    /// An IPv4 address: this one if possible, 0.0.0.0 for any.
+    pub v4: Option<Ipv4Addr>,
+    /// An IPv6 address: this one if possible, :: for any.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// What a responder hands out. An address is out until its IKE SA ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolSpec {
+    /// First and last IPv4 address.
+    pub v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// First and last IPv6 address.
+    pub v6: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Networks that are to be reached through the tunnel, with prefix lengths.
+    pub split: Vec<(IpAddr, u8)>,
+    /// Refuse the Child SA of an initiator that does not ask (FAILED_CP_REQUIRED).
+    pub required: bool,
+    /// APPLICATION_VERSION, for those who ask.
+    pub version: Option<String>,
 }
 
 /// A proposal as configured: transforms in order of preference, any number of each type.
@@ -238,6 +285,29 @@ pub struct DpdSpec {
     pub interval: Duration,
     /// Periodic, or only when traffic goes out and nothing comes in.
     pub mode: DpdMode,
+    /// When a check is sent again; `None`: as any other request.
+    pub retransmit: Option<RetransmitSpec>,
+    /// What becomes of the tunnel when the peer is dead.
+    pub action: DpdAction,
+}
+
+impl DpdSpec {
+    /// Checks sent again as any other request; a dead peer's tunnel is gone.
+    pub fn new(interval: Duration, mode: DpdMode) -> Self {
+        DpdSpec { interval, mode, retransmit: None, action: DpdAction::Clear }
+    }
+}
+
+/// What becomes of a tunnel whose peer is dead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DpdAction {
+    /// Nothing: it is gone.
+    #[default]
+    Clear,
+    /// It is brought up again at once, by an IKE_SA_INIT of ours.
+    Restart,
+    /// It is brought up again when there is traffic for it.
+    Hold,
 }
 
 /// When a liveness check is due.

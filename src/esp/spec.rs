@@ -58,7 +58,7 @@ pub enum EchoPolicy {
 /// How ESP travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Encapsulation {
-    /// In UDP where IKE has moved to the NAT traversal ports, else as IP protocol 50.
+    /// In UDP where NAT detection asks for it, else as IP protocol 50.
     Auto,
     /// Always in UDP.
     ForceUdp,
@@ -143,7 +143,8 @@ impl PlaneConfig {
     pub(super) fn carry(&self, known: Option<Path>, encapsulated: bool) -> Result<Path, SendError> {
         let path = known.ok_or(SendError::NoPath)?;
         let udp = match self.encapsulation {
-            Encapsulation::Auto => encapsulated || path.role == SocketRole::NatT,
+            // Without a raw socket UDP is tried where IKE takes it: a receiver should accept both (RFC 7296 2.23).
+            Encapsulation::Auto => encapsulated || (path.role == SocketRole::NatT && !self.native),
             Encapsulation::ForceUdp => true,
             Encapsulation::Native => false,
         };

@@ -602,6 +602,9 @@ fn how_esp_travels_follows_ike_or_the_setting() {
     let native = carry(Encapsulation::Auto, true, ike_path, false).expect("a path");
     assert_eq!((native.role, native.local.port(), native.remote.port()), (SocketRole::Esp, 0, 0));
     assert_eq!(carry(Encapsulation::Auto, false, ike_path, false), Err(SendError::NoNativeEsp));
+    // A peer that has moved IKE to port 4500 without a NAT expects native ESP.
+    assert_eq!(carry(Encapsulation::Auto, true, path(true), false).map(|p| p.role), Ok(SocketRole::Esp));
+    assert_eq!(carry(Encapsulation::Auto, false, path(true), false), Ok(path(true)));
     let forced = carry(Encapsulation::ForceUdp, true, ike_path, false).expect("a path");
     assert_eq!((forced.role, forced.local.port(), forced.remote.port()), (SocketRole::NatT, 4501, 4502));
     assert_eq!(carry(Encapsulation::Native, true, path(true), true).map(|p| p.role), Ok(SocketRole::Esp));

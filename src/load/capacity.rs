@@ -13,7 +13,7 @@ use super::run::{Fleet, Outcome};
 use super::shard::Work;
 use super::summary::{Capacity, StageResult, Step, Tester, histograms};
 use super::threshold::Threshold;
-use super::verdict::{self, Honesty};
+use super::verdict;
 use super::workload::{Played, Watch};
 use crate::time::Instant;
 
@@ -38,8 +38,6 @@ pub struct Search {
     pub drain: Duration,
     /// Deletes per second between rates.
     pub delete_rate: f64,
-    /// When the tester calls itself the limit.
-    pub honesty: Honesty,
     /// Draw the goodput up to three times the limit.
     pub curve: bool,
 }
@@ -150,7 +148,7 @@ impl Hunt<'_, '_> {
         let name = format!("{rate:.1}/s");
         let work = Work::SetUp { schedule, live: None, until_refused: false };
         let (result, times) = self.stage(&name, work, search.warm_up, planned)?;
-        let limited = verdict::limit(std::slice::from_ref(&result), self.tester, search.honesty, true).tester_limited;
+        let limited = verdict::limit(std::slice::from_ref(&result), self.tester, true).tester_limited;
         let held = !limited
             && result.retransmit_ratio <= RETRANSMITS
             && search.thresholds.iter().all(|t| t.judge(&result, &times).met);
@@ -230,7 +228,6 @@ mod tests {
             thresholds: Vec::new(),
             drain: Duration::from_secs(1),
             delete_rate: 100.0,
-            honesty: Honesty::default(),
             curve: true,
         }
     }

@@ -6,11 +6,13 @@
 pub mod answer;
 pub mod arrival;
 pub mod book;
+pub mod ca;
 pub mod capacity;
 pub mod files;
 pub mod gauge;
 pub mod keep;
 pub mod measure;
+pub mod merge;
 pub mod peers;
 pub mod resource;
 pub mod run;

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::arrival::Lane;
+use super::ca::LoadCa;
 use super::template::{Pool, Template};
+use crate::auth::Credential;
 use crate::crypto::Secret;
 use crate::engine::{AuthSpec, ConnectionSpec, TunnelId};
 use crate::wire::IdPayload;
@@ -23,6 +25,9 @@ pub struct Peers {
     pub id: Option<(IdType, Template)>,
     /// Their pre-shared keys, where they differ.
     pub psk: Psks,
+    /// Certificates, one per tunnel; none where the connection's own authentication stands. With fewer of them than tunnels,
+    /// identities and certificates are used again from the first.
+    pub certificates: Arc<Vec<Arc<Credential>>>,
     /// Our side's selector of the first Child, where it differs.
     pub local_ts: Option<Template>,
     /// Source addresses.
@@ -139,10 +144,34 @@ impl Peers {
             base: Arc::new(base),
             id,
             psk: Psks::Shared,
+            certificates: Arc::default(),
             local_ts: None,
             sources: Pool::single(source),
             faulty: None,
         })
+    }
+
+    /// Our identity in tunnel `n`.
+    pub fn id(&self, n: u64) -> IdPayload {
+        let n = match self.certificates.len() as u64 {
+            0 => n,
+            many => n % many,
+        };
+        match &self.id {
+            Some((kind, template)) => IdPayload { kind: *kind, data: template.fill(n).into_bytes() },
+            None => self.base.local_id.clone(),
+        }
+    }
+
+    /// Issues a certificate for each of `count` tunnels.
+    ///
+    /// # Errors
+    ///
+    /// In words, if an identity cannot stand in a certificate.
+    pub fn certify(&mut self, ca: &LoadCa, count: u64) -> Result<(), String> {
+        let issued = (0..count).map(|n| ca.issue(n, &self.id(n))).collect::<Result<Vec<_>, _>>()?;
+        self.certificates = Arc::new(issued);
+        Ok(())
     }
 
     /// True if tunnel `n` is one of those with a fault: evenly spread among the honest ones.
@@ -165,14 +194,18 @@ impl Peers {
     /// The connection of tunnel `n`.
     pub fn spec(&self, n: u64, source: IpAddr) -> Arc<ConnectionSpec> {
         let faulty = self.is_faulty(n);
-        let same = self.id.is_none() && matches!(self.psk, Psks::Shared) && self.local_ts.is_none() && !faulty;
+        let shared = matches!(self.psk, Psks::Shared) && self.certificates.is_empty();
+        let same = self.id.is_none() && shared && self.local_ts.is_none() && !faulty;
         if same && self.base.local_addr == Some(source) {
             return Arc::clone(&self.base);
         }
         let mut spec = ConnectionSpec::clone(&self.base);
         spec.local_addr = Some(source);
-        if let Some((kind, template)) = &self.id {
-            spec.local_id = IdPayload { kind: *kind, data: template.fill(n).into_bytes() };
+        spec.local_id = self.id(n);
+        if let Some(place) = n.checked_rem(self.certificates.len() as u64)
+            && let Some(credential) = usize::try_from(place).ok().and_then(|place| self.certificates.get(place))
+        {
+            spec.local_auth = AuthSpec::Certificate(Arc::clone(credential));
         }
         if let Some(key) = self.psk.get(n) {
             spec.local_auth = AuthSpec::Psk(Arc::clone(&key));

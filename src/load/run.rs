@@ -78,6 +78,8 @@ pub struct Outcome {
     pub stats: Stats,
     /// Per shard, what its thread used.
     pub used: Vec<Used>,
+    /// CPU time of the whole process.
+    pub process_cpu: Duration,
     /// Per core of the machine, what it did.
     pub cores: Vec<Core>,
     /// What passed the sockets.
@@ -105,6 +107,7 @@ pub struct Fleet {
     network: Network,
     stages: u64,
     keepers: Vec<Keeper>,
+    process: (u64, u64),
 }
 
 struct Member {
@@ -113,6 +116,9 @@ struct Member {
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
+
+/// What is shown of a stage while it lasts: the shards' gauges, and the time.
+pub type Seen<'a> = dyn FnMut(&[(Lane, Arc<Gauges>)], Instant) + 'a;
 
 /// Why a run could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +215,7 @@ impl Fleet {
             shards.push(Member { orders, reports, waker, thread: Some(thread) });
             lanes.push((lane, gauges));
         }
-        Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers })
+        Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers, process: setup.process })
     }
 
     /// The flag that ends a run early: arrivals cease, open operations get two seconds.
@@ -225,6 +231,11 @@ impl Fleet {
     /// What the shards show while they work.
     pub fn gauges(&self) -> &[(Lane, Arc<Gauges>)] {
         &self.lanes
+    }
+
+    /// Which process this is, and of how many.
+    pub fn process(&self) -> (u64, u64) {
+        self.process
     }
 
     /// What was kept of handshakes.
@@ -255,11 +266,11 @@ impl Fleet {
         warm_up: Duration,
         drain: Duration,
         every: Duration,
-        watch: &mut dyn FnMut(&[(Lane, Arc<Gauges>)], Instant),
+        watch: &mut Seen<'_>,
     ) -> io::Result<Outcome> {
         self.stages += 1;
         let start = at.unwrap_or_else(|| self.clock.now() + AHEAD);
-        let cores = Core::all();
+        let (cores, process_cpu) = (Core::all(), resource::process_cpu());
         let stage = Stage { label: self.stages.to_string(), start, work, warm_up, drain };
         for shard in &self.shards {
             shard.orders.send(Order::Stage(stage.clone())).map_err(|_| gone())?;
@@ -268,6 +279,7 @@ impl Fleet {
         let mut outcome = Outcome {
             stats: Stats::default(),
             used: Vec::new(),
+            process_cpu: Duration::ZERO,
             cores: Vec::new(),
             link: LinkCounters::default(),
             up: 0,
@@ -294,6 +306,7 @@ impl Fleet {
             outcome.stopped |= report.stopped;
         }
         outcome.to = self.clock.now();
+        outcome.process_cpu = resource::process_cpu().saturating_sub(process_cpu);
         outcome.cores = Core::all().iter().zip(&cores).map(|(now, before)| now.since(before)).collect();
         Ok(outcome)
     }

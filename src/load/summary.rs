@@ -10,6 +10,7 @@ use super::measure::{Stats, Timed};
 use super::resource::Core;
 use super::run::{Network, Outcome};
 use super::threshold::Judged;
+use super::verdict::Honesty;
 use crate::engine::{AuthSpec, ConnectionSpec, NatTraversal};
 
 /// Version of this layout; counts up when a reader must change.
@@ -44,6 +45,9 @@ pub struct LoadResult {
     pub thresholds: Vec<Judged>,
     /// Stages, in order.
     pub stages: Vec<StageResult>,
+    /// How the peer recovered from a reconnect storm, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recovery: Option<Recovery>,
     /// The search for the limit, if that was the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub capacity: Option<Capacity>,
@@ -88,6 +92,8 @@ pub struct Context {
     pub pfs: Vec<String>,
     /// How both ends authenticate.
     pub auth: String,
+    /// Microseconds that issuing a tunnel's certificate took, before the run, where this run has its own authority.
+    pub issue_micros: Option<f64>,
     /// Our lifetime of the IKE SA in seconds, if there is one.
     pub ike_lifetime: Option<f64>,
     /// Our lifetime of the Child SA in seconds, if there is one.
@@ -125,6 +131,10 @@ pub struct Tester {
     pub buffer_wanted: u64,
     /// What the kernel granted at most, if that is less.
     pub buffer_granted: Option<u64>,
+    /// The share of a core beyond which a thread counts as the limit.
+    pub max_cpu: f64,
+    /// The 99th percentile of late starts, in microseconds, beyond which the tester counts as the limit.
+    pub max_lag: f64,
 }
 
 /// One stage.
@@ -285,6 +295,8 @@ pub struct UsedResult {
     pub waited: Vec<f64>,
     /// CPU seconds of all threads.
     pub cpu_seconds: f64,
+    /// CPU seconds of the whole process.
+    pub process_cpu_seconds: f64,
     /// CPU microseconds per operation that succeeded or failed.
     pub cpu_per_operation: f64,
     /// The machine's cores.
@@ -373,6 +385,15 @@ pub struct Step {
     pub tester_limited: bool,
 }
 
+/// How a peer recovers from a reconnect storm.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Recovery {
+    /// Seconds until 50, 90, 99 and 100 % of the tunnels were up; none where that never came.
+    pub seconds: Vec<Option<f64>>,
+    /// Time to 100 % by the time that the same number took at the planned rate: 1 is ideal.
+    pub factor: Option<f64>,
+}
+
 /// Who was the limit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
@@ -389,17 +410,17 @@ impl Context {
     pub fn of(spec: &ConnectionSpec) -> Context {
         let words = |list: &[crate::engine::ProposalSpec]| list.iter().map(crate::config::proposal_words).collect();
         let child = spec.children.first();
-        #[allow(clippy::match_wildcard_for_single_variants)] // there will be more
         let auth = |spec: &AuthSpec| match spec {
             AuthSpec::Psk(_) => "psk",
-            #[allow(unreachable_patterns)]
-            _ => "other",
+            AuthSpec::Certificate(_) | AuthSpec::Trust(_) => "certificate",
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => "eap",
         };
         Context {
             ike: words(&spec.ike_proposals),
             esp: child.map_or_else(Vec::new, |c| words(&c.proposals)),
             pfs: child.map_or_else(Vec::new, |c| c.pfs.iter().map(|g| crate::config::group_word(*g)).collect()),
             auth: format!("{} / {}", auth(&spec.local_auth), auth(&spec.remote_auth)),
+            issue_micros: None,
             ike_lifetime: spec.lifetime.map(|d| d.as_secs_f64()),
             child_lifetime: child.and_then(|c| c.lifetime).map(|d| d.as_secs_f64()),
             dpd: spec.dpd.as_ref().map(|d| d.interval.as_secs_f64()),
@@ -418,23 +439,31 @@ impl Context {
 
 impl Tester {
     /// Of a running fleet.
-    pub fn of(network: &Network, process: (u64, u64), threads: u64) -> Tester {
-        let sources_mean = match network.sources {
-            1 => "one source address: limits that the peer keeps per address (half-open IKE SAs, cookies, blocking) may be \
-                  met long before its capacity is"
-                .to_owned(),
-            many => format!("{many} source addresses: limits that the peer keeps per address are met {many} times later"),
-        };
+    pub fn of(network: &Network, process: (u64, u64), threads: u64, honesty: Honesty) -> Tester {
         Tester {
             shard: process.0,
             shards: process.1,
             threads,
             sources: network.sources,
-            sources_mean,
+            sources_mean: Tester::sources_words(network.sources),
             ports: (network.ports.ike, network.ports.natt),
             shared_port: network.shared,
             buffer_wanted: network.buffer_wanted as u64,
             buffer_granted: network.clamp.map(|octets| octets as u64),
+            max_cpu: honesty.cpu,
+            max_lag: honesty.lag,
+        }
+    }
+}
+
+impl Tester {
+    /// What a number of source addresses means for limits per address.
+    pub fn sources_words(sources: u64) -> String {
+        match sources {
+            1 => "one source address: limits that the peer keeps per address (half-open IKE SAs, cookies, blocking) may be \
+                  met long before its capacity is"
+                .into(),
+            many => format!("{many} source addresses: limits that the peer keeps per address are met {many} times later"),
         }
     }
 }
@@ -512,6 +541,7 @@ impl StageResult {
             threads: outcome.used.iter().map(super::resource::Used::share).collect(),
             waited: outcome.used.iter().map(|u| u.waited.as_secs_f64() / wall(u)).collect(),
             cpu_seconds: cpu,
+            process_cpu_seconds: outcome.process_cpu.as_secs_f64(),
             cpu_per_operation: cpu * 1e6 / operations as f64,
             cores: outcome.cores.iter().map(core).collect(),
             datagrams: (outcome.link.sent, outcome.link.received),
@@ -536,6 +566,62 @@ pub fn histograms(stats: &Stats) -> BTreeMap<String, Histogram<u64>> {
 pub fn schema() -> String {
     let schema = schemars::schema_for!(LoadResult);
     serde_json::to_string_pretty(&schema).expect("a schema prints") + "\n"
+}
+
+/// A result to try things on.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// Of shard `shard` of `shards`: one stage without figures.
+    pub fn result(shard: u64, shards: u64) -> LoadResult {
+        let judged = Judged { threshold: "success>=99.9%".into(), measured: String::new(), met: true };
+        LoadResult {
+            version: RESULT_VERSION,
+            tool: "ikelab".into(),
+            command: "load".into(),
+            plan_seed: "x".into(),
+            started: String::new(),
+            seconds: 1.0,
+            security: Security { keys_exported: false, key_seed_from_os: true, target_said_to_be_owned: false },
+            connection: Connection { name: "x".into(), file: None, remote: "192.0.2.1:500".into() },
+            context: Context {
+                ike: Vec::new(),
+                esp: Vec::new(),
+                pfs: Vec::new(),
+                auth: "psk / psk".into(),
+                issue_micros: None,
+                ike_lifetime: None,
+                child_lifetime: None,
+                dpd: None,
+                nat_traversal: "auto".into(),
+                children_per_ike_sa: 1,
+                initial_contact: false,
+                fragmentation: true,
+            },
+            tester: Tester {
+                shard,
+                shards,
+                threads: 1,
+                sources: 1,
+                sources_mean: Tester::sources_words(1),
+                ports: (500, 4500),
+                shared_port: false,
+                buffer_wanted: 1,
+                buffer_granted: None,
+                max_cpu: 0.8,
+                max_lag: 1e3,
+            },
+            workload: "setup".into(),
+            thresholds: vec![judged],
+            stages: vec![StageResult { name: "setup".into(), method: "open-loop".into(), ..StageResult::default() }],
+            recovery: None,
+            capacity: None,
+            limit: Limit { who: "nobody".into(), sentence: "x".into(), tester_limited: false },
+            interrupted: false,
+            exit_code: 0,
+        }
+    }
 }
 
 #[cfg(test)]

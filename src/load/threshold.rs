@@ -90,6 +90,27 @@ impl Threshold {
     }
 }
 
+/// Judges a run. Thresholds are about the stage that the workload is about: the storm or the rekeys, else the first. What
+/// happens to tunnels that are up, and to those that go, belongs to the run as a whole.
+pub fn judge_run(
+    thresholds: &[Threshold],
+    stages: &[StageResult],
+    times: &[BTreeMap<String, Histogram<u64>>],
+) -> Vec<Judged> {
+    let about = stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
+    let (Some(stage), Some(own)) = (stages.get(about), times.get(about)) else { return Vec::new() };
+    let (mut stage, mut own) = (stage.clone(), own.clone());
+    for (other, more) in stages.iter().zip(times).skip(about + 1) {
+        for (class, count) in &other.lost {
+            *stage.lost.entry(class.clone()).or_default() += count;
+        }
+        for (name, histogram) in more {
+            own.entry(name.clone()).or_insert_with(|| histogram.clone());
+        }
+    }
+    thresholds.iter().map(|t| t.judge(&stage, &own)).collect()
+}
+
 const EXAMPLES: &str =
     "write success>=99.9%, p99(setup)<200ms, rate>=500, rtx<=1%, failed(auth_failed)<=0, lost<=0 or dropped<=0";
 

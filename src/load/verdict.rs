@@ -19,8 +19,8 @@ impl Default for Honesty {
 }
 
 /// Judges the measured stages of a run. `met` says whether every threshold was.
-pub fn limit(stages: &[StageResult], tester: &Tester, honesty: Honesty, met: bool) -> Limit {
-    let reasons: Vec<String> = stages.iter().flat_map(|stage| tester_reasons(stage, tester, honesty)).collect();
+pub fn limit(stages: &[StageResult], tester: &Tester, met: bool) -> Limit {
+    let reasons: Vec<String> = stages.iter().flat_map(|stage| tester_reasons(stage, tester)).collect();
     if let Some(first) = reasons.first() {
         let more = match reasons.len() - 1 {
             0 => String::new(),
@@ -40,7 +40,7 @@ pub fn limit(stages: &[StageResult], tester: &Tester, honesty: Honesty, met: boo
     Limit { who: who.into(), sentence, tester_limited: false }
 }
 
-fn tester_reasons(stage: &StageResult, tester: &Tester, honesty: Honesty) -> Vec<String> {
+fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     let mut out = Vec::new();
     let name = &stage.name;
     let d = &stage.dropped;
@@ -60,10 +60,10 @@ fn tester_reasons(stage: &StageResult, tester: &Tester, honesty: Honesty) -> Vec
         .map(|(n, share)| (n, *share))
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap_or((0, 0.0));
-    if busiest > honesty.cpu {
+    if busiest > tester.max_cpu {
         out.push(format!("in {name} its thread {thread} used {:.0} % of a core", busiest * 100.0));
     }
-    if let Some(lag) = stage.latency.get("start_lag").filter(|l| l.p99 as f64 > honesty.lag) {
+    if let Some(lag) = stage.latency.get("start_lag").filter(|l| l.p99 as f64 > tester.max_lag) {
         let waited = stage.used.waited.iter().copied().fold(0.0, f64::max);
         out.push(format!(
             "in {name} 1 % of its starts were {} late or later (its threads waited for a core {:.0} % of the time)",
@@ -118,6 +118,8 @@ mod tests {
             shared_port: false,
             buffer_wanted: 100,
             buffer_granted: Some(50),
+            max_cpu: 0.8,
+            max_lag: 1e3,
         }
     }
 
@@ -126,7 +128,7 @@ mod tests {
     }
 
     fn judge(stage: StageResult, met: bool) -> Limit {
-        limit(&[stage], &tester(), Honesty::default(), met)
+        limit(&[stage], &tester(), met)
     }
 
     #[test]

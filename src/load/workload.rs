@@ -11,7 +11,7 @@ use super::arrival::{Lane, Schedule, Segment, Spacing};
 use super::gauge::Gauges;
 use super::run::{Fleet, Outcome};
 use super::shard::Work;
-use super::summary::{Capacity, StageResult, histograms};
+use super::summary::{Capacity, Recovery, StageResult, histograms};
 use crate::time::Instant;
 
 /// What is done to the peer.
@@ -97,15 +97,6 @@ pub struct Played {
     pub interrupted: bool,
 }
 
-/// How a peer recovers from a reconnect storm.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Recovery {
-    /// Seconds until 50, 90, 99 and 100 % of the tunnels were up; infinite where that never came.
-    pub seconds: [f64; 4],
-    /// Time to 100 % by the time that the same number took at the planned rate: 1 is ideal.
-    pub factor: f64,
-}
-
 /// How often the live view is fed.
 const EVERY: Duration = Duration::from_millis(200);
 
@@ -115,9 +106,12 @@ const EVERY: Duration = Duration::from_millis(200);
 ///
 /// If a shard's sockets have become unusable.
 pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Result<Played> {
-    let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain };
     let schedule = Arc::new(order.schedule.clone());
-    let planned = (order.schedule.total(), order.schedule.length().as_secs_f64());
+    // Our part of it, where other processes have the rest.
+    let (process, processes) = fleet.process();
+    let mine = Lane { first: process, stride: processes }.share(order.schedule.total());
+    let planned = (mine, order.schedule.length().as_secs_f64());
+    let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain };
     let until_refused = order.workload == Workload::Tunnels;
     let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
     match order.workload {
@@ -228,13 +222,10 @@ fn recovery(outcome: &Outcome, tunnels: u64, ideal: f64) -> Recovery {
     let times = outcome.stats.times(super::measure::Timed::Up);
     let at = |share: f64| {
         let wanted = (tunnels as f64 * share).ceil() as u64;
-        match times {
-            Some(times) if wanted > 0 && times.len() >= wanted => {
-                times.value_at_quantile(wanted as f64 / times.len() as f64) as f64 / 1e6
-            }
-            _ => f64::INFINITY,
-        }
+        let times = times.filter(|times| wanted > 0 && times.len() >= wanted)?;
+        Some(times.value_at_quantile(wanted as f64 / times.len() as f64) as f64 / 1e6)
     };
-    let seconds = [0.5, 0.9, 0.99, 1.0].map(at);
-    Recovery { seconds, factor: seconds[3] / ideal.max(f64::MIN_POSITIVE) }
+    let seconds: Vec<Option<f64>> = [0.5, 0.9, 0.99, 1.0].map(at).to_vec();
+    let factor = seconds[3].map(|all| all / ideal.max(f64::MIN_POSITIVE));
+    Recovery { seconds, factor }
 }

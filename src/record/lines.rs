@@ -59,6 +59,70 @@ pub enum LineEvent {
     },
     /// The keys of an IKE SA were exported; they are in the key tables, never here.
     IkeKeys { spi_i: IkeSpi, spi_r: IkeSpi },
+    /// The peer's certificate is accepted; `ike_up` follows.
+    PeerCertificate {
+        /// Its subject, as `C=CH, CN=gw`.
+        subject: String,
+        /// The subjects above it, up to the trusted one; empty when it is trusted directly.
+        issuers: Vec<String>,
+        /// What kind of key it has.
+        key: String,
+        /// How AUTH was signed.
+        signature: String,
+        /// SHA-256 of the certificate in hex.
+        sha256: String,
+        /// What was accepted although an RFC says otherwise, or could not be checked.
+        notes: Vec<String>,
+    },
+    /// This line's IKE SA is begun to take the place of `old`, from IKE_SA_INIT on.
+    Reauthenticating {
+        /// The one to be replaced: slot and generation.
+        old: String,
+        order: ReauthOrder,
+    },
+    /// EAP has succeeded (RFC 7296 2.16); `ike_up` follows.
+    Eap {
+        /// The method that was agreed on.
+        method: String,
+        /// The EAP identity, ours or the peer's.
+        identity: String,
+        /// AUTH was made from the method's key; without one, from SK_pi and SK_pr.
+        keyed: bool,
+        /// Nothing but EAP proved who the responder is (RFC 5998).
+        alone: bool,
+        /// The version of TLS, where TLS ran.
+        tls: Option<String>,
+        /// What the authenticator told the user.
+        notices: Vec<String>,
+    },
+    /// What a CFG_REPLY said (RFC 7296 3.15).
+    Config {
+        /// Who handed it out.
+        by: Side,
+        /// It had been asked for.
+        asked: bool,
+        /// Inner addresses.
+        addresses: Vec<String>,
+        /// Name servers.
+        dns: Vec<String>,
+        /// Split networks.
+        subnets: Vec<String>,
+        /// APPLICATION_VERSION.
+        version: Option<String>,
+        /// Attributes that were not understood, and how long they are.
+        others: Vec<String>,
+    },
+    /// The peer answered nothing any more; `failed` follows.
+    PeerDead {
+        /// How long after it was last heard of this was to be noticed at the latest; missing without liveness checks.
+        expected_ms: Option<u64>,
+        /// How long after it was last heard of it was noticed.
+        measured_ms: u64,
+        /// What becomes of the tunnel: `clear`, `restart` or `hold`.
+        action: String,
+    },
+    /// The tunnel of a dead peer is brought up again by this line's IKE SA.
+    Restarting {},
     /// Both ends are authenticated.
     IkeUp {
         role: Role,
@@ -407,10 +471,38 @@ pub enum Scope {
     IkeSa,
 }
 
+/// Whether the new IKE SA comes up before the old one goes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReauthOrder {
+    MakeFirst,
+    BreakFirst,
+}
+
 /// Mode of a Child SA.
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     Tunnel,
     Transport,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Whoever adds an event to the transcript tells its readers.
+    #[test]
+    fn every_event_that_is_written_is_in_the_schema() {
+        let source = include_str!("transcript.rs");
+        let written: BTreeSet<&str> =
+            source.split("\"event\", \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let schema: serde_json::Value = serde_json::from_str(&events_schema()).expect("JSON");
+        let kinds = schema["oneOf"].as_array().expect("alternatives");
+        let told: BTreeSet<&str> = kinds.iter().filter_map(|k| k["properties"]["event"]["const"].as_str()).collect();
+        assert!(written.len() > 15, "{written:?}");
+        assert_eq!(written, told);
+    }
 }

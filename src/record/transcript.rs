@@ -14,8 +14,8 @@ use super::json::{Object, Seconds, object};
 use super::{Datagram, Direction, PacketKey, Record, Sink};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
-    ChildSa, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId, Side,
-    TunnelId,
+    ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId,
+    Side, TunnelId,
 };
 use crate::time::Instant;
 use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
@@ -210,6 +210,24 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             write_ike_suite(o, &up.suite);
             o.text("peer_id", &up.peer_id).text("local", up.path.local).text("remote", up.path.remote);
         }
+        Event::Eap(done) => {
+            o.text("event", "eap").text("method", done.method).text("identity", &done.identity);
+            o.flag("keyed", done.keyed).flag("alone", done.alone);
+            if let Some(tls) = &done.tls {
+                o.text("tls", tls);
+            }
+            o.texts("notices", &done.notices);
+        }
+        Event::Config(config) => {
+            o.text("event", "config").text("by", side(config.by)).flag("asked", config.asked);
+            let nets =
+                |list: &[(std::net::IpAddr, u8)]| list.iter().map(|(a, p)| format!("{a}/{p}")).collect::<Vec<_>>();
+            o.texts("addresses", &config.addresses).texts("dns", &config.dns).texts("subnets", nets(&config.subnets));
+            if let Some(version) = &config.version {
+                o.text("version", version);
+            }
+            o.texts("others", config.others.iter().map(|(kind, len)| format!("{kind}, {len} octets")));
+        }
         Event::ChildInbound(child) => write_child(o.text("event", "child_inbound"), child),
         Event::ChildOutbound { spi_in } => {
             o.text("event", "child_outbound").text("spi_in", format_args!("{spi_in:08x}"));
@@ -227,6 +245,24 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("old", format_args!("{}.{}", rekeyed.old.slot, rekeyed.old.generation));
             o.text("spi_i", rekeyed.spis.0).text("spi_r", rekeyed.spis.1);
             write_ike_suite(o, &rekeyed.suite);
+        }
+        Event::PeerDead { expected, measured, action } => {
+            o.text("event", "peer_dead");
+            if let Some(expected) = expected {
+                o.number("expected_ms", expected.as_millis() as u64);
+            }
+            o.number("measured_ms", measured.as_millis() as u64);
+            o.text(
+                "action",
+                match action {
+                    DpdAction::Clear => "clear",
+                    DpdAction::Restart => "restart",
+                    DpdAction::Hold => "hold",
+                },
+            );
+        }
+        Event::Restarting => {
+            o.text("event", "restarting");
         }
         Event::Reauthenticating { old, break_first } => {
             o.text("event", "reauthenticating").text("old", format_args!("{}.{}", old.slot, old.generation));

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use super::paint::{Paint, Tone, wrap};
 use crate::load::summary::{LoadResult, StageResult};
 use crate::load::threshold::duration;
-use crate::load::workload::Recovery;
 
 /// The whole result.
-pub fn render(result: &LoadResult, recovery: Option<&Recovery>, paint: Paint) -> String {
+pub fn render(result: &LoadResult, paint: Paint) -> String {
     let mut out = String::from("thresholds\n");
     for judged in &result.thresholds {
         let (mark, tone) = if judged.met { ("met", Tone::Good) } else { ("MISSED", Tone::Bad) };
@@ -18,16 +17,19 @@ pub fn render(result: &LoadResult, recovery: Option<&Recovery>, paint: Paint) ->
     for stage in result.stages.iter().filter(|s| s.name != "forget") {
         out.push_str(&stage_text(stage, paint));
     }
-    if let Some(recovery) = recovery {
-        let at = recovery.seconds.map(|s| if s.is_finite() { duration(s * 1e6) } else { "never".to_owned() });
+    if let Some(recovery) = &result.recovery {
+        let at = |n: usize| {
+            let seconds = recovery.seconds.get(n).copied().flatten();
+            seconds.map_or_else(|| "never".to_owned(), |s| duration(s * 1e6))
+        };
+        let factor = recovery.factor.map_or_else(|| "none".to_owned(), |f| format!("{f:.2}"));
         let _ = writeln!(
             out,
-            "\nrecovery\n  50 % up after {}, 90 % {}, 99 % {}, 100 % {}; storm factor {}",
-            at[0],
-            at[1],
-            at[2],
-            at[3],
-            if recovery.factor.is_finite() { format!("{:.2}", recovery.factor) } else { "none".to_owned() }
+            "\nrecovery\n  50 % up after {}, 90 % {}, 99 % {}, 100 % {}; storm factor {factor}",
+            at(0),
+            at(1),
+            at(2),
+            at(3)
         );
     }
     if let Some(capacity) = &result.capacity {

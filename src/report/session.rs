@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use super::ladder::nat_words;
 use super::paint::{Paint, Tone};
-use crate::engine::{ChildSa, Counters, Event, IgnoredWhy, IkeUp, Mode, NatFinding, Side};
+use crate::engine::{
+    ChildSa, Counters, DpdAction, DpdMode, DpdSpec, EapDone, Event, IgnoredWhy, IkeUp, InnerConfig, Mode, NatFinding,
+    RetransmitSpec, Side,
+};
 use crate::wire::TrafficSelector;
 
 /// How a peer proved its identity, and what was accepted although it should not be.
@@ -38,6 +41,59 @@ pub fn connected(up: &IkeUp, proof: &Proof, nat: Option<NatFinding>, paint: Pain
     out
 }
 
+/// The line of EAP that succeeded; `ours` says who was its client.
+pub fn eap(done: &EapDone, ours: bool) -> String {
+    let mut text = format!("{} {} ", done.method, if ours { "as" } else { "by" });
+    let _ = write!(text, "{:?}", done.identity);
+    if let Some(tls) = &done.tls {
+        let _ = write!(text, ", {}", tls.replace("TLSv1_", "TLS 1."));
+    }
+    if !done.keyed {
+        text.push_str(", which makes no key");
+    }
+    if done.alone {
+        text.push_str(", the only proof of the responder (RFC 5998)");
+    }
+    for notice in &done.notices {
+        let _ = write!(text, "; notice: {notice}");
+    }
+    text
+}
+
+/// The line of inner addresses that were handed out.
+pub fn inner_config(config: &InnerConfig) -> String {
+    fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+        items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+    }
+    let mut text = if config.addresses.is_empty() { "no address".to_owned() } else { list(&config.addresses) };
+    if !config.dns.is_empty() {
+        let _ = write!(text, "  DNS {}", list(&config.dns));
+    }
+    if !config.subnets.is_empty() {
+        let _ =
+            write!(text, "  networks {}", list(config.subnets.iter().map(|(net, prefix)| format!("{net}/{prefix}"))));
+    }
+    if let Some(version) = &config.version {
+        let _ = write!(text, "  version {version:?}");
+    }
+    if !config.others.is_empty() {
+        let _ = write!(
+            text,
+            "  not understood: {}",
+            list(config.others.iter().map(|(kind, len)| format!("{kind} ({len} B)")))
+        );
+    }
+    if !config.asked {
+        text.push_str("  (nobody asked; not used)");
+    }
+    text
+}
+
+/// A line of the block that begins with [`connected`].
+pub fn labelled(label: &str, text: &str, paint: Paint) -> String {
+    format!("  {} {text}\n", paint.tone(Tone::Strong, &format!("{label:<10}")))
+}
+
 /// The lines of a new Child SA.
 pub fn child_up(child: &ChildSa, paint: Paint) -> String {
     let mode = if child.mode == Mode::Transport { "transport" } else { "tunnel" };
@@ -67,6 +123,19 @@ pub fn life(event: &Event) -> Option<(Tone, String)> {
             let who = if rekeyed.initiator { Side::Us } else { Side::Peer };
             format!("~ IKE SA rekeyed {}: {}  SPIs {} {}", by(who), rekeyed.suite, rekeyed.spis.0, rekeyed.spis.1)
         }
+        Event::PeerDead { expected, measured, action } => {
+            let expected =
+                expected.map_or_else(String::new, |e| format!(" (expected within {:.1} s)", e.as_secs_f64()));
+            let then = match action {
+                DpdAction::Clear => "the tunnel is gone",
+                DpdAction::Restart => "it is brought up again",
+                DpdAction::Hold => "it waits for traffic",
+            };
+            let line =
+                format!("! the peer is dead: not heard of for {:.1} s{expected}; {then}", measured.as_secs_f64());
+            return Some((Tone::Bad, line));
+        }
+        Event::Restarting => "~ a new IKE SA for the tunnel of the dead peer".to_owned(),
         Event::Reauthenticating { break_first: false, .. } => {
             "~ authenticating again: a new IKE SA first, then the old one goes".to_owned()
         }
@@ -79,6 +148,20 @@ pub fn life(event: &Event) -> Option<(Tone, String)> {
         _ => return None,
     };
     Some((Tone::Good, line))
+}
+
+/// How soon a dead peer is noticed.
+pub fn liveness(dpd: &DpdSpec, fallback: &RetransmitSpec) -> String {
+    let seconds = |d: std::time::Duration| format!("{:.0} s", d.as_secs_f64());
+    let how = match dpd.mode {
+        DpdMode::Periodic => "after",
+        DpdMode::OnDemand => "when traffic goes unanswered for",
+    };
+    format!(
+        "asked {how} {} of quiet; a dead peer is noticed within {}",
+        seconds(dpd.interval),
+        seconds(dpd.detection(fallback))
+    )
 }
 
 /// Selectors side by side.

@@ -614,6 +614,7 @@ fn placeholder() -> Setup {
         dpd: None,
         lifetime: None,
         fragmentation: false,
+        cp: Default::default(),
         behaviour: Default::default(),
     };
     Setup { spec, limits: Limits::default() }

@@ -1,13 +1,16 @@
 //! The other end, as a scenario sees it: something that can be made to initiate and to forget.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::auth::eap::{AuthenticatorSpec, Credential, Method, PeerSpec, User};
 use crate::drive::{Driver, Queue};
-use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, IdMatch, Limits, Ports, TunnelId};
+use crate::engine::{
+    AuthSpec, ConnectionSpec, CpRequest, CpSpec, Endpoint, EndpointConfig, IdMatch, Limits, PoolSpec, Ports, TunnelId,
+};
 use crate::link::Link;
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::net::SocketRole;
@@ -94,7 +97,8 @@ pub fn mirror(spec: &ConnectionSpec) -> ConnectionSpec {
     mirrored.name = format!("{}-mirrored", spec.name);
     std::mem::swap(&mut mirrored.local_addr, &mut mirrored.remote_addr);
     std::mem::swap(&mut mirrored.local_ports, &mut mirrored.remote_ports);
-    std::mem::swap(&mut mirrored.local_auth, &mut mirrored.remote_auth);
+    (mirrored.local_auth, mirrored.remote_auth) = (other_end(&spec.remote_auth), other_end(&spec.local_auth));
+    mirrored.cp = other_end_cp(&spec.cp);
     for child in &mut mirrored.children {
         std::mem::swap(&mut child.local_ts, &mut child.remote_ts);
     }
@@ -105,6 +109,58 @@ pub fn mirror(spec: &ConnectionSpec) -> ConnectionSpec {
         mirrored.local_id = crate::config::address_id(address);
     }
     mirrored
+}
+
+/// What the other end needs to do its half of the same authentication.
+fn other_end(auth: &AuthSpec) -> AuthSpec {
+    match auth {
+        AuthSpec::EapPeer(peer) => {
+            let password = peer.credentials.iter().find_map(|c| match c {
+                Credential::Md5(password) | Credential::MsChapV2(password) => Some(Arc::clone(password)),
+                Credential::Tls(_) => None,
+            });
+            let tls = peer.credentials.iter().find_map(|c| match c {
+                Credential::Tls(tls) => Some(Arc::clone(tls)),
+                _ => None,
+            });
+            AuthSpec::EapAuthenticator(Arc::new(AuthenticatorSpec {
+                ask_identity: true,
+                methods: peer.methods(),
+                users: password.map(|p| User { name: peer.identity.clone(), password: Some(p) }).into_iter().collect(),
+                tls,
+                name: "embedded-peer".to_owned(),
+            }))
+        }
+        AuthSpec::EapAuthenticator(server) => {
+            let user = server.users.first();
+            let credential = |method: &Method| match (method, user.and_then(|u| u.password.clone()), &server.tls) {
+                (Method::Md5, Some(password), _) => Some(Credential::Md5(password)),
+                (Method::MsChapV2, Some(password), _) => Some(Credential::MsChapV2(password)),
+                (Method::Tls, _, Some(tls)) => Some(Credential::Tls(Arc::clone(tls))),
+                _ => None,
+            };
+            AuthSpec::EapPeer(Arc::new(PeerSpec {
+                identity: user.map(|u| u.name.clone()).unwrap_or_default(),
+                credentials: server.methods.iter().filter_map(credential).collect(),
+            }))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Who asks for an inner address meets a pool, and a pool meets somebody who asks.
+fn other_end_cp(cp: &CpSpec) -> CpSpec {
+    let request = cp.pool.as_ref().map(|pool| CpRequest {
+        v4: pool.v4.map(|_| Ipv4Addr::UNSPECIFIED),
+        v6: pool.v6.map(|_| Ipv6Addr::UNSPECIFIED),
+    });
+    let pool = cp.request.as_ref().map(|asked| {
+        let v4 = asked.v4.map(|_| (Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 254)));
+        let v6 = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+        let v6 = asked.v6.map(|_| (v6(1), v6(0xffff)));
+        Arc::new(PoolSpec { v4, v6, dns: Vec::new(), split: Vec::new(), required: false, version: None })
+    });
+    CpSpec { request, pool, dynamic: cp.dynamic.clone() }
 }
 
 impl EmbeddedPeer {

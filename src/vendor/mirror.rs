@@ -42,7 +42,7 @@ pub(super) enum Proof {
 impl Proof {
     fn of(auth: &AuthSpec) -> Self {
         match auth {
-            AuthSpec::Psk(_) => Proof::Key,
+            AuthSpec::Psk(_) | AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => Proof::Key,
             AuthSpec::Certificate(credential) => Proof::Certificate(Some(credential.key().kind())),
             AuthSpec::Trust(trust) => {
                 let key = trust.pin.as_ref().and_then(|pin| pin.public_key().ok());
@@ -197,6 +197,14 @@ impl Out {
     pub fn head(&mut self, mirror: &Mirror<'_>) {
         self.note(format!("The other end of ikelab connection {}, for {}.", mirror.spec.name, self.vendor.title()));
         self.note("Fill in what stands in <...>; the pre-shared key is never printed.");
+        let spec = mirror.spec;
+        let by_eap = |auth: &AuthSpec| matches!(auth, AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_));
+        if self.vendor != Vendor::StrongSwan && (by_eap(&spec.local_auth) || by_eap(&spec.remote_auth)) {
+            self.gap("EAP: this writes a pre-shared key where the connection has EAP");
+        }
+        if self.vendor != Vendor::StrongSwan && spec.cp != Default::default() {
+            self.gap("inner addresses (virtual_ip, pool)");
+        }
     }
 
     /// The vendor's words for some ciphers; a gap for each one without.

@@ -150,7 +150,8 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
     let _ = writeln!(s, "ike: {{proposals: [{}]{ike}}}", list(&config.ike));
     // A Child's group is a setting of its own here, not part of the proposal.
     let esp: Vec<Proposal> = config.esp.iter().map(|p| Proposal::parse(p)).collect();
-    let group = esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), ..esp[0].clone() }.to_string());
+    let group =
+        esp.iter().find_map(|p| p.ke).map(|ke| Proposal { ke: Some(ke), esn: false, ..esp[0].clone() }.to_string());
     let pfs = group.and_then(|g| g.rsplit('-').next().map(str::to_owned)).unwrap_or_else(|| "none".to_owned());
     let bare: Vec<String> = esp.iter().map(|p| Proposal { ke: None, ..p.clone() }.to_string()).collect();
     let _ = writeln!(

@@ -39,6 +39,7 @@ impl Libreswan {
         let mut certutil = Command::new("certutil");
         certutil.arg("-N").arg("-d").arg(format!("sql:{}", dir.join("nss").display())).arg("--empty-password");
         run(&mut certutil, SHORT).expect_success();
+        import_certificates(&dir, config);
         write_config(&dir, config);
 
         // It starts helpers by their absolute path, so its files go where it expects them, for it alone: each
@@ -216,6 +217,34 @@ pub fn write_config(dir: &Path, config: &PeerConfig) {
     }
     put(&dir.join("ipsec.conf"), &s);
     put(&dir.join("ipsec.secrets"), &format!("{local_id} {remote_id} : PSK \"{psk}\"\n"));
+}
+
+/// Puts certificates into its NSS database, its own under the name `own`.
+#[track_caller]
+fn import_certificates(dir: &Path, config: &PeerConfig) {
+    let nss = format!("sql:{}", dir.join("nss").display());
+    if let Some(own) = &config.certs.own {
+        put(&dir.join("own.pem"), &own.leaf);
+        put(&dir.join("own.key"), &own.key);
+        put(&dir.join("own-chain.pem"), &own.chain.concat());
+        let mut export = Command::new("openssl");
+        export.args(["pkcs12", "-export", "-name", "own", "-passout", "pass:x"]);
+        export.arg("-in").arg(dir.join("own.pem")).arg("-inkey").arg(dir.join("own.key"));
+        if !own.chain.is_empty() {
+            export.arg("-certfile").arg(dir.join("own-chain.pem"));
+        }
+        run(export.arg("-out").arg(dir.join("own.p12")), SHORT).expect_success();
+        let mut import = Command::new("pk12util");
+        import.arg("-i").arg(dir.join("own.p12")).args(["-d", &nss, "-W", "x"]);
+        run(&mut import, SHORT).expect_success();
+    }
+    for (n, pem) in config.certs.trust.iter().flat_map(|t| &t.ca).enumerate() {
+        let file = dir.join(format!("ca-{n}.pem"));
+        put(&file, pem);
+        let mut import = Command::new("certutil");
+        import.args(["-A", "-d", &nss, "-n", &format!("ca-{n}"), "-t", "CT,,", "-a", "-i"]).arg(&file);
+        run(&mut import, SHORT).expect_success();
+    }
 }
 
 /// Reads `whack --showstates`:

@@ -104,7 +104,9 @@ impl Ca {
         params.subject_alt_names = vec![SanType::DnsName(held.try_into().expect("a name"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let serial = 1000 + u64::from(pair.public_key_raw()[5]);
+        // Octets of the key itself, so that no two are the same.
+        let octets = pair.public_key_raw()[16..23].iter();
+        let serial = octets.fold(1, |serial, octet| serial << 8 | u64::from(*octet));
         params.serial_number = Some(SerialNumber::from(serial));
         let days = |n: i64| {
             let day = Duration::from_secs(86_400 * n.unsigned_abs());

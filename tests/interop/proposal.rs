@@ -9,6 +9,8 @@ pub struct Proposal {
     pub integ: Option<Hash>,
     pub prf: Option<Hash>,
     pub ke: Option<Ke>,
+    /// Extended sequence numbers; ESP only.
+    pub esn: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -78,9 +80,11 @@ impl Proposal {
     pub fn parse(text: &str) -> Proposal {
         let mut words = text.split('-');
         let encr = words.next().and_then(parse_encr).unwrap_or_else(|| panic!("no encryption algorithm in `{text}`"));
-        let mut p = Proposal { encr, integ: None, prf: None, ke: None };
+        let mut p = Proposal { encr, integ: None, prf: None, ke: None, esn: false };
         for word in words {
-            if let Some(prf) = word.strip_prefix("prf").and_then(parse_hash) {
+            if word == "esn" {
+                p.esn = true;
+            } else if let Some(prf) = word.strip_prefix("prf").and_then(parse_hash) {
                 p.prf = Some(prf);
             } else if let Some(integ) = parse_hash(word) {
                 p.integ = Some(integ);
@@ -226,11 +230,12 @@ impl fmt::Display for Proposal {
             write!(f, "-prf{}", hash_word(p))?;
         }
         match self.ke {
-            Some(Ke::Modp(n)) => write!(f, "-modp{n}"),
-            Some(Ke::Ecp(n)) => write!(f, "-ecp{n}"),
-            Some(Ke::X25519) => write!(f, "-x25519"),
-            None => Ok(()),
+            Some(Ke::Modp(n)) => write!(f, "-modp{n}")?,
+            Some(Ke::Ecp(n)) => write!(f, "-ecp{n}")?,
+            Some(Ke::X25519) => write!(f, "-x25519")?,
+            None => {}
         }
+        if self.esn { write!(f, "-esn") } else { Ok(()) }
     }
 }
 

@@ -89,6 +89,14 @@ impl RunDir {
         files.iter().map(read).collect()
     }
 
+    /// Every event of this name, of all IKE SAs, in order.
+    #[track_caller]
+    pub fn named(&self, name: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|e| e["event"] == *name);
+        events
+    }
+
     /// Everything that happened, of all IKE SAs, in order.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {

@@ -100,8 +100,9 @@ impl StrongSwan {
         self.load_text(&swanctl_conf(&named));
     }
 
+    /// Loads a whole swanctl.conf, for what [`PeerConfig`] does not cover.
     #[track_caller]
-    fn load_text(&self, text: &str) {
+    pub fn load_text(&self, text: &str) {
         let file = self.dir.join("swanctl/swanctl.conf");
         put(&file, text);
         let mut c = self.swanctl(&["--load-all", "--noprompt", "--clear"]);
@@ -134,6 +135,11 @@ impl StrongSwan {
     #[track_caller]
     pub fn raw(&self, args: &[&str]) -> String {
         run(self.swanctl(args).arg("--raw"), SHORT).expect_success()
+    }
+
+    /// Where its certificates and keys belong: `x509`, `x509ca`, `private`.
+    pub fn credentials(&self) -> PathBuf {
+        self.dir.join("swanctl")
     }
 
     pub fn pid(&self) -> u32 {

@@ -191,6 +191,7 @@ fn spec(local: &str, remote: &str, ike: Vec<Transform>, ports: Ports) -> Connect
         dpd: None,
         lifetime: None,
         fragmentation: true,
+        cp: Default::default(),
         behaviour: Behaviour::default(),
     }
 }

@@ -329,7 +329,7 @@ fn one_child_is_deleted_and_the_ike_sa_stays() {
 #[test]
 fn liveness_is_checked_only_when_nothing_was_heard() {
     let mut left = left_spec();
-    left.dpd = Some(DpdSpec { interval: Duration::from_secs(10), mode: DpdMode::Periodic });
+    left.dpd = Some(DpdSpec::new(Duration::from_secs(10), DpdMode::Periodic));
     let mut pair = Pair::to(right_spec());
     pair.connect(left);
     pair.settle();
@@ -342,7 +342,7 @@ fn liveness_is_checked_only_when_nothing_was_heard() {
 #[test]
 fn a_dead_peer_is_noticed_after_all_retransmissions() {
     let mut left = left_spec();
-    left.dpd = Some(DpdSpec { interval: Duration::from_secs(10), mode: DpdMode::Periodic });
+    left.dpd = Some(DpdSpec::new(Duration::from_secs(10), DpdMode::Periodic));
     let expected = Duration::from_secs(10) + left.retransmit.total();
     let mut pair = Pair::to(right_spec());
     pair.connect(left);

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["time", "net", "wire", "crypto", "engine", "esp"]),
     ("drive", &["time", "net", "engine", "esp", "link", "record"]),
     ("config", &["net", "wire", "crypto", "auth", "engine", "link"]),
-    ("vendor", &["wire", "crypto", "engine", "config"]),
+    ("vendor", &["wire", "crypto", "auth", "engine", "config"]),
     ("diagnose", &["time", "net", "wire", "crypto", "auth", "engine", "record", "vendor"]),
     (
         "scenario",
@@ -40,7 +40,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "report",
         &[
-            "time", "net", "wire", "crypto", "engine", "esp", "record", "vendor", "diagnose", "scenario", "load",
+            "time",
+            "net",
+            "wire",
+            "crypto",
+            "engine",
+            "esp",
+            "record",
+            "vendor",
+            "diagnose",
+            "scenario",
+            "preflight",
+            "load",
             "config",
         ],
     ),

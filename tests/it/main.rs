@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod capture;
+mod certificates;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
 #[allow(clippy::disallowed_methods)] // here, too
@@ -8,11 +9,16 @@ mod cli_run;
 mod corpus;
 mod crypto_oracle;
 mod drive;
+mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod inner_address;
 mod layers;
+mod liveness;
 mod load;
+#[allow(clippy::disallowed_methods)] // real processes live in real time
+mod load_cli;
 mod pair;
 mod preflight;
 mod rekey;

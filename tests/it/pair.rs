@@ -99,6 +99,7 @@ pub fn left_spec() -> ConnectionSpec {
         dpd: None,
         lifetime: None,
         fragmentation: false,
+        cp: Default::default(),
         behaviour: Behaviour::default(),
     }
 }

@@ -24,7 +24,7 @@ fn a_week_of_tunnel_life() {
     let begun = std::time::Instant::now();
     let life = |mut spec: ConnectionSpec| {
         spec.children[0].pfs = vec![KeMethod::CURVE25519];
-        spec.dpd = Some(DpdSpec { interval: Duration::from_secs(30), mode: DpdMode::Periodic });
+        spec.dpd = Some(DpdSpec::new(Duration::from_secs(30), DpdMode::Periodic));
         lasting(spec, 8 * HOUR, HOUR)
     };
     let (mut left, mut right) = (config(vec![], 1), config(vec![life(right_spec())], 2));

@@ -23,6 +23,9 @@ pub struct Authenticator {
     /// The lower layer's until the peer gave its own.
     identity: Vec<u8>,
     state: State,
+    /// The last one asked for.
+    method: Method,
+    tls: Option<String>,
     msk: Option<Secret>,
 }
 
@@ -54,7 +57,9 @@ impl Authenticator {
         let mut id = [0];
         rng.fill_bytes(&mut id);
         let identity = lower_identity.to_vec();
-        Authenticator { spec, rng, unix, id: id[0], rounds: 0, identity, state: State::Over, msk: None }
+        let method = spec.methods.first().copied().unwrap_or(Method::Md5);
+        let (id, state) = (id[0], State::Over);
+        Authenticator { spec, rng, unix, id, rounds: 0, identity, state, method, tls: None, msk: None }
     }
 
     /// The first packet.
@@ -78,6 +83,25 @@ impl Authenticator {
     /// The peer's identity in EAP, or the lower layer's where none was asked for; made printable.
     pub fn identity(&self) -> String {
         printable(&self.identity)
+    }
+
+    /// The method that is asked for, or ran.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The TLS version, where TLS ran to its end.
+    pub fn tls_version(&self) -> Option<String> {
+        self.tls.clone()
+    }
+
+    /// What the method has found wrong already, while the peer's last word on it is awaited.
+    pub fn pending_fault(&self) -> Option<&EapFault> {
+        match &self.state {
+            State::MsChapV2Said(Err(fault)) => Some(fault),
+            State::Tls(channel) => channel.fault(),
+            _ => None,
+        }
     }
 
     /// The Master Session Key after success; `None` for a method that makes none.
@@ -153,6 +177,7 @@ impl Authenticator {
             return self.fail(fault);
         };
         self.id = self.id.wrapping_add(1);
+        self.method = method;
         let data = match method {
             Method::Md5 => {
                 let mut challenge = [0; md5::CHALLENGE];
@@ -225,6 +250,7 @@ impl Authenticator {
             return Err(EapFault::CertificateNames(names));
         }
         self.msk = channel.msk();
+        self.tls = channel.version().map(|v| format!("{v:?}"));
         Ok(self.succeed())
     }
 

@@ -66,6 +66,11 @@ impl Peer {
         })
     }
 
+    /// Who the peer says it is.
+    pub fn identity(&self) -> &str {
+        &self.spec.identity
+    }
+
     /// The Master Session Key, once the method is over; `None` for a method that makes none.
     pub fn msk(&self) -> Option<Secret> {
         match self.running.as_ref()? {
@@ -158,6 +163,16 @@ impl Peer {
             Some(Running::MsChapV2(state)) => state.msk().is_some(),
             Some(Running::Tls(channel)) => channel.done(),
         };
+        if let Some(Running::Tls(channel)) = &self.running
+            && over
+            && !channel.committed()
+        {
+            return Err(EapFault::Tls(
+                "Success came without the commitment of RFC 9190 2.5: the server's TLS 1.3 is of before that RFC; \
+                 TLS 1.2 would do (tls.versions: \"1.2\")"
+                    .to_owned(),
+            ));
+        }
         if over { Ok(Step::Success) } else { Err(EapFault::Unexpected("Success before the method was over")) }
     }
 

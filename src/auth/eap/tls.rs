@@ -140,11 +140,15 @@ impl Channel {
         Ok(self.next_fragment().or_else(|| client.then(|| vec![0])))
     }
 
-    /// The handshake is over, and with TLS 1.3 the authenticator has committed to success.
+    /// The handshake is over and everything of ours has left.
     pub(super) fn done(&self) -> bool {
-        let version13 = self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        let all_out = self.sent == self.out.len();
-        self.fault.is_none() && all_out && !self.conn.is_handshaking() && (self.committed || !version13)
+        self.fault.is_none() && self.sent == self.out.len() && !self.conn.is_handshaking()
+    }
+
+    /// With TLS 1.3 the authenticator commits to success before it says so (RFC 9190 2.5). Servers of before that RFC do not,
+    /// and derive another key.
+    pub(super) fn committed(&self) -> bool {
+        self.committed || self.conn.protocol_version() != Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Why TLS failed.

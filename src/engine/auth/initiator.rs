@@ -7,13 +7,14 @@ use super::{AwaitAuthResponse, Candidate, Parts, certificate_request};
 use crate::auth::Judged;
 use crate::engine::child::ChildCx;
 use crate::engine::codec::{Sealing, unprotect};
+use crate::engine::config_payload;
 use crate::engine::endpoint::Core;
 use crate::engine::event::{Event, IgnoredWhy};
 use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehaved};
 use crate::engine::info::Request;
 use crate::engine::init::floated;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
@@ -28,7 +29,9 @@ impl Core {
                 sa.window.answered();
                 sa.alarms.half_open = Instant::MAX;
                 let spi_in = self.fresh_esp_spi(now, sa);
-                Box::new(AwaitAuthResponse { init, candidates: Vec::with_capacity(1), complaint: None, spi_in })
+                sa.spec = config_payload::unresolved(&sa.spec);
+                let candidates = Vec::with_capacity(1);
+                Box::new(AwaitAuthResponse { init, candidates, complaint: None, spi_in, eap: None })
             }
             Phase::AuthSent(wait) => wait,
             other => {
@@ -47,16 +50,22 @@ impl Core {
         let vendor_ids = std::mem::take(&mut candidate.vendor_ids);
         self.init_done(sa, candidate.suite, &candidate.keys, candidate.nat, vendor_ids, candidate.peer_fragments);
 
-        let exchanged = candidate.exchanged(&wait.init);
-        let proof = exchanged.by_initiator(&sa.spec.local_id).prove(&sa.spec.local_auth, &candidate.takes);
-        let Proof { mut auth, certs } = match proof {
-            Ok(proof) => proof,
-            Err(fault) => {
-                let why = Failure::Local(fault);
-                return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, why, false);
+        let proof = match &sa.spec.local_auth {
+            // Without AUTH: the responder is to begin EAP (RFC 7296 2.16).
+            AuthSpec::EapPeer(_) => Ok(None),
+            ours => {
+                let exchanged = candidate.exchanged(&wait.init);
+                exchanged.by_initiator(&sa.spec.local_id).prove(ours, &candidate.takes).map(Some)
             }
         };
-        auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
+        let (auth, certs) = match proof {
+            Ok(Some(Proof { auth, certs })) => (Some(auth), certs),
+            Ok(None) => (None, Vec::new()),
+            Err(why) => {
+                sa.phase = Phase::AuthSent(wait);
+                return self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, Failure::Local(why), false);
+            }
+        };
         let mut inner = Vec::with_capacity(8);
         inner.push(Payload::IdI(sa.spec.local_id.clone()));
         inner.extend(certs);
@@ -64,11 +73,18 @@ impl Core {
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
             inner.push(Payload::IdR(id.clone()));
         }
-        inner.push(Payload::Auth(auth));
+        if let Some(mut auth) = auth {
+            auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
+            inner.push(Payload::Auth(auth));
+        }
+        if matches!(sa.spec.remote_auth, AuthSpec::EapOnly) {
+            inner.push(Payload::Notify(NotifyPayload::new(NotifyType::EAP_ONLY_AUTHENTICATION)));
+        }
         // The peer still has the one that this is to replace.
         if sa.spec.behaviour.initial_contact && sa.replaces == SaId::NONE {
             inner.push(Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)));
         }
+        inner.extend(config_payload::request(&sa.spec.cp));
         candidate.childless &= matches!(sa.spec.behaviour.childless, Childless::Prefer | Childless::Force);
         if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
@@ -165,7 +181,8 @@ impl Core {
             return self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Unacceptable, detail);
         }
         let several = wait.candidates.len() > 1;
-        let candidate = wait.candidates.swap_remove(at);
+        let mut candidate = wait.candidates.swap_remove(at);
+        wait.candidates.clear();
         sa.window.answered();
         sa.fragments = candidate.fragments;
         sa.spis.1 = candidate.spi_r;
@@ -180,10 +197,23 @@ impl Core {
         }
         let inner = message.sk.as_deref().unwrap_or_default();
         let parts = Parts::of(inner);
+        let mut eap = wait.eap.take();
+        let by_eap = matches!(sa.spec.local_auth, AuthSpec::EapPeer(_));
+        let exchanged = candidate.exchanged(&wait.init);
         let step = match error {
             Some(error) => Step::Refuse(Failure::Malformed(error), NotifyType::INVALID_SYNTAX),
-            None => self.judge_auth_response(now, sa, &parts, &candidate.exchanged(&wait.init)),
+            None if by_eap => self.judge_eap_response(now, sa, &parts, &exchanged, &mut eap),
+            None => self.judge_auth_response(now, sa, &parts, &exchanged),
         };
+        if let Step::Again(inner) = step {
+            let cx = sa.msg_cx(now, &header, 0);
+            let sent = self.send_round(now, sa, &mut candidate, inner);
+            wait.candidates.push(candidate);
+            wait.eap = eap;
+            sa.phase = Phase::AuthSent(wait);
+            self.inject(now, sa, &Trigger::Accepted(cx));
+            return self.inject(now, sa, &Trigger::Sent(sent));
+        }
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
             Step::Up(id, certificate) => {
@@ -200,6 +230,7 @@ impl Core {
             }
             Step::Refused(why) => self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Peer, why, false),
             Step::Refuse(why, notify) => self.reject_peer(now, sa, why, notify),
+            Step::Again(_) => unreachable!("sent above"),
         }
         let cx = sa.msg_cx(now, &header, 0);
         self.inject(now, sa, &Trigger::Accepted(cx));
@@ -239,10 +270,19 @@ impl Core {
     /// What came of the Child SA that IKE_AUTH negotiates with the IKE SA.
     fn first_child(&mut self, now: Instant, sa: &mut IkeSa, parts: &Parts<'_>, cx: &ChildCx<'_>) {
         let spec = Arc::clone(&sa.spec);
+        if spec.children.is_empty() {
+            return;
+        }
+        let granted = match parts.error {
+            Some(_) => Ok(()),
+            None => self.take_config(sa, parts.cp, parts.ts_i.map(|ts| &ts.selectors[..])),
+        };
+        let spec = Arc::clone(&sa.spec);
         let Some(child) = spec.children.first() else { return };
-        let (failed, ours_to_delete) = match (parts.error, parts.sa) {
+        let (failed, ours_to_delete) = match (parts.error, granted) {
             (Some(notify), _) => (Some((Side::Peer, rejected(notify))), false),
-            _ => match self.accept_child(sa, 0, &child.proposals, &parts.child()) {
+            (None, Err(why)) => (Some((Side::Us, why)), parts.sa.is_some()),
+            (None, Ok(())) => match self.accept_child(sa, 0, &child.proposals, &parts.child()) {
                 Ok(selected) => {
                     let agreed = self.agree(sa, selected, cx);
                     self.child_up(now, sa, agreed);
@@ -280,9 +320,11 @@ impl Core {
 }
 
 /// What an accepted answer leads to.
-enum Step {
+pub(super) enum Step {
     /// The responder has proved its identity, perhaps with a certificate.
     Up(IdPayload, Option<Box<Judged>>),
+    /// Another round, with these payloads.
+    Again(Vec<Payload>),
     /// It refused us.
     Refused(Failure),
     /// We refuse it, with this notify.
@@ -292,6 +334,10 @@ enum Step {
 /// Why an answer to IKE_AUTH does not prove to come from the peer that we want; `None` if its identity and AUTH are good.
 fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Payload], wall: i64) -> Option<Failure> {
     let parts = Parts::of(inner);
+    if let (AuthSpec::EapOnly, Some(id), Some(_)) = (&spec.remote_auth, parts.id_r, parts.eap) {
+        // Nothing can tell them apart before EAP is over.
+        return (!spec.remote_id.accepts(id)).then(|| Failure::AuthFailed(AuthFault::Identity { got: id.clone() }));
+    }
     let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
         return Some(match parts.error {
             Some(notify) => rejected(notify),
@@ -304,6 +350,6 @@ fn unconvincing(spec: &ConnectionSpec, exchanged: &Exchanged<'_>, inner: &[Paylo
     exchanged.by_responder(id).verify(spec, auth, &parts.certs, wall).err().map(Failure::AuthFailed)
 }
 
-fn rejected(notify: &NotifyPayload) -> Failure {
+pub(super) fn rejected(notify: &NotifyPayload) -> Failure {
     Failure::Rejected { notify: notify.kind, data: notify.data.clone(), protected: true }
 }

@@ -1,4 +1,4 @@
-//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys and certificates, both roles, and its first Child SA.
+//! IKE_AUTH (RFC 7296 1.2, 2.15, 2.16) with pre-shared keys, certificates and EAP, both roles, and its first Child SA.
 //!
 //! ```text
 //!  initiator                                            responder
@@ -14,6 +14,7 @@
 //! goes back where it was, with the next message id; a message leads to one `Step` of its role's file. What is signed, and
 //! by what it is judged, is in [`sign`]; what follows once both ends are authenticated is in [`up`].
 
+mod eap;
 mod initiator;
 mod responder;
 mod sign;
@@ -21,6 +22,7 @@ mod up;
 
 use std::sync::Arc;
 
+use self::eap::{Judge, Supplicant};
 use self::sign::Exchanged;
 pub(super) use self::sign::{Takes, announcement, certificate_request};
 use super::event::NatFinding;
@@ -31,7 +33,9 @@ use super::spec::ConnectionSpec;
 use crate::crypto::{IkeKeys, IkeSuite};
 use crate::net::Path;
 use crate::wire::registry::{NotifyType, PayloadType};
-use crate::wire::{AuthPayload, CertPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload};
+use crate::wire::{
+    AuthPayload, CertPayload, CpPayload, EapPayload, IdPayload, IkeSpi, NotifyPayload, Payload, SaPayload, TsPayload,
+};
 
 /// Answers to one IKE_SA_INIT that are followed at once; more are not believed.
 pub(super) const MAX_CANDIDATES: usize = 4;
@@ -46,6 +50,8 @@ pub(super) struct AwaitAuthResponse {
     pub complaint: Option<Failure>,
     /// Our inbound SPI of the first Child SA.
     pub spi_in: u32,
+    /// EAP has begun; there is one candidate from then on.
+    pub eap: Option<Box<Supplicant>>,
 }
 
 /// What one answer to IKE_SA_INIT led to.
@@ -101,6 +107,8 @@ pub(super) struct AwaitAuthRequest {
     pub nat: NatFinding,
     /// Which signatures the initiator takes.
     pub takes: Takes,
+    /// EAP has begun.
+    pub eap: Option<Box<Judge>>,
 }
 
 impl AwaitAuthRequest {
@@ -130,6 +138,10 @@ struct Parts<'a> {
     ts_i: Option<&'a TsPayload>,
     ts_r: Option<&'a TsPayload>,
     error: Option<&'a NotifyPayload>,
+    eap: Option<&'a EapPayload>,
+    cp: Option<&'a CpPayload>,
+    /// EAP_ONLY_AUTHENTICATION (RFC 5998).
+    eap_only: bool,
     initial_contact: bool,
     transport: bool,
     critical: Option<PayloadType>,
@@ -148,6 +160,9 @@ impl<'a> Parts<'a> {
                 Payload::Sa(sa) => parts.sa = parts.sa.or(Some(sa)),
                 Payload::TsI(ts) => parts.ts_i = parts.ts_i.or(Some(ts)),
                 Payload::TsR(ts) => parts.ts_r = parts.ts_r.or(Some(ts)),
+                Payload::Eap(eap) => parts.eap = parts.eap.or(Some(eap)),
+                Payload::Cp(cp) => parts.cp = parts.cp.or(Some(cp)),
+                Payload::Notify(n) if n.kind == NotifyType::EAP_ONLY_AUTHENTICATION => parts.eap_only = true,
                 Payload::Notify(n) if n.kind == NotifyType::INITIAL_CONTACT => parts.initial_contact = true,
                 Payload::Notify(n) if n.kind == NotifyType::USE_TRANSPORT_MODE => parts.transport = true,
                 Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),

@@ -12,10 +12,11 @@ use crate::engine::codec::unprotect;
 use crate::engine::endpoint::Core;
 use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
-use crate::engine::info::Request;
+use crate::engine::info::{FATAL, Request};
 use crate::engine::sa::{Established, IkeSa, Phase};
 use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
+use crate::engine::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
@@ -32,10 +33,12 @@ impl Core {
         bytes: &mut [u8],
     ) {
         let header = decoded.header;
-        if header.exchange != ExchangeType::IKE_AUTH {
+        let Phase::InitAnswered(wait) = &sa.phase else { return };
+        // Between two rounds of EAP the initiator may refuse us in an INFORMATIONAL (RFC 7296 2.21.2).
+        let refusal = header.exchange == ExchangeType::INFORMATIONAL && wait.eap.is_some();
+        if header.exchange != ExchangeType::IKE_AUTH && !refusal {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
-        let Phase::InitAnswered(wait) = &sa.phase else { return };
         let keys = (&wait.keys, wait.suite.sk());
         let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
             Ok(Some(opened)) => opened,
@@ -51,8 +54,11 @@ impl Core {
         if !answer {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Tampered, "not answered");
         }
+        if refusal {
+            return self.refused_between_rounds(now, sa, path, message, bytes.len());
+        }
         self.leave_half_open(sa);
-        let Phase::InitAnswered(wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
+        let Phase::InitAnswered(mut wait) = std::mem::replace(&mut sa.phase, Phase::Moving) else { return };
         sa.alarms.half_open = Instant::MAX;
         sa.last_heard = now;
         // After IKE_SA_INIT everything goes where the peer now is (RFC 7296 2.23).
@@ -60,18 +66,32 @@ impl Core {
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());
         }
-        let parts = Parts::of(message.sk.as_deref().unwrap_or_default());
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let parts = Parts::of(inner);
         let mut refuse = None;
         self.decide(now, sa, Decision::RefuseAuth(&mut refuse));
         let step = match (refuse, error) {
             (Some(kind), _) => Err(Refusal {
-                notify: NotifyPayload::new(kind),
+                answer: Payload::Notify(NotifyPayload::new(kind)),
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
             (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
-            (None, None) => self.judge_auth_request(now, sa, &parts, &wait),
+            (None, None) if wait.eap.is_some() => self.judge_eap_request(now, sa, &parts, &mut wait),
+            (None, None) => self.judge_auth_request(now, sa, &parts, inner, &mut wait),
         };
-        let AwaitAuthRequest { suite, keys, ni, nr, nat, .. } = *wait;
+        if let Ok(Step::Again(answer)) = step {
+            sa.phase = Phase::InitAnswered(wait);
+            self.enter_half_open(sa);
+            let patience = self.cfg.limits.half_open_timeout;
+            sa.alarms.half_open = self.timer(now, sa, Timer::HalfOpen, patience).unwrap_or(Instant::MAX);
+            self.respond(now, sa, path, &header, answer);
+            let cx = sa.msg_cx(now, &header, 0);
+            return self.inject(now, sa, &Trigger::Accepted(cx));
+        }
+        let AwaitAuthRequest { suite, keys, ni, nr, nat, eap, .. } = *wait;
+        // After EAP, what the first request asked for is answered.
+        let first = eap.map(|judge| judge.into_first());
+        let parts = first.as_deref().map_or(parts, Parts::of);
         sa.phase = Phase::Established(Established::new(suite, keys, nat, false));
         match step {
             Ok(Step::Up(id, certificate, mut answer)) => {
@@ -84,8 +104,9 @@ impl Core {
                 self.inject(now, sa, &Trigger::Accepted(cx));
                 self.pump(now, sa);
             }
+            Ok(Step::Again(_)) => unreachable!("answered above"),
             Err(refusal) => {
-                self.respond(now, sa, path, &header, vec![Payload::Notify(refusal.notify)]);
+                self.respond(now, sa, path, &header, vec![refusal.answer]);
                 self.fail(now, sa, ExchangeType::IKE_AUTH, Side::Us, refusal.why, true);
             }
         }
@@ -98,18 +119,13 @@ impl Core {
         now: Instant,
         sa: &mut IkeSa,
         parts: &Parts<'_>,
-        wait: &AwaitAuthRequest,
+        payloads: &[Payload],
+        wait: &mut AwaitAuthRequest,
     ) -> Result<Step, Refusal> {
         if let Some(kind) = parts.critical {
-            let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
-            return Err(Refusal { notify, why: Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind)) });
+            return Err(Refusal::critical(kind));
         }
-        let missing = |kind| Refusal::syntax(Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind)));
-        let id = parts.id_i.ok_or_else(|| missing(PayloadType::IDI))?;
-        let Some(auth) = parts.auth else {
-            // The initiator asks for EAP (RFC 7296 2.16), which no connection here offers.
-            return Err(Refusal::auth(AuthFault::Method { got: AuthMethod(0) }));
-        };
+        let id = parts.id_i.ok_or_else(|| Refusal::missing(PayloadType::IDI))?;
         let childless = sa.spec.behaviour.childless != Childless::Never
             && parts.sa.is_none()
             && parts.ts_i.is_none()
@@ -121,12 +137,17 @@ impl Core {
             (parts.ts_r.is_some(), PayloadType::TSR),
         ] {
             if !there && !childless {
-                return Err(missing(kind));
+                return Err(Refusal::missing(kind));
             }
         }
         let exchanged = wait.exchanged();
-        let spec = find_connection(&wait.specs, &wait.suite, id, parts.id_r, auth.method)
+        let spec = find_connection(&wait.specs, &wait.suite, id, parts)
             .ok_or_else(|| Refusal::auth(AuthFault::Identity { got: id.clone() }));
+        let Some(auth) = parts.auth else {
+            // The initiator asks for EAP (RFC 7296 2.16).
+            sa.spec = Arc::clone(spec?);
+            return self.offer_eap(now, sa, id, parts, payloads, wait);
+        };
         let verdict = spec.and_then(|spec| {
             let verified = exchanged.by_initiator(id).verify(spec, auth, &parts.certs, self.wall(now));
             verified.map_err(Refusal::auth).map(|certificate| (spec, certificate))
@@ -148,7 +169,7 @@ impl Core {
 
     /// Our identity and its proof.
     #[allow(clippy::result_large_err)] // once for each refused peer
-    fn our_proof(
+    pub(super) fn our_proof(
         &mut self,
         now: Instant,
         sa: &IkeSa,
@@ -156,16 +177,38 @@ impl Core {
         takes: &Takes,
     ) -> Result<Vec<Payload>, Refusal> {
         let proof = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth, takes);
-        let Proof { mut auth, certs } = proof.map_err(|fault| Refusal {
-            notify: NotifyPayload::new(NotifyType::AUTHENTICATION_FAILED),
-            why: Failure::Local(fault),
-        })?;
+        let Proof { mut auth, certs } = proof.map_err(Refusal::local)?;
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut answer = Vec::with_capacity(6);
         answer.push(Payload::IdR(sa.spec.local_id.clone()));
         answer.extend(certs);
         answer.push(Payload::Auth(auth));
         Ok(answer)
+    }
+
+    /// The initiator did not like our proof, and says so before EAP is over.
+    fn refused_between_rounds(&mut self, now: Instant, sa: &mut IkeSa, path: Path, message: Message, len: usize) {
+        let header = message.header;
+        let inner = message.sk.as_deref().unwrap_or_default();
+        let fatal = inner.iter().filter_map(Payload::as_notify).find(|n| FATAL.contains(&n.kind)).cloned();
+        let Some(notify) = fatal else {
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
+        };
+        sa.last_heard = now;
+        if self.cfg.trace {
+            self.trace_received(sa, path, message, len);
+        }
+        self.respond(now, sa, path, &header, Vec::new());
+        // strongSwan leaves so once our method has refused it: then that is the reason.
+        let ours = match &sa.phase {
+            Phase::InitAnswered(wait) => wait.eap.as_ref().and_then(|judge| judge.fault()),
+            _ => None,
+        };
+        let (by, why) = match ours {
+            Some(fault) => (Side::Us, Failure::AuthFailed(fault)),
+            None => (Side::Peer, Failure::Rejected { notify: notify.kind, data: notify.data, protected: true }),
+        };
+        self.fail(now, sa, ExchangeType::IKE_AUTH, by, why, true);
     }
 
     /// Answers the Child SA that IKE_AUTH negotiates with the IKE SA.
@@ -194,7 +237,10 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
-            None => self.select_child(sa, &parts.child(), None, Groups::None),
+            None => self.grant(sa, parts.cp).and_then(|granted| {
+                answer.extend(granted);
+                self.select_child(sa, &parts.child(), None, Groups::None)
+            }),
         };
         match result {
             Ok(selected) => {
@@ -216,24 +262,45 @@ impl Core {
 }
 
 /// What an accepted request leads to.
-enum Step {
+pub(super) enum Step {
     /// The initiator has proved this identity, perhaps with a certificate; the answer begins with our own.
     Up(IdPayload, Option<Box<Judged>>, Vec<Payload>),
+    /// Another round, answered with these payloads.
+    Again(Vec<Payload>),
 }
 
-/// Why IKE_AUTH is refused, and with which notify.
-struct Refusal {
-    notify: NotifyPayload,
-    why: Failure,
+/// Why IKE_AUTH is refused, and with which payload: a notify, or an EAP Failure.
+pub(super) struct Refusal {
+    pub answer: Payload,
+    pub why: Failure,
 }
 
 impl Refusal {
-    fn syntax(why: Failure) -> Self {
-        Refusal { notify: NotifyPayload::new(NotifyType::INVALID_SYNTAX), why }
+    fn new(kind: NotifyType, why: Failure) -> Self {
+        Refusal { answer: Payload::Notify(NotifyPayload::new(kind)), why }
     }
 
-    fn auth(fault: AuthFault) -> Self {
-        Refusal { notify: NotifyPayload::new(NotifyType::AUTHENTICATION_FAILED), why: Failure::AuthFailed(fault) }
+    fn syntax(why: Failure) -> Self {
+        Refusal::new(NotifyType::INVALID_SYNTAX, why)
+    }
+
+    pub(super) fn missing(kind: PayloadType) -> Self {
+        Refusal::syntax(Failure::Misbehaved(PeerMisbehaved::MissingPayload(kind)))
+    }
+
+    pub(super) fn critical(kind: PayloadType) -> Self {
+        let notify = NotifyPayload::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+        let why = Failure::Misbehaved(PeerMisbehaved::CriticalPayload(kind));
+        Refusal { answer: Payload::Notify(notify), why }
+    }
+
+    pub(super) fn auth(fault: AuthFault) -> Self {
+        Refusal::new(NotifyType::AUTHENTICATION_FAILED, Failure::AuthFailed(fault))
+    }
+
+    /// We cannot prove who we are.
+    fn local(fault: LocalFault) -> Self {
+        Refusal::new(NotifyType::AUTHENTICATION_FAILED, Failure::Local(fault))
     }
 }
 
@@ -243,22 +310,24 @@ fn find_connection<'a>(
     specs: &'a [Arc<ConnectionSpec>],
     suite: &IkeSuite,
     id: &IdPayload,
-    asked_for: Option<&IdPayload>,
-    method: AuthMethod,
+    parts: &Parts<'_>,
 ) -> Option<&'a Arc<ConnectionSpec>> {
     let chosen = suite.to_proposal(1, Vec::new());
     let fits = |spec: &&Arc<ConnectionSpec>| {
         let agreed = spec.ike_proposals.iter().any(|p| chosen.transforms.iter().all(|t| p.transforms.contains(t)));
         agreed && spec.remote_id.accepts(id)
     };
+    let asked_for = parts.id_r;
     let named = |spec: &&Arc<ConnectionSpec>| asked_for.is_some_and(|asked| *asked == spec.local_id);
     // An exact identity is a better match than "any".
     let exact = |spec: &&Arc<ConnectionSpec>| matches!(spec.remote_id, IdMatch::Exact(_));
-    // Of two that differ in nothing else, the one for which the peer has the right kind of proof.
+    // Of two that differ in nothing else, the one for which the peer has the right kind of proof; EAP begins without AUTH.
+    let method = parts.auth.map(|auth| auth.method);
     let provable = |spec: &&Arc<ConnectionSpec>| match spec.remote_auth {
-        AuthSpec::Psk(_) => method == AuthMethod::SHARED_KEY_MIC,
-        AuthSpec::Trust(_) => is_signature(method),
-        AuthSpec::Certificate(_) => false,
+        AuthSpec::Psk(_) => method == Some(AuthMethod::SHARED_KEY_MIC),
+        AuthSpec::Trust(_) => method.is_some_and(is_signature),
+        AuthSpec::EapAuthenticator(_) => method.is_none(),
+        AuthSpec::Certificate(_) | AuthSpec::EapPeer(_) | AuthSpec::EapOnly => false,
     };
     let right_kind = specs.iter().any(|spec| fits(&spec) && provable(&spec));
     let candidates = || specs.iter().filter(fits).filter(|spec| !right_kind || provable(spec));

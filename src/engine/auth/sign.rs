@@ -123,6 +123,9 @@ impl Signed<'_> {
             AuthSpec::Psk(psk) => Ok(Proof { auth: self.with_shared_key(psk.as_ref().as_ref()), certs: Vec::new() }),
             AuthSpec::Certificate(credential) => self.with_certificate(credential, takes),
             AuthSpec::Trust(_) => Err(LocalFault::Other("our own end has neither a key nor a certificate".into())),
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
+                Err(LocalFault::Other("EAP cannot prove who we are in this role".into()))
+            }
         }
     }
 
@@ -147,6 +150,9 @@ impl Signed<'_> {
                 }
             }
             AuthSpec::Certificate(_) => Err(AuthFault::Method { got: auth.method }),
+            AuthSpec::EapPeer(_) | AuthSpec::EapAuthenticator(_) | AuthSpec::EapOnly => {
+                Err(AuthFault::EapWanted { got: auth.method })
+            }
         }
     }
 

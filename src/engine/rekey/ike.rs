@@ -229,6 +229,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
+            hinted: Instant::ZERO,
             init_key: None,
             peer_key: None,
             reserved_spi: None,
@@ -281,6 +282,7 @@ impl Core {
             self.by_peer.insert((key, new.id));
             new.peer_key = Some(key);
         }
+        self.leases.inherit(old.id, new.id);
         new.last_heard = now;
         self.start_life(now, new);
         self.counters.ike_rekeyed += 1;

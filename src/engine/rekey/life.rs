@@ -201,6 +201,8 @@ impl Core {
         if received {
             // Protected by the Child's keys: the peer lives (RFC 7296 2.4).
             sa.last_heard = now;
+        } else {
+            self.traffic_sent(now, sa);
         }
         let Phase::Established(up) = &mut sa.phase else { return };
         let Some(child) = up.child_mut(spi_in) else { return };

@@ -231,7 +231,7 @@ fn handles_of_what_was_refused_are_never_used_again() {
 #[test]
 fn liveness_waits_behind_another_request_without_spinning() {
     let mut left = left_spec();
-    left.dpd = Some(DpdSpec { interval: Duration::from_secs(2), mode: DpdMode::Periodic });
+    left.dpd = Some(DpdSpec::new(Duration::from_secs(2), DpdMode::Periodic));
     let mut pair = Pair::to(right_spec());
     pair.connect(left);
     pair.settle();
@@ -253,7 +253,7 @@ fn liveness_waits_behind_another_request_without_spinning() {
 fn no_timer_survives_its_ike_sa() {
     for end in [End::Left, End::Right] {
         let mut left = left_spec();
-        left.dpd = Some(DpdSpec { interval: Duration::from_secs(5), mode: DpdMode::Periodic });
+        left.dpd = Some(DpdSpec::new(Duration::from_secs(5), DpdMode::Periodic));
         left.nat.traversal = NatTraversal::Force;
         let mut pair = Pair::to(right_spec());
         let sa = pair.connect(left);

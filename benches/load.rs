@@ -1,0 +1,497 @@
+//! ikelab beside Debian's charon, in one run, alternated, one side pinned to each core: CPU per handshake, handshakes per
+//! second, memory at many IKE SAs, and how the rate holds when they are up.
+//!
+//! Needs root, iproute2, charon (`scripts/test-setup`). CPU time is the scheduler's accounting (/proc/PID/task/*/schedstat for
+//! charon, CLOCK_PROCESS_CPUTIME_ID for us); soft interrupts are not in it and are printed apart. charon initiates over its
+//! control socket (vici), with timeout -1 and without limits, as fast as a window of 64 lets it. Fresh keys and nonces, both
+//! AUTHs verified; a run in which one handshake fails is refused. Our handshakes make a Child SA and derive its keys; those of
+//! charon with charon are childless (RFC 6023), which is less work, because what its userspace ESP adds per Child SA is no IKE.
+//!
+//! `--only=x25519`, `--pairs=N`, `--no-memory` shorten it.
+
+#![allow(clippy::disallowed_methods)] // real processes live in real time
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
+const CHARON: &str = "/usr/sbin/charon-systemd";
+const PSK: &str = "interop-test-psk-0123456789";
+/// Which plugin provides what decides charon's speed: openssl for everything asymmetric.
+const PLUGINS: &str = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf";
+
+struct Suite {
+    name: &'static str,
+    proposal: &'static str,
+    handshakes: u64,
+    /// At least so many times our CPU is charon's, and our pair's rate is charon's pair's.
+    aims: (f64, Option<f64>),
+}
+
+const SUITES: [Suite; 3] = [
+    Suite { name: "x25519", proposal: "aes128gcm16-prfsha256-x25519", handshakes: 3000, aims: (6.0, Some(7.0)) },
+    Suite { name: "ecp256", proposal: "aes128gcm16-prfsha256-ecp256", handshakes: 3000, aims: (6.0, Some(7.0)) },
+    Suite { name: "modp2048", proposal: "aes256-sha256-modp2048", handshakes: 600, aims: (4.0, None) },
+];
+
+fn main() {
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let option = |name: &str| std::env::args().find_map(|arg| arg.strip_prefix(name).map(str::to_owned));
+    let only = option("--only=").unwrap_or_default();
+    let pairs: usize = option("--pairs=").and_then(|n| n.parse().ok()).unwrap_or(5);
+    assert!(nix::unistd::geteuid().is_root(), "network namespaces need root");
+    let lab = Lab::new();
+    println!("{}", machine());
+    println!("                initiator CPU per handshake            handshakes per second        softirq");
+    println!("suite         charon    ikelab   ratio   aim      charon    ikelab   ratio   aim   of a core");
+    for suite in SUITES.iter().filter(|s| s.name.contains(&only)) {
+        let mut rows = Vec::new();
+        for _ in 0..pairs {
+            let theirs = lab.charon_with_charon(suite);
+            let ours_cpu = lab.ikelab_with_charon(suite);
+            let ours = lab.ikelab_with_ikelab(suite, suite.handshakes * 10);
+            rows.push((theirs, ours_cpu, ours));
+        }
+        let of = |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().map(f).collect());
+        let (cpu_aim, rate_aim) = suite.aims;
+        println!(
+            "{:<10} {:>7.1} us {:>6.1} us {:>7.2} {:>5.1}   {:>7.0}/s {:>7.0}/s {:>7.2} {:>5}  {:>6.2} {:.2}",
+            suite.name,
+            of(&|r| r.0.cpu),
+            of(&|r| r.1.cpu),
+            of(&|r| r.0.cpu / r.1.cpu),
+            cpu_aim,
+            of(&|r| r.0.rate),
+            of(&|r| r.2.rate),
+            of(&|r| r.2.rate / r.0.rate),
+            rate_aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.1}")),
+            of(&|r| r.0.softirq),
+            of(&|r| r.2.softirq),
+        );
+        println!(
+            "           our own pair: initiator {:.1} us, responder {:.1} us of CPU per handshake",
+            of(&|r| r.2.cpu),
+            of(&|r| r.2.cpu_other)
+        );
+    }
+    if !std::env::args().any(|arg| arg == "--no-memory") {
+        lab.memory();
+    }
+}
+
+/// One run's figures.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Initiator CPU per handshake in microseconds.
+    cpu: f64,
+    /// The other side's.
+    cpu_other: f64,
+    rate: f64,
+    softirq: f64,
+}
+
+/// Two namespaces and a scratch folder, removed at the end.
+struct Lab {
+    dir: tempfile::TempDir,
+    names: [String; 2],
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let names = ["i", "r"].map(|end| format!("ikb{}{end}", std::process::id()));
+        let [i, r] = &names;
+        for line in [
+            format!("netns add {i}"),
+            format!("netns add {r}"),
+            format!("link add e0 netns {i} type veth peer name e0 netns {r}"),
+            format!("-n {i} addr add 10.99.0.1/16 dev e0"),
+            format!("-n {r} addr add 10.99.0.2/16 dev e0"),
+            format!("-n {i} addr add 192.168.100.1/32 dev lo"),
+            format!("-n {r} addr add 192.168.101.1/32 dev lo"),
+            format!("-n {i} link set e0 up"),
+            format!("-n {r} link set e0 up"),
+            format!("-n {i} link set lo up"),
+            format!("-n {r} link set lo up"),
+        ] {
+            let done = Command::new("ip").args(line.split(' ')).status().expect("ip runs");
+            assert!(done.success(), "ip {line}");
+        }
+        let dir = tempfile::Builder::new().prefix("ikb").tempdir().expect("a scratch folder");
+        let psk = dir.path().join("psk");
+        std::fs::write(&psk, PSK).expect("writable");
+        std::fs::set_permissions(&psk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+        Lab { dir, names }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command in one end's namespace, on one end's core: 0 is the initiator's.
+    fn command(&self, end: usize, program: &str) -> Command {
+        let mut c = Command::new("ip");
+        // The rest of the machine must not decide: both sides go first on their cores.
+        c.args(["netns", "exec", &self.names[end], "taskset", "-c", &end.to_string(), "nice", "-n", "-15", program]);
+        c.current_dir(self.dir.path()).stdin(Stdio::null());
+        c
+    }
+
+    fn charon(&self, end: usize, suite: &Suite, childless: bool) -> Daemon {
+        let role = ["i", "r"][end];
+        let dir = self.file(&format!("charon-{role}"));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("writable");
+        let socket = dir.join("vici");
+        let conf = dir.join("strongswan.conf");
+        let kernel = if childless { "kernel-netlink" } else { "kernel-libipsec kernel-netlink" };
+        let force = if childless && end == 0 { "force" } else { "allow" };
+        let text = format!(
+            "charon-systemd {{\n load = {PLUGINS} {kernel} socket-default vici\n threads = 16\n dos_protection = no\n reuse_ikesa = no\n install_routes = no\n \
+             ikesa_table_size = 4096\n ikesa_table_segments = 16\n journal {{\n default = -1\n }}\n plugins {{\n vici {{\n socket = \
+             unix://{}\n }}\n kernel-libipsec {{\n allow_peer_ts = yes\n }}\n }}\n}}\nswanctl {{\n load = pem pkcs1 x509 \
+             pubkey openssl random\n}}\n",
+            socket.display()
+        );
+        std::fs::write(&conf, text).expect("writable");
+        let (me, peer) = if end == 0 { ("10.99.0.1", "10.99.0.2") } else { ("10.99.0.2", "10.99.0.1") };
+        let (lid, rid) =
+            if end == 0 { ("c1.example.org", "srv.example.org") } else { ("srv.example.org", "*.example.org") };
+        let (lts, rts) = if end == 0 { (100, 101) } else { (101, 100) };
+        let swan = dir.join("swanctl.conf");
+        let text = format!(
+            "connections {{\n lt {{\n version = 2\n local_addrs = {me}\n remote_addrs = {peer}\n proposals = {}\n unique = \
+             never\n mobike = no\n childless = {force}\n local {{\n auth = psk\n id = {lid}\n }}\n remote {{\n auth = psk\n id = {rid}\n }}\n children \
+             {{\n lt {{\n esp_proposals = aes128gcm16\n local_ts = 192.168.{lts}.0/24\n remote_ts = 192.168.{rts}.0/24\n \
+             rekey_time = 0\n }}\n }}\n }}\n}}\nsecrets {{\n ike-1 {{\n secret = \"{PSK}\"\n }}\n}}\n",
+            suite.proposal
+        );
+        std::fs::write(&swan, text).expect("writable");
+        let out = std::fs::File::create(dir.join("out")).expect("writable");
+        let mut c = self.command(end, "env");
+        c.arg(format!("STRONGSWAN_CONF={}", conf.display()))
+            .arg(CHARON)
+            .stdout(out.try_clone().expect("a file"))
+            .stderr(out);
+        let daemon = Daemon { child: c.spawn().expect("charon starts"), socket };
+        let until = Instant::now() + Duration::from_secs(30);
+        while UnixStream::connect(&daemon.socket).is_err() {
+            assert!(Instant::now() < until, "charon does not come up: {}", dir.join("out").display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut load = Command::new("swanctl");
+        load.env("STRONGSWAN_CONF", &conf).args(["--load-all", "--noprompt", "--uri"]);
+        load.arg(format!("unix://{}", daemon.socket.display())).arg("--file").arg(&swan);
+        let done = load.output().expect("swanctl runs");
+        assert!(
+            done.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        daemon
+    }
+
+    /// charon's own initiator, driven over vici.
+    fn charon_with_charon(&self, suite: &Suite) -> Run {
+        let (responder, initiator) = (self.charon(1, suite, true), self.charon(0, suite, true));
+        let (n, window) = (suite.handshakes, 64);
+        let (cpu_i, cpu_r, softirq) = (initiator.cpu(), responder.cpu(), softirq());
+        let mut control = Vici::connect(&initiator.socket);
+        let mut watch = Vici::connect(&responder.socket);
+        let begin = Instant::now();
+        let (mut sent, mut up, mut progress) = (0, 0, Instant::now());
+        while up < n {
+            let mut burst = 0;
+            while sent < n && sent - up < window && burst < 32 {
+                control.initiate();
+                sent += 1;
+                burst += 1;
+            }
+            let now_up = watch.established();
+            if now_up > up {
+                (up, progress) = (now_up, Instant::now());
+            }
+            assert!(progress.elapsed() < Duration::from_secs(20), "charon with charon stalls at {up} of {n}");
+            if burst == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        let each = |before: u64, after: u64| (after - before) as f64 / 1e3 / n as f64;
+        Run {
+            cpu: each(cpu_i, initiator.cpu()),
+            cpu_other: each(cpu_r, responder.cpu()),
+            rate: n as f64 / seconds,
+            softirq: (self::softirq() - softirq) / seconds,
+        }
+    }
+
+    fn connection(&self, end: usize, suite: &Suite) -> PathBuf {
+        let (me, peer) = if end == 0 { ("10.99.0.1", "10.99.0.2") } else { ("10.99.0.2", "10.99.0.1") };
+        let remote =
+            if end == 0 { format!("{{address: {peer}, id: \"fqdn:srv.example.org\"}}") } else { "{id: any}".into() };
+        let id = if end == 0 { "c1.example.org" } else { "srv.example.org" };
+        let (lts, rts) = if end == 0 { (100, 101) } else { (101, 100) };
+        let path = self.file(&format!("ikelab-{end}.yaml"));
+        let text = format!(
+            "version: 1\nlocal: {{address: {me}, id: \"fqdn:{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_file: ./psk}}, remote: \
+             {{psk_file: ./psk}}}}\nike: {{proposals: [{}]}}\nchildren: [{{proposals: [aes128gcm16], pfs: none, local_ts: \
+             [192.168.{lts}.0/24], remote_ts: [192.168.{rts}.0/24]}}]\nbehaviour: {{initial_contact: false}}\nlimits: \
+             {{cookie_threshold: never, max_half_open: 1000000}}\n",
+            suite.proposal
+        );
+        let text = if end == 0 {
+            text.replace("limits: {cookie_threshold: never, max_half_open: 1000000}\n", "")
+        } else {
+            text
+        };
+        std::fs::write(&path, text).expect("writable");
+        path
+    }
+
+    /// Our initiator; every handshake must succeed. Its result.
+    fn load(&self, suite: &Suite, count: u64) -> Value {
+        let out = self.file("out-load");
+        let _ = std::fs::remove_dir_all(&out);
+        let mut c = self.command(0, IKELAB);
+        c.args(["load", "-c"]).arg(self.connection(0, suite)).args([
+            "--workload",
+            "closed",
+            "--window",
+            "64",
+            "--threads",
+            "1",
+        ]);
+        c.args(["--tunnels", &count.to_string(), "--keep", "--json", "--out"]).arg(&out);
+        let done = c.output().expect("ikelab runs");
+        let text = std::fs::read_to_string(out.join("result.json"));
+        let text = text.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&done.stderr)));
+        let result: Value = serde_json::from_str(&text).expect("JSON");
+        let stage = &result["stages"][0];
+        assert_eq!((stage["done"].as_u64(), stage["failed"].as_u64()), (Some(count), Some(0)), "{stage:#}");
+        result
+    }
+
+    fn run_of(result: &Value, softirq: f64) -> Run {
+        let stage = &result["stages"][0];
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let (n, seconds) = (number(&stage["done"]), number(&stage["to"]) - number(&stage["from"]));
+        let cpu = number(&stage["used"]["process_cpu_seconds"]) * 1e6 / n;
+        Run { cpu, cpu_other: 0.0, rate: n / seconds, softirq: softirq / seconds }
+    }
+
+    fn ikelab_with_charon(&self, suite: &Suite) -> Run {
+        let responder = self.charon(1, suite, false);
+        let before = responder.cpu();
+        let softirq = softirq();
+        let result = self.load(suite, suite.handshakes);
+        let up = Vici::connect(&responder.socket).established();
+        assert_eq!(up, suite.handshakes, "charon has them all");
+        let mut run = Self::run_of(&result, self::softirq() - softirq);
+        run.cpu_other = (responder.cpu() - before) as f64 / 1e3 / suite.handshakes as f64;
+        run
+    }
+
+    fn listen(&self, suite: &Suite) -> Daemon {
+        let out = self.file("out-listen");
+        let _ = std::fs::remove_dir_all(&out);
+        let mut c = self.command(1, IKELAB);
+        c.args(["listen", "--threads", "1", "-c"]).arg(self.connection(1, suite)).arg("--out").arg(&out);
+        let log = self.file("listen.out");
+        c.stdout(std::fs::File::create(&log).expect("writable"));
+        let daemon = Daemon { child: c.spawn().expect("ikelab starts"), socket: PathBuf::new() };
+        let until = Instant::now() + Duration::from_secs(30);
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("listening on")) {
+            assert!(Instant::now() < until, "ikelab listen does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    fn ikelab_with_ikelab(&self, suite: &Suite, count: u64) -> Run {
+        let responder = self.listen(suite);
+        let (before, softirq) = (responder.cpu(), softirq());
+        let result = self.load(suite, count);
+        let mut run = Self::run_of(&result, self::softirq() - softirq);
+        run.cpu_other = (responder.cpu() - before) as f64 / 1e3 / count as f64;
+        run
+    }
+
+    /// Resident memory per idle IKE SA with one Child SA, both sides, and the rate with many up against that with few.
+    fn memory(&self) {
+        const FEW: u64 = 2_000;
+        const MANY: u64 = 100_000;
+        let suite = &SUITES[0];
+        let measure = |count: u64| {
+            let responder = self.listen(suite);
+            let result = self.load(suite, count);
+            let stage = result["stages"][0].clone();
+            let ours = stage["used"]["resident"].as_f64().expect("a number");
+            (ours, responder.resident() as f64, stage)
+        };
+        let (few_i, few_r, _) = measure(FEW);
+        let (many_i, many_r, stage) = measure(MANY);
+        let each = |few: f64, many: f64| (many - few) / (MANY - FEW) as f64;
+        println!(
+            "\nresident octets per idle IKE SA with its Child SA at {MANY}   initiator {:.0}   responder {:.0}   aim 2048",
+            each(few_i, many_i),
+            each(few_r, many_r)
+        );
+        let done: Vec<f64> =
+            stage["bins"].as_array().expect("bins").iter().filter_map(|b| b["done"].as_f64()).collect();
+        // The first second is for warming up, the last one is not whole.
+        let whole = &done[1..done.len() - 1];
+        let third = (whole.len() / 3).clamp(1, 3);
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        let (first, last) = (mean(&whole[..third]), mean(&whole[whole.len() - third..]));
+        println!(
+            "set-ups per second: the first {first:.0}, with {MANY} up {last:.0}, ratio {:.2}   aim 0.90",
+            last / first
+        );
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// CPU time of all its threads in nanoseconds. `ip netns exec` and `taskset` have become the program by exec.
+    fn cpu(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let of = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        tasks.flatten().filter_map(of).sum()
+    }
+
+    fn resident(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("it runs");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The little of strongSwan's control protocol that is needed: packets with a length in front, messages of key-value pairs.
+struct Vici(UnixStream);
+
+impl Vici {
+    fn connect(socket: &Path) -> Vici {
+        Vici(UnixStream::connect(socket).expect("charon's control socket"))
+    }
+
+    fn call(&mut self, command: &str, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut message = vec![0, command.len() as u8];
+        message.extend_from_slice(command.as_bytes());
+        for (key, value) in pairs {
+            message.extend_from_slice(&[3, key.len() as u8]);
+            message.extend_from_slice(key.as_bytes());
+            message.extend_from_slice(&(value.len() as u16).to_be_bytes());
+            message.extend_from_slice(value.as_bytes());
+        }
+        self.0.write_all(&(message.len() as u32).to_be_bytes()).expect("charon lives");
+        self.0.write_all(&message).expect("charon lives");
+        let mut len = [0; 4];
+        self.0.read_exact(&mut len).expect("charon answers");
+        let mut answer = vec![0; u32::from_be_bytes(len) as usize];
+        self.0.read_exact(&mut answer).expect("charon answers");
+        answer
+    }
+
+    fn initiate(&mut self) {
+        let how = [("ike", "lt"), ("timeout", "-1"), ("init-limits", "no"), ("loglevel", "-1")];
+        let answer = self.call("initiate", &how);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.contains("success") && text.contains("yes"), "{text}");
+    }
+
+    /// IKE SAs that are up: all less the half-open ones.
+    fn established(&mut self) -> u64 {
+        let answer = self.call("stats", &[]);
+        let (mut at, mut sections, mut total, mut half_open) = (1, Vec::new(), None, None);
+        let name = |at: &mut usize| {
+            let len = usize::from(answer[*at]);
+            let name = String::from_utf8_lossy(&answer[*at + 1..*at + 1 + len]).into_owned();
+            *at += 1 + len;
+            name
+        };
+        let value = |at: &mut usize| {
+            let len = usize::from(u16::from_be_bytes([answer[*at], answer[*at + 1]]));
+            let value = String::from_utf8_lossy(&answer[*at + 2..*at + 2 + len]).into_owned();
+            *at += 2 + len;
+            value
+        };
+        while at < answer.len() {
+            at += 1;
+            match answer[at - 1] {
+                1 => sections.push(name(&mut at)),
+                2 => drop(sections.pop()),
+                3 => {
+                    let (key, value) = (name(&mut at), value(&mut at));
+                    if sections == ["ikesas"] {
+                        match key.as_str() {
+                            "total" => total = value.parse::<u64>().ok(),
+                            "half-open" => half_open = value.parse::<u64>().ok(),
+                            _ => {}
+                        }
+                    }
+                }
+                4 => drop(name(&mut at)),
+                5 => drop(value(&mut at)),
+                _ => {}
+            }
+        }
+        total.expect("stats tell the IKE SAs").saturating_sub(half_open.expect("and the half-open ones"))
+    }
+}
+
+/// Seconds that both cores have spent in soft interrupts.
+fn softirq() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").expect("Linux has it");
+    let ticks: f64 = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(7))
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    ticks / 100.0
+}
+
+fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map_or("unknown", |m| m.trim_start_matches([' ', '\t', ':']));
+    let cores = text.lines().filter(|l| l.starts_with("processor")).count();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, {model}, Linux {}", kernel.trim())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,209 @@
+//! Joins the results of several processes of one load run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hdrhistogram::Histogram;
+
+use super::summary::{Bin, Failures, Latency, LoadResult, StageResult, Tester, Window};
+use super::threshold::{self, Threshold};
+use super::verdict;
+
+/// Latencies of each stage, by name.
+pub type Times = Vec<BTreeMap<String, Histogram<u64>>>;
+
+/// Joins them; the first one gives what all have in common. Sentences about what is missing or does not fit come along.
+///
+/// # Errors
+///
+/// In words, if they are no parts of one run.
+pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, Vec<String>), String> {
+    parts.sort_by_key(|(result, _)| result.tester.shard);
+    let mut warnings = Vec::new();
+    let Some((first, _)) = parts.first() else { return Err("no results".into()) };
+    let (workload, shards) = (first.workload.clone(), first.tester.shards);
+    let mut seen = BTreeSet::new();
+    for (part, times) in &parts {
+        let shard = part.tester.shard;
+        if part.workload != workload || part.tester.shards != shards {
+            return Err(format!(
+                "shard {shard} ran {} as one of {}, the first one {workload} as one of {shards}: not of one run",
+                part.workload, part.tester.shards
+            ));
+        }
+        if !seen.insert(shard) {
+            return Err(format!("shard {shard} of {shards} stands here twice"));
+        }
+        if part.stages.len() != times.len() {
+            return Err(format!("shard {shard}: {} stages, but latencies of {}", part.stages.len(), times.len()));
+        }
+        if part.connection.remote != first.connection.remote || part.context != first.context {
+            warnings
+                .push(format!("shard {shard} had another peer or other algorithms than shard {}", first.tester.shard));
+        }
+    }
+    let missing: Vec<String> = (0..shards).filter(|n| !seen.contains(n)).map(|n| n.to_string()).collect();
+    if !missing.is_empty() {
+        warnings.push(format!("of {shards} shards these are missing: {}", missing.join(", ")));
+    }
+    let mut parts = parts.into_iter();
+    let (mut result, mut times) = parts.next().expect("there is a first one");
+    for (part, more) in parts {
+        let names = |r: &LoadResult| r.stages.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+        if names(&part) != names(&result) {
+            return Err(format!("shard {} has other stages than shard {}", part.tester.shard, result.tester.shard));
+        }
+        for ((stage, times), (other, more)) in
+            result.stages.iter_mut().zip(&mut times).zip(part.stages.iter().zip(more))
+        {
+            add_stage(stage, other);
+            for (name, histogram) in more {
+                match times.get_mut(&name) {
+                    Some(into) => into.add(&histogram).map_err(|e| format!("{name}: {e}"))?,
+                    None => {
+                        times.insert(name, histogram);
+                    }
+                }
+            }
+            stage.latency = times.iter().map(|(name, h)| (name.clone(), Latency::of(h))).collect();
+        }
+        add_tester(&mut result.tester, &part.tester);
+        result.seconds = result.seconds.max(part.seconds);
+        result.interrupted |= part.interrupted;
+    }
+    let thresholds: Vec<Threshold> =
+        result.thresholds.iter().map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
+    result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
+    let met = result.thresholds.iter().all(|t| t.met);
+    result.limit = verdict::limit(&result.stages, &result.tester, met);
+    result.exit_code = match () {
+        () if result.limit.tester_limited => 4,
+        () => u8::from(!met),
+    };
+    Ok((result, times, warnings))
+}
+
+fn add_tester(into: &mut Tester, other: &Tester) {
+    into.threads += other.threads;
+    into.sources += other.sources;
+    into.buffer_granted = into.buffer_granted.into_iter().chain(other.buffer_granted).min();
+    into.sources_mean = Tester::sources_words(into.sources);
+}
+
+fn add_stage(into: &mut StageResult, other: &StageResult) {
+    let window = |a: &mut Window, b: &Window| {
+        a.started += b.started;
+        a.done += b.done;
+        a.failed += b.failed;
+    };
+    into.from = into.from.min(other.from);
+    into.to = into.to.max(other.to);
+    into.planned_seconds = into.planned_seconds.max(other.planned_seconds);
+    into.planned += other.planned;
+    into.planned_rate += other.planned_rate;
+    into.started += other.started;
+    into.done += other.done;
+    into.failed += other.failed;
+    into.unfinished += other.unfinished;
+    window(&mut into.window, &other.window);
+    window(&mut into.faulty, &other.faulty);
+    window(&mut into.aside, &other.aside);
+    into.success = into.window.success();
+    into.dropped.late += other.dropped.late;
+    into.dropped.in_flight += other.dropped.in_flight;
+    into.dropped.no_tunnel += other.dropped.no_tunnel;
+    into.dropped.not_sent += other.dropped.not_sent;
+    into.failures = together(&into.failures, &other.failures);
+    into.faulty_failures = together(&into.faulty_failures, &other.faulty_failures);
+    for (class, count) in &other.lost {
+        *into.lost.entry(class.clone()).or_default() += count;
+    }
+    into.requests += other.requests;
+    into.retransmits += other.retransmits;
+    into.retried += other.retried;
+    into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
+    let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
+    into.achieved_rate = if length > 0.0 { into.done as f64 / length } else { 0.0 };
+    into.up += other.up;
+    into.sas += other.sas;
+    let (a, b) = (&mut into.used, &other.used);
+    a.threads.extend(&b.threads);
+    a.waited.extend(&b.waited);
+    a.cores.extend(&b.cores);
+    a.cpu_seconds += b.cpu_seconds;
+    a.process_cpu_seconds += b.process_cpu_seconds;
+    let operations = into.done + into.failed + into.faulty.done + into.faulty.failed;
+    a.cpu_per_operation = a.cpu_seconds * 1e6 / operations.max(1) as f64;
+    a.datagrams = (a.datagrams.0 + b.datagrams.0, a.datagrams.1 + b.datagrams.1);
+    a.octets = (a.octets.0 + b.octets.0, a.octets.1 + b.octets.1);
+    a.receive_overflows += b.receive_overflows;
+    a.queue_octets = a.queue_octets.max(b.queue_octets);
+    a.not_sent += b.not_sent;
+    a.icmp_errors += b.icmp_errors;
+    a.resident += b.resident;
+    a.descriptors += b.descriptors;
+    if into.bins.len() < other.bins.len() {
+        into.bins.resize(other.bins.len(), Bin::default());
+    }
+    for (a, b) in into.bins.iter_mut().zip(&other.bins) {
+        a.due += b.due;
+        a.started += b.started;
+        a.done += b.done;
+        a.failed += b.failed;
+        a.dropped += b.dropped;
+    }
+}
+
+fn together(a: &[Failures], b: &[Failures]) -> Vec<Failures> {
+    let mut sum: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for f in a.iter().chain(b) {
+        *sum.entry((&f.class, &f.stage)).or_default() += f.count;
+    }
+    let one =
+        |((class, stage), count): ((&str, &str), u64)| Failures { class: class.into(), stage: stage.into(), count };
+    sum.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::measure::histogram;
+    use crate::load::summary::testing;
+
+    fn part(shard: u64, done: u64, micros: u64) -> (LoadResult, Times) {
+        let mut result = testing::result(shard, 2);
+        let mut h = histogram();
+        (0..done).for_each(|_| h.record(micros).expect("in range"));
+        let stage = &mut result.stages[0];
+        (stage.started, stage.done, stage.requests) = (done + 1, done, 2 * done);
+        (stage.failed, stage.window.started, stage.window.done) = (1, done + 1, done);
+        stage.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 1 }];
+        stage.bins = vec![Bin { done, ..Bin::default() }; shard as usize + 1];
+        (result, vec![BTreeMap::from([("T_up".to_owned(), h)])])
+    }
+
+    #[test]
+    fn two_shards_are_joined_and_judged_anew() {
+        let (result, times, warnings) = merge(vec![part(1, 300, 9_000), part(0, 100, 1_000)]).expect("of one run");
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let stage = &result.stages[0];
+        assert_eq!((stage.started, stage.done, stage.failed, stage.requests), (402, 400, 2, 800));
+        assert_eq!(stage.failures[0].count, 2);
+        assert_eq!(stage.bins.iter().map(|b| b.done).collect::<Vec<_>>(), [400, 300]);
+        assert_eq!((times[0]["T_up"].len(), stage.latency["T_up"].count), (400, 400));
+        assert!(stage.latency["T_up"].p50 >= 8_990, "three quarters are slow");
+        assert_eq!(result.thresholds[0].measured, "99.502%");
+        assert_eq!((result.thresholds[0].met, result.exit_code), (false, 1));
+        assert_eq!((result.tester.threads, result.tester.sources), (2, 2));
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        assert!(merge(vec![part(0, 1, 1), part(0, 1, 1)]).expect_err("twice").contains("twice"));
+        let mut other = part(1, 1, 1);
+        other.0.workload = "churn".into();
+        assert!(merge(vec![part(0, 1, 1), other]).expect_err("another").contains("not of one run"));
+        let (_, _, warnings) = merge(vec![part(1, 1, 1)]).expect("a part");
+        assert_eq!(warnings, ["of 2 shards these are missing: 0"]);
+        assert!(merge(Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! `ikelab load` against strongSwan: some hundred tunnels, each with its own identity, beside some with a wrong key.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::Ikelab;
+use crate::netns::{Net, Side};
+use crate::peer::{DataPlane, Id, Knob, Peer, PeerConfig};
+use crate::process::Finished;
+use crate::strongswan::StrongSwan;
+
+/// The machine that runs the tests may be busy: how late the tester is, is not the question here.
+const PATIENT: [&str; 6] = ["--max-lag", "20s", "--max-cpu", "100%", "--too-late", "20s"];
+const LIMIT: Duration = Duration::from_secs(120);
+
+struct Lab {
+    net: Net,
+    a: PeerConfig,
+    peer: StrongSwan,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let net = Net::new();
+        let (mut a, mut b) = PeerConfig::pair(&net);
+        a.local_id = Id::Email("peer-{n}@a.test".into());
+        b.remote_id = Id::Email("*@a.test".into());
+        let b = b.knob(Knob::SwanConnection, "unique", "never");
+        let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
+        Lab { net, a, peer }
+    }
+
+    fn load(&self, name: &str, args: &[&str]) -> (Finished, Value) {
+        let ikelab = Ikelab::named(&self.net, Side::A, name, &self.a, None);
+        let all: Vec<&str> = args.iter().chain(&PATIENT).copied().collect();
+        let done = ikelab.run("load", &all, LIMIT);
+        let result = ikelab.run_dir().result().unwrap_or_else(|| panic!("no result: {done}"));
+        (done, result)
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn hundreds_of_tunnels_with_their_own_identities() {
+    let lab = Lab::new();
+    let (done, result) = lab.load("up", &["--rate", "100", "--for", "10s", "--tunnels", "300", "--keep"]);
+    assert_eq!(done.code(), Some(0), "{done}");
+    let stage = &result["stages"][0];
+    assert_eq!((number(&stage["done"]), number(&stage["failed"]), number(&stage["up"])), (300, 0, 300), "{stage:#}");
+    assert_eq!(number(&stage["latency"]["T_up"]["count"]), 300);
+    // strongSwan holds every one of them, under its own name.
+    let log = lab.peer.log();
+    for n in [0, 150, 299] {
+        assert!(log.contains(&format!("peer-{n}@a.test")), "peer-{n}");
+    }
+    assert_eq!(lab.peer.ike_sas().len(), 300);
+}
+
+#[test]
+fn wrong_keys_fail_beside_honest_tunnels_and_all_are_deleted() {
+    let lab = Lab::new();
+    let args = ["--rate", "50", "--for", "4s", "--tunnels", "200", "--fault", "bad-psk", "--fault-share", "20%"];
+    let (done, result) = lab.load("faults", &args);
+    assert_eq!(done.code(), Some(0), "{done}");
+    let stage = &result["stages"][0];
+    assert_eq!((number(&stage["done"]), number(&stage["failed"])), (160, 0), "{stage:#}");
+    assert_eq!(stage["faulty_failures"][0]["class"], "auth_failed", "{stage:#}");
+    assert_eq!(number(&stage["faulty"]["failed"]), 40);
+    assert_eq!(number(&result["stages"][1]["done"]), 160);
+    assert!(lab.peer.ike_sas().is_empty(), "{:?}", lab.peer.ike_sas().len());
+}
+
+#[test]
+fn strongswan_rekeys_with_us_under_load() {
+    let lab = Lab::new();
+    for workload in ["rekey-ike", "rekey-child"] {
+        let args = ["--workload", workload, "--rate", "50", "--for", "2s", "--tunnels", "100", "--over", "2s"];
+        let (done, result) = lab.load(workload, &args);
+        assert_eq!(done.code(), Some(0), "{done}");
+        let stage = &result["stages"][1];
+        assert_eq!((&stage["name"], number(&stage["done"])), (&workload.into(), 100), "{stage:#}");
+    }
+}
+
+#[test]
+fn cookies_are_answered_and_a_flood_is_held_off() {
+    let net = Net::new();
+    let (mut a, mut b) = PeerConfig::pair(&net);
+    a.local_id = Id::Email("peer-{n}@a.test".into());
+    b.remote_id = Id::Email("*@a.test".into());
+    let b = b.knob(Knob::SwanConnection, "unique", "never");
+    let b = b.wants_cookies();
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
+    let lab = Lab { net, a, peer };
+    // Cookies from the first half-open IKE SA on, and room for a thousand of one address.
+    let flood = ["--workload", "flood", "--rate", "100", "--for", "1s", "--drain", "1s"];
+    let (_, result) = lab.load("flood", &flood);
+    assert_eq!(number(&result["stages"][0]["faulty"]["started"]), 100, "{result:#}");
+    // The peer now wants cookies of everybody, and honest tunnels come up nevertheless.
+    let (done, _) = lab.load("honest", &["--rate", "20", "--for", "1s", "--tunnels", "20"]);
+    assert_eq!(done.code(), Some(0), "{done}");
+}
