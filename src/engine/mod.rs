@@ -27,6 +27,7 @@ mod propose;
 mod rekey;
 mod sa;
 mod selectors;
+mod screen;
 mod selfcheck;
 mod spec;
 mod stateless;
@@ -51,7 +52,7 @@ pub use spec::{
     UnprotectedErrors,
 };
 pub use tamper::{
-    Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
-    Tamper, Trigger,
+    Decision, Deliver, EspCx, EspEdit, Fragment, Injected, Layout, LayoutPart, MsgCx, Order, Outgoing, RecvCx, SaCx,
+    SecretKind, SkBody, Tamper, Trigger,
 };
 pub use timer::Timer;

@@ -219,7 +219,9 @@ impl IkeSa {
     }
 
     pub(super) fn cx(&self, now: Instant) -> SaCx {
-        SaCx { sa: Some(self.id), tunnel: self.tunnel, initiator: self.initiator, spis: self.spis, now }
+        let established = matches!(self.phase, Phase::Established(_));
+        let (tunnel, initiator, path) = (self.tunnel, self.initiator, Some(self.path));
+        SaCx { sa: Some(self.id), tunnel, initiator, spis: self.spis, established, path, now }
     }
 
     pub(super) fn msg_cx(&self, now: Instant, header: &Header, attempt: u8) -> MsgCx {
