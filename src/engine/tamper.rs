@@ -27,8 +27,8 @@ pub struct SaCx {
     /// IKE_AUTH has been judged: what begins now is CREATE_CHILD_SA or INFORMATIONAL. A responder that draws the SPI of its
     /// first Child SA is that far, too.
     pub established: bool,
-    /// Where its messages go.
-    pub path: Option<Path>,
+    /// The message id of its next request.
+    pub next_id: u32,
     /// Now.
     pub now: Instant,
 }

@@ -13,8 +13,8 @@ use crate::engine::sa::{IkeSa, Phase};
 use crate::engine::spec::{ConnectionSpec, SaId, Side};
 use crate::engine::tamper::Trigger;
 use crate::time::Instant;
-use crate::wire::registry::ExchangeType;
 use crate::wire::IdPayload;
+use crate::wire::registry::ExchangeType;
 
 impl Core {
     /// Announces with which certificate the peer proved its identity.
