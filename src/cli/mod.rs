@@ -5,6 +5,7 @@
 
 mod common;
 mod connect;
+mod crl;
 mod data;
 pub mod exit;
 pub mod failures;
@@ -13,6 +14,7 @@ mod listen_many;
 mod live;
 mod load;
 mod metrics;
+mod path;
 mod peer_config;
 mod preflight;
 mod quick;
@@ -44,15 +46,17 @@ enum Command {
     Listen(Box<listen::Args>),
     /// Put a planned load on a peer, and say who was the limit
     Load(Box<load::Args>),
+    /// Relay between two real boxes, and make the path between them bad on purpose
+    Path(Box<path::Args>),
     /// Run failure scenarios against a peer, or against the embedded one
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
-    /// Print a finished load run again, or join its shards
+    /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
-    /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
+    /// Print a JSON Schema: of connection files, scenario files, the events that --json prints, or results
     Schema(SchemaArgs),
 }
 
@@ -71,6 +75,10 @@ enum SchemaOf {
     Scenario,
     /// Lines of connect --json, of listen --json, and of transcripts
     Events,
+    /// result.json of run
+    RunResult,
+    /// result.json of load
+    LoadResult,
 }
 
 /// Runs the command line of this process.
@@ -87,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
         Command::Load(args) => load::run(&args),
+        Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::Report(args) => report::run(&args),
@@ -96,6 +105,8 @@ pub fn main() -> ExitCode {
                 SchemaOf::Connection => crate::config::connection_schema(),
                 SchemaOf::Scenario => format!("{:#}\n", crate::scenario::load::schema()),
                 SchemaOf::Events => crate::record::events_schema(),
+                SchemaOf::RunResult => crate::scenario::result::schema(),
+                SchemaOf::LoadResult => crate::load::summary::schema(),
             });
             Ok(Exit::Met)
         }

@@ -1,5 +1,6 @@
 //! What the connection file says about the box at the other end: vendor, lifetimes, how to drive it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -87,13 +88,33 @@ pub struct ControlSpec {
     pub show: Vec<ControlAction>,
     /// Loads a changed configuration.
     pub reload: Option<ControlAction>,
+    /// Makes it rekey the Child SA.
+    pub rekey_child: Option<ControlAction>,
+    /// Makes it rekey the IKE SA.
+    pub rekey_ike: Option<ControlAction>,
+    /// What else it can be made to do, by the name of its key: [`ControlSpec::ORDERS`].
+    pub orders: BTreeMap<&'static str, ControlAction>,
     /// How long one command may take.
     pub timeout: Duration,
 }
 
+impl ControlSpec {
+    /// Names of what a box can be made to do besides initiating.
+    pub const ORDERS: [&str; 6] = ["rekey_child", "rekey_ike", "second_child", "delete", "ping", "restart"];
+}
+
 impl Default for ControlSpec {
     fn default() -> Self {
-        ControlSpec { initiate: None, clear: None, show: Vec::new(), reload: None, timeout: Duration::from_secs(30) }
+        ControlSpec {
+            initiate: None,
+            clear: None,
+            show: Vec::new(),
+            reload: None,
+            rekey_child: None,
+            rekey_ike: None,
+            orders: BTreeMap::new(),
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 

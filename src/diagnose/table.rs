@@ -25,7 +25,8 @@ impl Evidence {
     }
 }
 
-/// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}` and `{why}` are filled in.
+/// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}`, `{why}`,
+/// `{groups}` and `{demanded group}` are filled in.
 pub struct Entry {
     /// What happened.
     pub headline: &'static str,
@@ -40,10 +41,12 @@ pub struct Entry {
 /// The entry for a failure.
 pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
-    if let Some(entry) = super::access::entry(failed) {
+    if let Some(entry) = super::access::entry(failed).or_else(|| super::pfs::entry(failed, facts)) {
         return entry;
     }
+    let cisco = crate::engine::IgnoredWhy::CiscoFragment.text();
     match &failed.why {
+        Failure::NoAnswer { .. } if facts.ignored.iter().any(|(why, _)| *why == cisco) => &CISCO_FRAGMENTS,
         Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH => &NO_ANSWER_AUTH,
@@ -141,6 +144,19 @@ static NO_ANSWER_AUTH: Entry = Entry {
     ],
     on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
     next: &["read the peer's log for this moment", "capture at the peer: does IKE_AUTH arrive whole?"],
+};
+
+static CISCO_FRAGMENTS: Entry = Entry {
+    headline: "the peer answers in Cisco's own fragments (payload 132), which nobody else puts together",
+    likely: &[
+        ("RFC 7383 was not agreed on, and the Cisco box falls back to its scheme from before it", None),
+        ("ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "leave ike.fragmentation on here, and on the box: crypto ikev2 fragmentation (IOS-XE)",
+        "or make the box's answer smaller: a shorter certificate chain",
+    ],
 };
 
 static PEER_DEAD: Entry = Entry {

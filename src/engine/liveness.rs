@@ -103,7 +103,7 @@ impl Core {
             .any(|notify| notify.kind == NotifyType::INVALID_IKE_SPI || notify.kind == NotifyType::INVALID_SPI);
         if !hint
             || !matches!(sa.phase, Phase::Established(_))
-            || (sa.hinted != Instant::ZERO && now.since(sa.hinted) < HINT_EVERY)
+            || (sa.hinted != Instant::MAX && now.since(sa.hinted) < HINT_EVERY)
         {
             return;
         }

@@ -189,13 +189,13 @@ pub fn build_echo(out: &mut Vec<u8>, source: IpAddr, destination: IpAddr, echo: 
     out.clear();
     let Some(builder) = ip(source, destination) else { return false };
     let (id, seq) = (echo.id, echo.seq);
-    let written = match (source.is_ipv4(), echo.request) {
+
+    match (source.is_ipv4(), echo.request) {
         (true, true) => builder.icmpv4_echo_request(id, seq).write_to_vec(out, echo.data).is_ok(),
         (true, false) => builder.icmpv4_echo_reply(id, seq).write_to_vec(out, echo.data).is_ok(),
         (false, true) => builder.icmpv6_echo_request(id, seq).write_to_vec(out, echo.data).is_ok(),
         (false, false) => builder.icmpv6_echo_reply(id, seq).write_to_vec(out, echo.data).is_ok(),
-    };
-    written
+    }
 }
 
 /// Replaces `out` by a UDP packet. False if the addresses are not of one family or the data is too long.

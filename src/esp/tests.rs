@@ -268,6 +268,7 @@ fn ike_up(left: bool) -> IkeUp {
     let suite =
         IkeSuite { encr: Encr::AesGcm { bits: 128, icv: 16 }, prf: Prf::HmacSha256, integ: None, ke: Group::X25519 };
     IkeUp {
+        mobike: false,
         initiator: left,
         connection: "test".to_owned(),
         spis: (IkeSpi(1), IkeSpi(2)),
@@ -334,11 +335,11 @@ impl Pair {
     }
 
     /// Datagrams from the left end.
-    fn from_left(&mut self) -> Vec<Transmit> {
+    fn left_sends(&mut self) -> Vec<Transmit> {
         std::iter::from_fn(|| self.left.poll_transmit()).collect()
     }
 
-    fn to_right(&mut self, transmits: &[Transmit]) {
+    fn right_takes(&mut self, transmits: &[Transmit]) {
         for transmit in transmits {
             let mut bytes = transmit.bytes.clone();
             self.right.handle_packet(self.now, path(false), &mut bytes);
@@ -348,8 +349,8 @@ impl Pair {
     /// Everything that is on its way arrives, until nothing is.
     fn settle(&mut self) {
         loop {
-            let there = self.from_left();
-            self.to_right(&there);
+            let there = self.left_sends();
+            self.right_takes(&there);
             let back: Vec<Transmit> = std::iter::from_fn(|| self.right.poll_transmit()).collect();
             for mut transmit in back.iter().cloned() {
                 assert_eq!((transmit.class, transmit.path), (Class::Esp, path(false)));
@@ -406,10 +407,10 @@ fn transport_mode_carries_the_ends_own_packets() {
     let spec = PingSpec { count: Some(2), ..PingSpec::new(TUNNEL, address("192.0.2.2")) };
     pair.left.ping(pair.now, spec, 77);
     pair.left.handle_timeout(pair.now);
-    let first = pair.from_left().remove(0);
+    let first = pair.left_sends().remove(0);
     // ESP header 8, IV 8, ICMP 8 + 56, trailer padded to 4, ICV 16: no inner IP header.
     assert_eq!(first.bytes.len(), 8 + 8 + 68 + 16);
-    pair.to_right(&[first]);
+    pair.right_takes(&[first]);
     pair.play(Instant::from_millis(3_000));
     assert_eq!(pair.left.pings()[0].report().received, 2);
 }
@@ -421,10 +422,10 @@ fn replays_old_packets_forgeries_and_garbage_are_counted_apart() {
     for _ in 0..200 {
         pair.left.send(pair.now, Some(TUNNEL), &packet).expect("sent");
     }
-    let all = pair.from_left();
-    pair.to_right(&all[100..]);
-    pair.to_right(&all[150..160]);
-    pair.to_right(&all[..10]);
+    let all = pair.left_sends();
+    pair.right_takes(&all[100..]);
+    pair.right_takes(&all[150..160]);
+    pair.right_takes(&all[..10]);
     let mut forged = all[99].clone();
     forged.bytes[20] ^= 1;
     // 200 - 100 = 100 is out of a window of 64 already; 190 would be a replay. A fresh number with a wrong ICV:
@@ -434,7 +435,7 @@ fn replays_old_packets_forgeries_and_garbage_are_counted_apart() {
     let short = Transmit { bytes: all[0].bytes[..7].to_vec(), ..all[0].clone() };
     let cut =
         Transmit { bytes: [&RIGHT_SPI.to_be_bytes()[..], &600_u32.to_be_bytes(), &[0; 8]].concat(), ..all[0].clone() };
-    pair.to_right(&[forged, unknown, zero, short, cut]);
+    pair.right_takes(&[forged, unknown, zero, short, cut]);
     let counters = pair.right.counters();
     assert_eq!(counters.decaps, 100);
     let expected = [
@@ -464,14 +465,14 @@ fn sequence_numbers_end_or_are_extended() {
             let expected = if n < 2 || esn { Ok(LEFT_SPI) } else { Err(SendError::SequenceOverflow) };
             assert_eq!(sent, expected, "packet {n}, extended: {esn}");
         }
-        let all = pair.from_left();
+        let all = pair.left_sends();
         // The packet after the wrap overtakes the one before it.
         let order: Vec<Transmit> =
             if esn { vec![all[3].clone(), all[0].clone(), all[2].clone(), all[1].clone()] } else { all };
-        pair.to_right(&order);
+        pair.right_takes(&order);
         assert_eq!(pair.right.counters().decaps, order.len() as u64);
         assert_eq!(pair.left.counters().not_sent(SendError::SequenceOverflow), if esn { 0 } else { 2 });
-        pair.to_right(&order);
+        pair.right_takes(&order);
         assert_eq!(pair.right.counters().dropped(RecvError::Replayed), order.len() as u64);
     }
 }
@@ -496,8 +497,8 @@ fn packets_outside_the_selectors_are_refused_both_ways_and_reported_once() {
     for _ in 0..2 {
         careless.left.send(pair.now, Some(TUNNEL), &stray).expect("sent");
     }
-    let sent = careless.from_left();
-    pair.to_right(&sent);
+    let sent = careless.left_sends();
+    pair.right_takes(&sent);
     assert_eq!(pair.right.counters().dropped(RecvError::Selectors), 2);
     assert_eq!(pair.right.counters().decaps, 0);
     let told: Vec<_> = std::iter::from_fn(|| pair.right.poll_event()).collect();
@@ -513,8 +514,8 @@ fn dummies_and_padded_packets_are_tolerated() {
     let packet = pair.packet(b"inside");
     let padded = [&packet[..], &[0; 300]].concat();
     pair.left.send_raw(pair.now, LEFT_SPI, &padded, inner::IPV4);
-    let sent = pair.from_left();
-    pair.to_right(&sent);
+    let sent = pair.left_sends();
+    pair.right_takes(&sent);
     let counters = pair.right.counters();
     assert_eq!((counters.dummies, counters.tfc_padded, counters.decaps), (1, 1, 1));
     assert_eq!(counters.errors().count(), 0);
@@ -523,8 +524,8 @@ fn dummies_and_padded_packets_are_tolerated() {
     // A next header that tunnel mode does not carry, and an inner packet that is none.
     pair.left.send_raw(pair.now, LEFT_SPI, b"abcdefgh", inner::UDP);
     pair.left.send_raw(pair.now, LEFT_SPI, b"abcdefgh", inner::IPV4);
-    let sent = pair.from_left();
-    pair.to_right(&sent);
+    let sent = pair.left_sends();
+    pair.right_takes(&sent);
     assert_eq!(pair.right.counters().dropped(RecvError::MalformedInner), 2);
 }
 
@@ -536,13 +537,13 @@ fn a_rekey_loses_nothing_and_the_newest_is_sent_on() {
     pair.play(Instant::from_millis(4_500));
     let old = pair.packet(b"in flight");
     pair.left.send(pair.now, Some(TUNNEL), &old).expect("sent");
-    let flight = pair.from_left();
+    let flight = pair.left_sends();
     let (left, right) = (0x3333_0003, 0x4444_0004);
     pair.install(GCM, left, right);
     let outcome = Event::ChildRekeyed { old: LEFT_SPI, new: left };
     pair.left.event(pair.now, TUNNEL, SA, &outcome);
     pair.left.event(pair.now, TUNNEL, SA, &Event::ChildClosing { spi_in: LEFT_SPI });
-    pair.to_right(&flight);
+    pair.right_takes(&flight);
     pair.play(Instant::from_millis(5_500));
     for (plane, spi_in) in [(&mut pair.left, LEFT_SPI), (&mut pair.right, RIGHT_SPI)] {
         plane.event(pair.now, TUNNEL, SA, &Event::ChildDown { spi_in, by: Side::Us });
@@ -554,7 +555,7 @@ fn a_rekey_loses_nothing_and_the_newest_is_sent_on() {
     let closed: Vec<_> = pair.left.closed().map(|c| (c.spi_in, c.counters.decaps)).collect();
     assert_eq!(closed, [(LEFT_SPI, 5)]);
     // The old one is unknown now.
-    pair.to_right(&flight);
+    pair.right_takes(&flight);
     assert_eq!(pair.right.counters().dropped(RecvError::UnknownSpi), 1);
 }
 
@@ -618,7 +619,7 @@ fn the_peers_address_is_followed_only_by_what_is_authentic_and_newest() {
     for _ in 0..2 {
         pair.left.send(pair.now, Some(TUNNEL), &packet).expect("sent");
     }
-    let sent = pair.from_left();
+    let sent = pair.left_sends();
     let moved = Path { remote: "198.51.100.7:40000".parse().expect("an address"), ..path(false) };
     let mut back = Vec::new();
     assert!(inner::build_udp(&mut back, (address("10.2.0.1"), 1), (address("10.1.0.1"), 2), b"x"));
@@ -661,8 +662,8 @@ fn what_the_engine_is_told_adds_up() {
     for _ in 0..5 {
         pair.left.send(pair.now, Some(TUNNEL), &packet).expect("sent");
     }
-    let sent = pair.from_left();
-    pair.to_right(&sent);
+    let sent = pair.left_sends();
+    pair.right_takes(&sent);
     let octets: usize = sent.iter().map(|transmit| transmit.bytes.len()).sum();
     use crate::engine::EspNote;
     let note = pair.left.poll_note();
@@ -683,7 +684,7 @@ fn a_stream_measures_loss_and_order_at_both_ends() {
     while pair.left.poll_timeout().is_some_and(|at| at <= Instant::from_millis(99)) {
         pair.now = pair.left.poll_timeout().expect("just looked");
         pair.left.handle_timeout(pair.now);
-        for transmit in pair.from_left() {
+        for transmit in pair.left_sends() {
             number += 1;
             match number {
                 // Lost on the way there.
@@ -691,10 +692,10 @@ fn a_stream_measures_loss_and_order_at_both_ends() {
                 // Overtaken by the next one.
                 30 => held = Some(transmit),
                 // There twice.
-                40 => pair.to_right(&[transmit.clone(), transmit]),
+                40 => pair.right_takes(&[transmit.clone(), transmit]),
                 _ => {
-                    pair.to_right(&[transmit]);
-                    pair.to_right(held.take().as_slice());
+                    pair.right_takes(&[transmit]);
+                    pair.right_takes(held.take().as_slice());
                 }
             }
         }

@@ -137,7 +137,7 @@ mod tests {
             let credential = ca.issue(n, &id(n)).expect("an e-mail address");
             let leaf = &credential.chain()[0];
             assert_eq!(leaf.issuer(), root[0].subject());
-            assert!(format!("{}", leaf.subject_text()).contains(&format!("tunnel {n}")), "{}", leaf.subject_text());
+            assert!(leaf.subject_text().to_string().contains(&format!("tunnel {n}")), "{}", leaf.subject_text());
         }
         let key_id = IdPayload { kind: IdType::ID_KEY_ID, data: b"x".to_vec() };
         assert!(ca.issue(1, &key_id).expect_err("no such name").contains("keyid"));

@@ -163,17 +163,19 @@ fn every_cipher_in_both_roles() {
 }
 
 /// Our ping goes on while Child SAs and IKE SAs are rekeyed by the peer, and by us because lifetimes end; 5 % of all ESP
-/// and of all IKE is lost. What is lost of the ping is what the firewalls have counted, and nothing else.
+/// and 20 % of all IKE is lost. What is lost of the ping is what the firewalls have counted, and nothing else.
 #[test]
 fn nothing_is_lost_across_rekeys_that_the_network_did_not_lose() {
     let net = Net::new();
     let (a, b) = PeerConfig::pair(&net);
     let (a, b) = (a.suite(IKE, "aes128gcm16"), b.suite(IKE, "aes128gcm16"));
-    let a = a.knob(Knob::Ikelab, "child", "lifetime: 4s").knob(
+    let a = a.knob(Knob::Ikelab, "child", "lifetime: 9s").knob(
         Knob::Ikelab,
         "retransmit",
         "{initial: 200ms, attempts: 10}",
     );
+    // Begun 6 s before the end, a rekey comes through whatever the path does to it.
+    let a = a.knob(Knob::Ikelab, "rekey", "{margin: 6s, jitter_percent: 0}");
     let b = b.knob(Knob::Charon, "retransmit_timeout", "0.3").knob(Knob::Charon, "retransmit_tries", "8");
     let peer = userspace(&net, &b);
     let ikelab = Ikelab::new(&net, Side::A, &a, None);
@@ -337,9 +339,6 @@ fn real_programs_use_the_tunnel_through_the_tun_device() {
     assert_eq!(interrupt(&mut process), Some(0), "{}{}", process.stdout(), process.stderr());
     let result = ikelab.run_dir().result().expect("a report");
     assert_eq!((&result["data"]["encaps"], &result["data"]["echoes_answered"]), (&15.into(), &0.into()), "{result}");
-    assert_eq!(
-        run(net.command(Side::A, "ip").args(["link", "show", "ikelab0"]), HANDSHAKE).success(),
-        false,
-        "it is gone"
-    );
+    let gone = run(net.command(Side::A, "ip").args(["link", "show", "ikelab0"]), HANDSHAKE);
+    assert!(!gone.success(), "the device is still there");
 }

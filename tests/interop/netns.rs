@@ -63,7 +63,7 @@ pub enum Block {
     IkeSaInit,
     /// Five in a hundred ESP packets in UDP.
     SomeEsp,
-    /// Five in a hundred IKE messages on port 4500.
+    /// Twenty in a hundred IKE messages on port 4500, which are few.
     SomeIke,
 }
 
@@ -77,7 +77,7 @@ impl Block {
             Block::IkeAuth => &["udp dport 500 @th,208,8 35", "udp dport 4500 @th,64,32 0 @th,240,8 35"],
             Block::IkeSaInit => &["udp dport 500 @th,208,8 34"],
             Block::SomeEsp => &["udp dport 4500 @th,64,32 != 0 numgen random mod 100 < 5"],
-            Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 5"],
+            Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 20"],
         }
     }
 }

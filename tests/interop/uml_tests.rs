@@ -12,10 +12,13 @@ use crate::uml::Uml;
 use crate::uml_data;
 use crate::uml_peer::{Kind, UmlPeer};
 
+/// What a case does to the network and the machine in it.
+type Play = Box<dyn Fn(&Net, &UmlPeer)>;
+
 /// A case: it gets the net and the peer, which holds no SA.
 pub struct Case {
     name: String,
-    run: Box<dyn Fn(&Net, &UmlPeer)>,
+    run: Play,
 }
 
 impl Case {

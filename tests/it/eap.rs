@@ -138,7 +138,7 @@ fn each_method_brings_both_ends_up() {
         let expected = EapDone { method, identity: "carol".into(), keyed, alone: false, tls, notices: Vec::new() };
         for end in [End::Left, End::Right] {
             assert!(pair.is_up(end), "{method} {end:?}");
-            assert_eq!(done(&pair, end), [expected.clone()]);
+            assert_eq!(done(&pair, end), std::slice::from_ref(&expected));
         }
         let ids = rounds(&pair);
         assert!(ids.iter().copied().eq(1..=ids.len() as u32), "one request per id: {ids:?}");

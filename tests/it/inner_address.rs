@@ -83,7 +83,7 @@ fn the_address_feeds_the_selectors_of_both_ends_with_and_without_eap() {
             version: Some("headend 1".into()),
             others: Vec::new(),
         };
-        assert_eq!(configs(&pair, End::Left), [expected.clone()]);
+        assert_eq!(configs(&pair, End::Left), std::slice::from_ref(&expected));
         assert_eq!(configs(&pair, End::Right), [InnerConfig { by: Side::Us, ..expected }]);
         let host = [net("10.77.0.1/32")];
         let (ours, theirs) = (children(&pair, End::Left), children(&pair, End::Right));

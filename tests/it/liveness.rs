@@ -5,7 +5,7 @@ use std::time::Duration;
 use ikelab::engine::*;
 use ikelab::net::Class;
 use ikelab::wire::registry::{ExchangeType, NotifyType};
-use ikelab::wire::{Header, Message, NotifyPayload, Payload};
+use ikelab::wire::{Flags, Header, Message, NotifyPayload, Payload};
 
 use crate::pair::*;
 
@@ -161,6 +161,8 @@ fn an_unprotected_hint_makes_us_ask_and_not_believe() {
             spi_i: view.spis.0,
             spi_r: view.spis.1,
             exchange: ExchangeType::INFORMATIONAL,
+            flags: Flags::of(false, false),
+            message_id: 0,
             ..pair_header(&pair)
         };
         let notify = Payload::Notify(NotifyPayload::new(kind));

@@ -52,6 +52,7 @@ impl Lab {
             interface: None,
             socket_buffer: 1 << 20,
             seeds: Seeds::simulated("headend"),
+            data: None,
         };
         let headend = Answering::start(headend, clock).expect("loopback binds");
         let ours = address("127.0.0.61");
@@ -73,6 +74,7 @@ impl Lab {
             in_flight: 10_000,
             too_late: 10 * SECOND,
             keep: true,
+            traffic: None,
         };
         let order = Order {
             workload: Workload::Setup,
@@ -82,6 +84,7 @@ impl Lab {
             drain: 10 * SECOND,
             delete_rate: Some(1000.0),
             start: None,
+            offers: Vec::new(),
         };
         Lab { headend, setup, order }
     }
@@ -292,7 +295,7 @@ fn each_tunnel_has_a_certificate_of_its_own() {
     let dir = tempfile::tempdir().expect("a scratch folder");
     make(dir.path()).expect("writable");
     let root = certificates(&std::fs::read(dir.path().join("ca.pem")).expect("written")).expect("PEM");
-    let trust = Trust { anchors: root, crls: Vec::new(), policy: Policy::default(), pin: None };
+    let trust = Trust { anchors: root, policy: Policy::default(), ..Trust::default() };
     let mut lab = Lab::with(1, Limits::default(), |right| right.remote_auth = AuthSpec::Trust(Arc::new(trust)));
     let ca = LoadCa::open(dir.path(), RealClock::start().epoch()).expect("its key");
     lab.setup.peers.certify(&ca, 100).expect("e-mail addresses");

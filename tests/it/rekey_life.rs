@@ -21,6 +21,7 @@ fn lasting(mut spec: ConnectionSpec, ike: Duration, child: Duration) -> Connecti
 /// minute. No gap, nothing left over, and as many rekeys as a week has room for.
 #[test]
 fn a_week_of_tunnel_life() {
+    #[allow(clippy::disallowed_methods)] // it is only printed
     let begun = std::time::Instant::now();
     let life = |mut spec: ConnectionSpec| {
         spec.children[0].pfs = vec![KeMethod::CURVE25519];

@@ -42,10 +42,8 @@ impl Esp {
 impl Plane {
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::ChildInbound(child) => {
-                if self.installed.insert(child.spi_in, Esp::of(child)).is_some() {
-                    self.faults.push(format!("{:08x} installed twice", child.spi_in));
-                }
+            Event::ChildInbound(child) if self.installed.insert(child.spi_in, Esp::of(child)).is_some() => {
+                self.faults.push(format!("{:08x} installed twice", child.spi_in));
             }
             Event::ChildOutbound { spi_in } => match self.installed.get(spi_in) {
                 Some(esp) => drop(self.sending.insert(esp.name.clone(), *spi_in)),

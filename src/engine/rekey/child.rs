@@ -78,9 +78,8 @@ impl Core {
         if creating.unseen.contains(&agreed.child.spi_out) {
             // The answerer has deleted it before its answer came.
             self.release_esp_spi(sa);
-            return match creating.rival {
-                Some(rival) => self.rival_stands(now, sa, creating.what, rival),
-                None => {}
+            return if let Some(rival) = creating.rival {
+                self.rival_stands(now, sa, creating.what, rival)
             };
         }
         sa.reserved_spi = None;
@@ -167,6 +166,9 @@ impl Core {
                 Some((old.spi_in, old.spec))
             }
         };
+        if old.is_none() && self.child_limit_met(0) {
+            return Err(Refuse::plain(NotifyType::NO_ADDITIONAL_SAS));
+        }
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
         check_nonce(ni, &up.suite).map_err(Refuse::syntax)?;
         let groups = Groups::Offered(parts.ke.map(|ke| ke.group));

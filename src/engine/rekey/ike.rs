@@ -229,7 +229,7 @@ impl Core {
             phase: Phase::Moving,
             alarms: Alarms::default(),
             last_heard: now,
-            hinted: Instant::ZERO,
+            hinted: Instant::MAX,
             init_key: None,
             peer_key: None,
             reserved_spi: None,
@@ -283,6 +283,7 @@ impl Core {
             new.peer_key = Some(key);
         }
         self.leases.inherit(old.id, new.id);
+        self.inherit_mobike(old, new);
         new.last_heard = now;
         self.start_life(now, new);
         self.counters.ike_rekeyed += 1;

@@ -400,7 +400,7 @@ impl Core {
         let mut follow = known && try_.retries < sa.spec.behaviour.invalid_ke_retries && try_.group != Some(group);
         self.decide(now, sa, Decision::FollowInvalidKe(group, &mut follow));
         let try_ = Try { group: Some(group), retries: try_.retries.saturating_add(1), ..try_ };
-        follow.then(|| match request {
+        follow.then_some(match request {
             Request::NewChild(spec, _) => Request::NewChild(*spec, try_),
             Request::RekeyChild(old, _) => Request::RekeyChild(*old, try_),
             _ => Request::RekeyIke(try_),

@@ -8,6 +8,9 @@ use crate::net::SocketRole;
 
 const HOSTS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
+/// Numbers of packets, and when they arrived.
+type Numbered = Vec<(u32, Instant)>;
+
 struct Bench {
     world: SimWorld,
     near: Netem<crate::link::sim::SimLink>,
@@ -41,7 +44,7 @@ impl Bench {
 
     /// Sends `count` packets each way, one every 10 ms; gives the numbers that arrived (with their instant) at the far
     /// end and here.
-    fn exchange(&mut self, count: u32) -> (Vec<(u32, Instant)>, Vec<(u32, Instant)>) {
+    fn exchange(&mut self, count: u32) -> (Numbered, Numbered) {
         let (mut there, mut here) = (Vec::new(), Vec::new());
         let mut rx = RxBatch::new(64);
         for step in 0..u64::from(count) * 10 + 2_000 {

@@ -397,5 +397,6 @@ fn ike_auth_may_arrive_on_the_other_socket() {
     assert_eq!(pair.flight[0].transmit.path.remote.port(), 4500);
     pair.settle();
     assert_joined(&pair, "on the other socket");
-    assert!(child(&pair, End::Right).encapsulated);
+    // Real peers begin on 4500 without a NAT (RFC 4555), and their kernels then drop ESP in UDP.
+    assert!(!child(&pair, End::Right).encapsulated, "what NAT detection found decides, not the port");
 }
