@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
+use crate::engine::{Deliver, Endpoint, EspNote, Event, SaId, TunnelId};
 use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
 use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::record::{Direction, Fate, Recorder};
@@ -192,9 +192,25 @@ impl<L: Link> Driver<L> {
         for n in 0..self.rx.len() {
             let Some(received) = self.rx.received_mut().get_mut(n) else { break };
             let (at, path) = (received.at, received.path);
-            self.recorder.datagram(at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
-            match received.class {
-                Class::Ike => self.endpoint.handle_datagram(at, path, &mut received.bytes),
+            let class = received.class;
+            if class == Class::Ike && self.endpoint.is_tampered() {
+                // Its fate is known only when the rules have seen it, and then it is decrypted.
+                let bytes = received.bytes.clone();
+                let fate = match self.endpoint.handle_datagram(at, path, &mut received.bytes) {
+                    Deliver::Drop => Fate::Withheld,
+                    Deliver::HoldUntil(until) => Fate::Held(until),
+                    Deliver::Yes | Deliver::Twice(_) => Fate::Passed,
+                };
+                self.recorder.datagram(at, Direction::In, &path, class, &bytes, fate);
+            } else {
+                self.recorder.datagram(at, Direction::In, &path, class, &received.bytes, Fate::Passed);
+            }
+            match class {
+                // Handled above.
+                Class::Ike if self.endpoint.is_tampered() => {}
+                Class::Ike => {
+                    self.endpoint.handle_datagram(at, path, &mut received.bytes);
+                }
                 Class::Esp => match negotiated(&self.endpoint, &received.bytes) {
                     Some(spi) if self.held.len() < HELD_MOST => {
                         let (until, bytes) = (at + HOLD, std::mem::take(&mut received.bytes));

@@ -110,7 +110,7 @@ impl Group {
     }
 
     /// The MODP prime, big-endian; `None` for curves.
-    pub(super) fn prime(self) -> Option<&'static [u8]> {
+    pub fn prime(self) -> Option<&'static [u8]> {
         Some(match self {
             Group::Modp768 => &primes::MODP_768,
             Group::Modp1024 => &primes::MODP_1024,

@@ -308,6 +308,7 @@ impl Core {
                 Injected::Wake(after) => {
                     self.hold(now + after.max(Duration::from_millis(1)), super::endpoint::Held::Wake(sa.id))
                 }
+                Injected::Order(order) => self.obey(now, sa, order),
                 Injected::Message { message, sealed, after } => {
                     let mut message = *message;
                     let cx = sa.msg_cx(now, &message.header, 0);

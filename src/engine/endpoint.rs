@@ -67,6 +67,7 @@ pub(super) struct Core {
     pub scopes: (Instant, HashSet<Scope>),
     /// IKE SAs begun so far, by tunnel.
     pub attempts: HashMap<u64, u32>,
+    pub screening: super::screen::Screening,
     /// Inner addresses given out.
     pub leases: Leases,
     /// What unfinished messages hold.
@@ -77,6 +78,8 @@ pub(super) struct Core {
 pub(super) enum Held {
     Transmit(Transmit),
     Deliver(Path, Vec<u8>),
+    /// The datagrams of a message that the seam for accepted messages has seen already.
+    Accepted(Path, Vec<Vec<u8>>),
     Wake(SaId),
 }
 
@@ -121,6 +124,7 @@ impl Endpoint {
             on_hold: Vec::new(),
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
+            screening: Default::default(),
             leases: Leases::default(),
             unfinished: Ledger::default(),
         };
@@ -270,16 +274,27 @@ impl Endpoint {
 
     /// Handles one IKE message (without the non-ESP marker) that arrived on `path`; `path.local` is the address it was
     /// sent to. Decrypts in place. Never panics, whatever the octets.
-    pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) {
+    /// Says what a rule made of the datagram; without one that is [`Deliver::Yes`].
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &mut Vec<u8>) -> Deliver {
+        let mut fate = Deliver::Yes;
         if self.core.tamper.is_some() {
-            match self.tampered_inbound(now, path, bytes) {
+            fate = self.tampered_inbound(now, path, bytes);
+            match fate {
                 Deliver::Yes => {}
-                Deliver::Drop => return self.core.ignore(None, path, Header::read(bytes), IgnoredWhy::Tampered, ""),
-                Deliver::HoldUntil(at) => return self.core.hold(at, Held::Deliver(path, bytes.clone())),
+                Deliver::Drop => self.core.ignore(None, path, Header::read(bytes), IgnoredWhy::Tampered, ""),
+                Deliver::HoldUntil(at) => self.core.hold(at, Held::Deliver(path, bytes.clone())),
                 Deliver::Twice(after) => self.core.hold(now + after, Held::Deliver(path, bytes.clone())),
             }
         }
-        self.deliver(now, path, bytes);
+        if matches!(fate, Deliver::Yes | Deliver::Twice(_)) {
+            self.deliver(now, path, bytes);
+        }
+        fate
+    }
+
+    /// Whether rules may bend it.
+    pub fn is_tampered(&self) -> bool {
+        self.core.tamper.is_some()
     }
 
     /// Does what is due at `now`.
@@ -294,6 +309,13 @@ impl Endpoint {
                     self.core.outbox.push_back(transmit);
                 }
                 Some(Held::Deliver(path, mut bytes)) => self.deliver(now, path, &mut bytes),
+                Some(Held::Accepted(path, datagrams)) => {
+                    self.core.screening.over = true;
+                    for mut bytes in datagrams {
+                        self.deliver(now, path, &mut bytes);
+                    }
+                    self.core.screening.over = false;
+                }
                 Some(Held::Wake(id)) => self.with_sa(id, |core, sa| {
                     let cx = sa.cx(now);
                     core.inject(now, sa, &Trigger::Timer(cx));
@@ -542,6 +564,9 @@ impl Core {
                     return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::OutsideWindow, "");
                 }
             }
+        }
+        if sa.tampered {
+            self.screening.keep(sa.id, &header, bytes);
         }
         let decoded = match decode(bytes) {
             Ok(decoded) => decoded,

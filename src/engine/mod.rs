@@ -27,6 +27,7 @@ mod natt;
 mod propose;
 mod rekey;
 mod sa;
+mod screen;
 mod selectors;
 mod selfcheck;
 mod spec;
@@ -52,7 +53,7 @@ pub use spec::{
     Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
-    Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
-    Tamper, Trigger,
+    Decision, Deliver, EspCx, EspEdit, Fragment, Injected, Layout, LayoutPart, MsgCx, Order, Outgoing, RecvCx, SaCx,
+    SecretKind, SkBody, Tamper, Trigger,
 };
 pub use timer::Timer;

@@ -227,7 +227,9 @@ impl IkeSa {
     }
 
     pub(super) fn cx(&self, now: Instant) -> SaCx {
-        SaCx { sa: Some(self.id), tunnel: self.tunnel, initiator: self.initiator, spis: self.spis, now }
+        let established = matches!(self.phase, Phase::Established(_));
+        let (tunnel, initiator, next_id) = (self.tunnel, self.initiator, self.window.next_request());
+        SaCx { sa: Some(self.id), tunnel, initiator, spis: self.spis, established, next_id, now }
     }
 
     pub(super) fn msg_cx(&self, now: Instant, header: &Header, attempt: u8) -> MsgCx {

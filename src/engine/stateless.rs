@@ -37,7 +37,7 @@ impl RateLimit {
 impl Core {
     /// The context of a message that belongs to no IKE SA.
     pub(super) fn no_sa(now: Instant, spis: (IkeSpi, IkeSpi)) -> SaCx {
-        SaCx { sa: None, tunnel: TunnelId::NONE, initiator: false, spis, now }
+        SaCx { sa: None, tunnel: TunnelId::NONE, initiator: false, spis, established: false, next_id: 0, now }
     }
 
     /// An unprotected response to `request` that carries one notify.

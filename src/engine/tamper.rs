@@ -24,6 +24,11 @@ pub struct SaCx {
     pub initiator: bool,
     /// SPIs as far as known.
     pub spis: (IkeSpi, IkeSpi),
+    /// IKE_AUTH has been judged: what begins now is CREATE_CHILD_SA or INFORMATIONAL. A responder that draws the SPI of its
+    /// first Child SA is that far, too.
+    pub established: bool,
+    /// The message id of its next request.
+    pub next_id: u32,
     /// Now.
     pub now: Instant,
 }
@@ -71,8 +76,10 @@ pub enum Decision<'a> {
     DemandCookie(&'a mut bool),
     /// As responder, refuse IKE_SA_INIT with this notify (None: go on).
     RefuseInit(&'a mut Option<NotifyType>),
-    /// As responder, refuse the Child SA with this notify (None: go on).
+    /// As responder, refuse the Child SA of IKE_AUTH with this notify (None: go on).
     RefuseChild(&'a mut Option<NotifyType>),
+    /// Refuse CREATE_CHILD_SA with this notify (None: go on).
+    RefuseCreate(&'a mut Option<NotifyType>),
     /// As responder, refuse IKE_AUTH with this notify (None: go on).
     RefuseAuth(&'a mut Option<NotifyType>),
     /// The IKE suite about to be used.
@@ -149,6 +156,8 @@ pub enum Trigger {
     Accepted(MsgCx),
     /// The IKE SA came up.
     Up(SaCx),
+    /// A message was withheld by [`Tamper::parsed`].
+    Withheld(MsgCx),
     /// A timer of the injector's own ([`Injected::Wake`]).
     Timer(SaCx),
 }
@@ -169,6 +178,25 @@ pub enum Injected {
     Raw(Outgoing),
     /// Call `inject` again with [`Trigger::Timer`] after this long.
     Wake(Duration),
+    /// Something that an honest engine can do, at a time when an honest one would not.
+    Order(Order),
+}
+
+/// What can be ordered out of turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Ask whether the peer lives.
+    Liveness,
+    /// Rekey the IKE SA.
+    RekeyIke,
+    /// Rekey the newest Child SA.
+    RekeyChild,
+    /// Forget the newest Child SA without a word to the peer.
+    ForgetChild,
+    /// Forget the IKE SA without a word to the peer.
+    ForgetIke,
+    /// Forget the IKE SA without a word to the peer, and begin its tunnel anew if it was ours to begin.
+    Reboot,
 }
 
 /// What becomes of a received datagram or message.
@@ -182,6 +210,56 @@ pub enum Deliver {
     HoldUntil(Instant),
     /// Now, and again after this long.
     Twice(Duration),
+}
+
+/// Which ESP packet the seam of the data plane is called for.
+#[derive(Clone, Debug)]
+pub struct EspCx {
+    /// The IKE SA, as far as the data plane knows it.
+    pub sa: Option<SaId>,
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// Our SPI, which names the Child SA.
+    pub spi_in: u32,
+    /// The peer's SPI, which an honest packet has.
+    pub spi_out: u32,
+    /// We asked for the Child SA.
+    pub initiator: bool,
+    /// Its algorithms.
+    pub suite: EspSuite,
+    /// Now.
+    pub now: Instant,
+}
+
+/// An ESP packet before it is sealed, and what becomes of it. As handed over, it is what an honest peer sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EspEdit {
+    /// The SPI.
+    pub spi: u32,
+    /// The whole sequence number.
+    pub sequence: u64,
+    /// The payload: a whole inner packet in tunnel mode.
+    pub payload: Vec<u8>,
+    /// Its kind: 4, 41, or a transport protocol.
+    pub next_header: u8,
+    /// Encryption key, salt included. Must keep its length.
+    pub encr_key: Vec<u8>,
+    /// Integrity key. Must keep its length.
+    pub integ_key: Vec<u8>,
+    /// Octets of the ICV that are sent; more than there are adds zeros. `None` for all.
+    pub icv_len: Option<usize>,
+    /// Bits to flip at the start of the ICV, after sealing.
+    pub icv_mask: u8,
+    /// Bits to flip in the first octet behind the header (IV or ciphertext), after sealing.
+    pub body_mask: u8,
+    /// Send the payload unprotected behind SPI and sequence number.
+    pub clear: bool,
+    /// Send it at all.
+    pub send: bool,
+    /// Send so many more of the same packet.
+    pub copies: u16,
+    /// Send it behind the next one.
+    pub overtaken: bool,
 }
 
 /// Edits of named fields, to be applied after the seam returns.
@@ -232,9 +310,11 @@ pub trait Tamper: Send {
     fn inbound(&mut self, cx: &RecvCx, bytes: &mut Vec<u8>) -> Deliver {
         Deliver::Yes
     }
-    /// Change or withhold an accepted message. Anything but [`Deliver::Yes`] withholds it: it stays unanswered, and the
-    /// peer's next repeat is asked about again.
+    /// Change or withhold an accepted message. A message that is withheld stays unanswered, and the peer's next repeat of
+    /// it is asked about again. One that is held, or seen twice, is not asked about when its time comes.
     fn parsed(&mut self, cx: &RecvCx, message: &mut Message) -> Deliver {
         Deliver::Yes
     }
+    /// Change an ESP packet before it is sealed. Asked of the data plane's own tamper.
+    fn esp(&mut self, cx: &EspCx, edit: &mut EspEdit) {}
 }

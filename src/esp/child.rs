@@ -7,7 +7,7 @@ use super::inner::{self, Inner};
 use super::packet::{Context, Opened, header};
 use super::replay::{ReplayWindow, Verdict};
 use crate::crypto::{CryptoError, EspSuite, Secret};
-use crate::engine::{ChildSa, Mode, TunnelId};
+use crate::engine::{ChildSa, EspEdit, Mode, TunnelId};
 use crate::time::Instant;
 use crate::wire::TrafficSelector;
 
@@ -18,6 +18,8 @@ pub struct Child {
     pub(super) spi_out: u32,
     pub(super) suite: EspSuite,
     pub(super) mode: Mode,
+    /// We asked for it.
+    pub(super) initiator: bool,
     /// Negotiated to go in UDP.
     pub(super) encapsulated: bool,
     pub(super) standing: Standing,
@@ -74,6 +76,7 @@ impl Child {
             spi_out: sa.spi_out,
             suite: sa.suite,
             mode: sa.mode,
+            initiator: sa.initiator,
             encapsulated: sa.encapsulated,
             standing: Standing::Waiting,
             order,
@@ -174,6 +177,32 @@ impl Child {
         context.seal(spi, seq, payload, tfc, next_header, out).expect("all lengths come from the suite");
         self.sent = seq;
         Ok(keyed)
+    }
+
+    /// What an honest next packet is made of.
+    pub(super) fn honest(&self, payload: &[u8], next_header: u8) -> EspEdit {
+        let keys = self.keys.as_ref();
+        let (encr, integ) = keys.split_at(keys.len() / 2).1.split_at(self.suite.encr.key_len());
+        EspEdit {
+            spi: self.spi_out,
+            sequence: self.sent + 1,
+            payload: payload.to_vec(),
+            next_header,
+            encr_key: encr.to_vec(),
+            integ_key: integ.to_vec(),
+            icv_len: None,
+            icv_mask: 0,
+            body_mask: 0,
+            clear: false,
+            send: true,
+            copies: 0,
+            overtaken: false,
+        }
+    }
+
+    /// Takes the next sequence number.
+    pub(super) fn count(&mut self) {
+        self.sent += 1;
     }
 
     /// Checks, authenticates and decrypts a packet in place. The second value says whether a cipher was keyed for it.

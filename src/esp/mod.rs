@@ -6,6 +6,7 @@
 //!
 //! At rest a Child SA holds raw keys only. Its ciphers are keyed for the first packet and dropped after a pause.
 
+mod bend;
 mod child;
 mod counters;
 pub mod inner;

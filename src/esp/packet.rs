@@ -85,6 +85,11 @@ impl Context {
         })
     }
 
+    /// Octets of the ICV.
+    pub fn icv_len(&self) -> usize {
+        self.icv_len
+    }
+
     /// Octets of the packet that carries so much payload.
     pub fn sealed_len(&self, payload: usize) -> usize {
         HEADER_LEN + self.iv_len + (payload + TRAILER_LEN).next_multiple_of(self.block) + self.icv_len

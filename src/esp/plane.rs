@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
+use super::bend::Bend;
 use super::child::{Child, Standing};
 use super::counters::{Counters, RecvError, SendError};
 use super::inner::{self, Echo, Inner};
@@ -10,7 +11,7 @@ use super::packet;
 use super::ping::{Heard, Ping, PingSpec};
 use super::spec::{Closed, ECHO_PORT, EchoPolicy, PlaneConfig, PlaneEvent};
 use super::stream::{Reflector, Stream, StreamSpec};
-use crate::engine::{EspNote, Event, Mode, SaId, TunnelId};
+use crate::engine::{EspNote, Event, Mode, SaId, Tamper, TunnelId};
 use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::time::Instant;
 use crate::wire::TrafficSelector;
@@ -57,6 +58,7 @@ pub struct Plane {
     spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
     carried: Vec<u8>,
+    pub(super) bend: Bend,
 }
 
 impl Plane {
@@ -83,7 +85,13 @@ impl Plane {
             spare: Vec::new(),
             scratch: Vec::new(),
             carried: Vec::new(),
+            bend: Bend::default(),
         }
+    }
+
+    /// Installs the bender of outgoing packets ([`Tamper::esp`]).
+    pub fn set_tamper(&mut self, tamper: Box<dyn Tamper>) {
+        self.bend.tamper = Some(tamper);
     }
 
     /// Takes note of what the engine says.
@@ -533,7 +541,12 @@ impl Plane {
             }
         };
         let mut bytes = self.spare.pop().unwrap_or_default();
-        match child.seal(now, payload, 0, next, &mut bytes) {
+        let sa = self.tunnels.get(&child.tunnel).map(|t| t.sa);
+        let sealed = match self.bend.seal(now, sa, child, payload, next, &mut bytes) {
+            Some(sealed) => sealed,
+            None => child.seal(now, payload, 0, next, &mut bytes),
+        };
+        match sealed {
             Ok(keyed) => {
                 child.counters.encaps += 1;
                 child.counters.encap_bytes += len as u64;
@@ -541,7 +554,7 @@ impl Plane {
                 self.counters.encap_bytes += len as u64;
                 self.awake(now, spi, keyed);
                 self.note(spi, EspNote::Sent { packets: 1, bytes: bytes.len() as u64 });
-                self.out.push_back(Transmit { path, class: Class::Esp, bytes });
+                self.bend.release(Transmit { path, class: Class::Esp, bytes }, &mut self.out);
                 Ok(())
             }
             Err(why) => {

@@ -2,11 +2,18 @@
 //!
 //! Every firing is recorded, so that a run can tell a fault that had its effect on the wire from one that never fired.
 
+mod action;
+mod esp;
+mod message;
+mod octets;
 mod plan;
 mod record;
 mod rule;
 pub mod table;
+mod wire;
 
+pub use action::{Action, Choice, EspFault, FragmentEdit, Invention, Junk, Moment, ProposalEdit, Redirect, TsEdit};
+pub use octets::OctetEdit;
 pub use plan::FaultPlan;
 pub use record::{Dropped, Firing, FiringLog};
-pub use rule::{Action, Choice, OctetEdit, PayloadSel, Rule, Seam, When};
+pub use rule::{PayloadSel, Rule, Seam, When};

@@ -1,37 +1,57 @@
 //! The fault plan: rules, applied at the engine's seams.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+use super::action::{Action, Choice, Invention, Junk, Moment};
 use super::record::{Dropped, Firing, FiringLog};
-use super::rule::{Action, Choice, PayloadSel, Rule, Seam, When, resolve};
-use crate::engine::Timer;
+use super::rule::{PayloadSel, Rule, Seam, When};
+use super::{esp, message, wire};
 use crate::engine::{
-    Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,
-    Tamper, Trigger,
+    Decision, Deliver, EspCx, EspEdit, Fragment, Injected, Layout, LayoutPart, MsgCx, Order, Outgoing, RecvCx, SaCx,
+    SecretKind, SkBody, Tamper, Timer, Trigger,
 };
 use crate::engine::{SaId, TunnelId};
 use crate::net::{Class, SocketRole};
 use crate::seed::PlanSeed;
 use crate::time::Instant;
-use crate::wire::registry::ExchangeType;
-use crate::wire::{FieldEdit, FieldMap, Flags, Header, IkeSpi, Message, NotifyPayload, Payload};
+use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::{FieldEdit, FieldMap, Flags, Header, Message, NotifyPayload, Payload};
 
-/// Rules and the record of what they did. Give it to [`crate::engine::Endpoint::set_tamper`].
+/// Messages whose payloads are remembered for the seams behind the first one.
+const REMEMBERED: usize = 64;
+/// Datagrams that one rule keeps at most.
+const KEPT: usize = 256;
+
+/// Rules and the record of what they did. Give it to [`crate::engine::Endpoint::set_tamper`], and what
+/// [`FaultPlan::for_esp`] makes of it to [`crate::esp::Plane::set_tamper`].
 pub struct FaultPlan {
     rules: Vec<Armed>,
     log: FiringLog,
     rng: ChaCha20Rng,
     alternate: bool,
+    /// Some rule behind the message seam asks for a payload.
+    remembers: bool,
+    remembered: VecDeque<(MessageKey, Vec<PayloadSel>)>,
 }
 
 struct Armed {
     rule: Rule,
     matched: u32,
     fired: u32,
+    /// Tunnels in which it has begun to be silent, or deaf.
+    tripped: BTreeSet<TunnelId>,
+    /// Datagrams kept back, and after how many others each is due.
+    kept: Vec<(Option<SaId>, u32, Outgoing)>,
+    /// The first octets of a secret that is used again and again.
+    first: Option<Vec<u8>>,
 }
+
+/// One message, to recognise it at a later seam.
+type MessageKey = (Option<SaId>, TunnelId, ExchangeType, bool, u32);
 
 /// What a rule is matched against; `None` where the seam does not know.
 #[derive(Clone, Copy, Default)]
@@ -45,14 +65,28 @@ struct Subject<'a> {
     message_id: Option<u32>,
     attempt: Option<u8>,
     port: Option<SocketRole>,
-    message: Option<&'a Message>,
+    payloads: Option<&'a [PayloadSel]>,
 }
 
 impl FaultPlan {
     /// A plan of `rules`; probabilities draw from the plan seed.
     pub fn new(rules: Vec<Rule>, seed: &PlanSeed) -> Self {
-        let rules = rules.into_iter().map(|rule| Armed { rule, matched: 0, fired: 0 }).collect();
-        FaultPlan { rules, log: FiringLog::new(), rng: seed.stream("fault"), alternate: false }
+        FaultPlan::with_log(rules, seed.stream("fault"), FiringLog::new())
+    }
+
+    /// The part of it that bends ESP packets, with the same record; `None` if nothing does.
+    pub fn for_esp(&self, seed: &PlanSeed) -> Option<FaultPlan> {
+        let rules: Vec<Rule> = self.rules.iter().map(|armed| armed.rule.clone()).collect();
+        let any = rules.iter().any(|rule| rule.action.seam() == Seam::Esp);
+        // All rules, so that they have the same numbers in the record; the others are never asked about there.
+        any.then(|| FaultPlan::with_log(rules, seed.stream("fault esp"), self.log.clone()))
+    }
+
+    fn with_log(rules: Vec<Rule>, rng: ChaCha20Rng, log: FiringLog) -> Self {
+        let remembers = rules.iter().any(|rule| rule.when.payload.is_some() && rule.action.seam() != Seam::Message);
+        let arm = |rule| Armed { rule, matched: 0, fired: 0, tripped: BTreeSet::new(), kept: Vec::new(), first: None };
+        let rules = rules.into_iter().map(arm).collect();
+        FaultPlan { rules, log, rng, alternate: false, remembers, remembered: VecDeque::new() }
     }
 
     /// The shared record; clone it before the plan goes into an endpoint.
@@ -60,20 +94,13 @@ impl FaultPlan {
         self.log.clone()
     }
 
-    /// Indices of the rules of `seam` that match now. Counts the match, not yet a firing.
-    fn matching(&mut self, seam: Seam, subject: &Subject<'_>) -> Vec<usize> {
-        let mut out = Vec::new();
-        for index in 0..self.rules.len() {
-            if self.rules[index].rule.action.seam() == seam && self.matches(index, subject) {
-                out.push(index);
-            }
-        }
-        out
-    }
-
-    fn matches(&mut self, index: usize, subject: &Subject<'_>) -> bool {
+    /// Whether the rule acts at this seam and fires now. Counts the match, not yet a firing.
+    fn matches(&mut self, index: usize, seam: Seam, subject: &Subject<'_>) -> bool {
         let armed = &mut self.rules[index];
-        if armed.rule.times.is_some_and(|times| armed.fired >= times) || !holds(&armed.rule.when, subject) {
+        if armed.rule.action.seam() != seam
+            || armed.rule.times.is_some_and(|times| armed.fired >= times)
+            || !holds(&armed.rule.when, subject)
+        {
             return false;
         }
         armed.matched += 1;
@@ -106,7 +133,7 @@ impl FaultPlan {
         self.log.with(|list| {
             for firing in list.iter_mut().rev().filter(|firing| !firing.effective) {
                 let same_sa = firing.sa == subject.sa && firing.tunnel == subject.tunnel;
-                let unnamed = firing.exchange.is_none() || firing.response.is_none();
+                let unnamed = firing.response.is_none();
                 let same_message = firing.exchange == subject.exchange
                     && firing.response == subject.response
                     && firing.message_id == subject.message_id;
@@ -114,12 +141,124 @@ impl FaultPlan {
             }
         });
     }
+
+    fn remember(&mut self, cx: &MsgCx, payloads: Vec<PayloadSel>) {
+        let key = key(cx);
+        self.remembered.retain(|(other, _)| *other != key);
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((key, payloads));
+    }
+
+    fn recall(&self, cx: &MsgCx) -> Option<Vec<PayloadSel>> {
+        let key = key(cx);
+        self.remembered.iter().rev().find(|(other, _)| *other == key).map(|(_, payloads)| payloads.clone())
+    }
+
+    /// What a datagram's rules make of it: itself, if it is still to be sent, and what goes with it.
+    fn one_datagram(&mut self, mut datagram: Outgoing, base: &Subject<'_>, out: &mut Vec<Outgoing>) {
+        let mut with = Vec::new();
+        let mut keep = true;
+        for index in 0..self.rules.len() {
+            let subject = Subject { port: Some(datagram.path.role), ..*base };
+            let silenced = self.rules[index].tripped.contains(&subject.tunnel);
+            if !silenced && !self.matches(index, Seam::Datagrams, &subject) {
+                continue;
+            }
+            let action = self.rules[index].rule.action.clone();
+            match action {
+                Action::FallSilent if !silenced => {
+                    self.rules[index].tripped.insert(subject.tunnel);
+                }
+                Action::DropSent | Action::FallSilent => {
+                    let dropped = Some(withheld(&datagram));
+                    self.fired(index, &subject, true, dropped);
+                    keep = false;
+                    break;
+                }
+                Action::Hold { others, now } => {
+                    let armed = &mut self.rules[index];
+                    if armed.kept.len() < KEPT {
+                        armed.kept.push((subject.sa, others, datagram.clone()));
+                        keep &= now;
+                        self.fired(index, &subject, true, None);
+                    }
+                    if !keep {
+                        break;
+                    }
+                }
+                Action::Repeat { copies, after } => {
+                    for n in 1..=copies {
+                        let after = datagram.after + after * u32::from(n);
+                        with.push(Outgoing { after, ..datagram.clone() });
+                    }
+                    self.fired(index, &subject, copies > 0, None);
+                }
+                Action::Beside(junk) => {
+                    let (class, bytes) = self.junk(junk);
+                    with.push(Outgoing { class, bytes, ..datagram.clone() });
+                    self.fired(index, &subject, true, None);
+                }
+                action => {
+                    if wire::edit_datagram(&action, &mut datagram) {
+                        self.fired(index, &subject, true, None);
+                    }
+                }
+            }
+        }
+        if keep {
+            out.push(datagram);
+            out.append(&mut with);
+        }
+    }
+
+    /// Datagrams that were kept until `sent` others of their IKE SA had left.
+    fn release(&mut self, sa: Option<SaId>, sent: u32, out: &mut Vec<Outgoing>) {
+        for armed in &mut self.rules {
+            for (of, others, _) in &mut armed.kept {
+                if *of == sa {
+                    *others = others.saturating_sub(sent);
+                }
+            }
+            let due = armed.kept.extract_if(.., |(_, others, _)| *others == 0);
+            out.extend(due.map(|(_, _, datagram)| datagram));
+        }
+    }
+
+    fn junk(&mut self, junk: Junk) -> (Class, Vec<u8>) {
+        match junk {
+            Junk::Random(len) => {
+                let mut octets = vec![0; len];
+                self.rng.fill_bytes(&mut octets);
+                (Class::Verbatim, octets)
+            }
+            Junk::Empty => (Class::Verbatim, Vec::new()),
+            Junk::Keepalive => (Class::Keepalive, vec![0xff]),
+            Junk::Esp(len) => {
+                let mut octets = vec![0; len.max(8)];
+                self.rng.fill_bytes(&mut octets);
+                // An SPI that nobody has, sequence number 1.
+                octets[..8].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1]);
+                (Class::Esp, octets)
+            }
+        }
+    }
+}
+
+fn withheld(datagram: &Outgoing) -> Dropped {
+    Dropped { inbound: false, path: datagram.path, class: datagram.class, bytes: datagram.bytes.clone() }
+}
+
+fn key(cx: &MsgCx) -> MessageKey {
+    (cx.sa.sa, cx.sa.tunnel, cx.exchange, cx.response, cx.message_id)
 }
 
 fn holds(when: &When, subject: &Subject<'_>) -> bool {
     fn same<T: PartialEq>(wanted: &Option<T>, got: &Option<T>) -> bool {
         wanted.is_none() || wanted == got
     }
+    let has = |wanted: PayloadSel| subject.payloads.is_some_and(|list| list.iter().any(|one| wanted.covers(one)));
     // Who the initiator is stays unknown for datagrams of no SA: a rule that asks is then not met.
     same(&when.initiator, &subject.initiator)
         && same(&when.exchange, &subject.exchange)
@@ -128,10 +267,14 @@ fn holds(when: &When, subject: &Subject<'_>) -> bool {
         && same(&when.attempt, &subject.attempt)
         && same(&when.port, &subject.port)
         && when.tunnels.as_ref().is_none_or(|range| range.contains(&subject.tunnel.0))
-        && when.payload.is_none_or(|payload| subject.message.is_none_or(|message| payload.is_in(message)))
+        && when.payload.is_none_or(has)
 }
 
-impl<'a> Subject<'a> {
+fn kinds(message: &Message) -> Vec<PayloadSel> {
+    message.outer.iter().chain(message.sk.iter().flatten()).map(PayloadSel::describing).collect()
+}
+
+impl Subject<'_> {
     fn sa(cx: &SaCx) -> Self {
         Subject { sa: cx.sa, tunnel: cx.tunnel, initiator: Some(cx.initiator), at: cx.now, ..Subject::default() }
     }
@@ -174,8 +317,8 @@ impl Tamper for FaultPlan {
         let mut subject = Subject::sa(sa);
         for index in 0..self.rules.len() {
             let Action::Decide(choice) = self.rules[index].rule.action else { continue };
-            subject.exchange = Some(choice.exchange());
-            if !concerns_decision(choice, &decision) || !self.matches(index, &subject) {
+            subject.exchange = Some(choice.exchange(sa.established));
+            if !concerns_decision(choice, &decision) || !self.matches(index, Seam::Decide, &subject) {
                 continue;
             }
             if turn(choice, &mut decision, &mut self.alternate) {
@@ -185,14 +328,39 @@ impl Tamper for FaultPlan {
     }
 
     fn secret(&mut self, sa: &SaCx, kind: SecretKind, octets: &mut Vec<u8>) {
-        let subject = Subject::sa(sa);
+        let exchange = match (kind, sa.established) {
+            (SecretKind::Cookie, _) => Some(ExchangeType::IKE_SA_INIT),
+            (SecretKind::Auth, _) | (SecretKind::ChildSpi, false) => Some(ExchangeType::IKE_AUTH),
+            // A responder's first one is drawn in IKE_AUTH, too.
+            (SecretKind::ChildSpi, true) => None,
+            (_, false) => Some(ExchangeType::IKE_SA_INIT),
+            (_, true) => Some(ExchangeType::CREATE_CHILD_SA),
+        };
+        let subject = Subject { exchange, ..Subject::sa(sa) };
         for index in 0..self.rules.len() {
-            let Action::Secret { kind: wanted, edit } = &self.rules[index].rule.action else { continue };
-            if *wanted != kind {
+            let wanted = match &self.rules[index].rule.action {
+                Action::Secret { kind, .. } | Action::SameSecret(kind) => *kind,
+                _ => continue,
+            };
+            if wanted != kind || !self.matches(index, Seam::Secret, &subject) {
                 continue;
             }
-            let edit = edit.clone();
-            if self.matches(index, &subject) && edit.apply(octets) {
+            let armed = &mut self.rules[index];
+            let changed = match &armed.rule.action {
+                Action::Secret { edit, .. } => edit.apply(octets),
+                _ => match &armed.first {
+                    Some(first) => {
+                        let changed = octets != first;
+                        octets.clone_from(first);
+                        changed
+                    }
+                    None => {
+                        armed.first = Some(octets.clone());
+                        false
+                    }
+                },
+            };
+            if changed {
                 self.fired(index, &subject, false, None);
             }
         }
@@ -200,105 +368,107 @@ impl Tamper for FaultPlan {
 
     fn message(&mut self, cx: &MsgCx, message: &mut Message) {
         for index in 0..self.rules.len() {
-            if self.rules[index].rule.action.seam() != Seam::Message {
+            let quiet = quiet_reboot(&self.rules[index], cx);
+            if !quiet && self.rules[index].rule.action.seam() != Seam::Message {
                 continue;
             }
-            let before = message.clone();
-            let subject = Subject { message: Some(&before), ..Subject::msg(cx) };
-            if !self.matches(index, &subject) {
+            if quiet {
+                let contact = Action::Omit(PayloadSel::notify(NotifyType::INITIAL_CONTACT));
+                message::edit(&contact, message, cx.response);
                 continue;
             }
-            if edit_message(&self.rules[index].rule.action, message) {
+            let payloads = kinds(message);
+            let subject = Subject { payloads: Some(&payloads), ..Subject::msg(cx) };
+            if self.matches(index, Seam::Message, &subject)
+                && message::edit(&self.rules[index].rule.action, message, cx.response)
+            {
                 self.fired(index, &subject, false, None);
             }
+        }
+        if self.remembers {
+            self.remember(cx, kinds(message));
         }
     }
 
     fn layout(&mut self, cx: &MsgCx, _part: LayoutPart, map: &FieldMap, layout: &mut Layout) {
-        let subject = Subject::msg(cx);
+        let payloads = self.recall(cx);
+        let subject = Subject { payloads: payloads.as_deref(), ..Subject::msg(cx) };
         for index in 0..self.rules.len() {
-            let Action::Field(edit) = &self.rules[index].rule.action else { continue };
-            // A field is in one of the two parts: a rule matches only where its field is.
-            if map.get(edit_path(edit)).is_none() {
-                continue;
-            }
-            let edit = edit.clone();
-            if self.matches(index, &subject) {
-                layout.edits.push(edit);
+            let edits = match &self.rules[index].rule.action {
+                // A field is in one of the two parts: a rule matches only where its field is.
+                Action::Field(edit) if map.get(edit.path()).is_some() => vec![edit.clone()],
+                Action::EveryField { suffix, mask } => every_field(map, suffix, *mask),
+                _ => continue,
+            };
+            if !edits.is_empty() && self.matches(index, Seam::Layout, &subject) {
+                layout.edits.extend(edits);
                 self.fired(index, &subject, false, None);
             }
         }
     }
 
     fn plaintext(&mut self, cx: &MsgCx, body: &mut SkBody) {
-        let subject = Subject::msg(cx);
-        for index in self.matching(Seam::Plaintext, &subject) {
-            if let Action::Padding { len, value, pad_length } = self.rules[index].rule.action {
-                body.padding = vec![value; len];
-                body.pad_length = pad_length.unwrap_or_else(|| u8::try_from(len).unwrap_or(u8::MAX));
+        let payloads = self.recall(cx);
+        let subject = Subject { payloads: payloads.as_deref(), ..Subject::msg(cx) };
+        for index in 0..self.rules.len() {
+            if self.matches(index, Seam::Plaintext, &subject) && wire::edit_body(&self.rules[index].rule.action, body) {
                 self.fired(index, &subject, false, None);
             }
         }
     }
 
     fn fragments(&mut self, cx: &MsgCx, fragments: &mut Vec<Fragment>) {
-        let subject = Subject::msg(cx);
+        let payloads = self.recall(cx);
+        let subject = Subject { payloads: payloads.as_deref(), ..Subject::msg(cx) };
         for index in 0..self.rules.len() {
-            let Action::OmitFragment(number) = self.rules[index].rule.action else { continue };
-            if fragments.iter().any(|fragment| fragment.number == number) && self.matches(index, &subject) {
-                fragments.retain(|fragment| fragment.number != number);
+            let before = fragments.len();
+            let changed = match &self.rules[index].rule.action {
+                Action::OmitFragment(number) if fragments.iter().any(|fragment| fragment.number == *number) => {
+                    let number = *number;
+                    if !self.matches(index, Seam::Fragments, &subject) {
+                        continue;
+                    }
+                    fragments.retain(|fragment| fragment.number != number);
+                    fragments.len() != before
+                }
+                Action::Fragments(edit) => {
+                    let edit = edit.clone();
+                    let mut bent = fragments.clone();
+                    // A message in one piece is not counted by rules about several.
+                    if !wire::edit_fragments(&edit, &mut bent) || !self.matches(index, Seam::Fragments, &subject) {
+                        continue;
+                    }
+                    *fragments = bent;
+                    true
+                }
+                _ => continue,
+            };
+            if changed {
                 self.fired(index, &subject, false, None);
             }
         }
     }
 
     fn datagrams(&mut self, cx: &MsgCx, datagrams: &mut Vec<Outgoing>) {
-        let base = Subject::msg(cx);
+        let payloads = self.recall(cx);
+        let base = Subject { payloads: payloads.as_deref(), ..Subject::msg(cx) };
+        // What is kept now does not wait for itself.
+        let kept: Vec<usize> = self.rules.iter().map(|armed| armed.kept.len()).collect();
         let mut out = Vec::with_capacity(datagrams.len());
-        for mut datagram in datagrams.drain(..) {
-            let subject = Subject { port: Some(datagram.path.role), ..base };
-            let mut copies = Vec::new();
-            let mut keep = true;
-            for index in self.matching(Seam::Datagrams, &subject) {
-                match self.rules[index].rule.action {
-                    Action::DropSent => {
-                        let dropped = Dropped {
-                            inbound: false,
-                            path: datagram.path,
-                            class: datagram.class,
-                            bytes: datagram.bytes.clone(),
-                        };
-                        self.fired(index, &subject, true, Some(dropped));
-                        keep = false;
-                        break;
-                    }
-                    Action::Delay(by) => {
-                        datagram.after += by;
-                        self.fired(index, &subject, true, None);
-                    }
-                    Action::Repeat { copies: count, after } => {
-                        for n in 1..=count {
-                            let after = datagram.after + after * u32::from(n);
-                            copies.push(Outgoing { after, ..datagram.clone() });
-                        }
-                        self.fired(index, &subject, true, None);
-                    }
-                    Action::Corrupt { offset, mask } => {
-                        if let Some(at) = resolve(offset, datagram.bytes.len()) {
-                            datagram.bytes[at] ^= mask;
-                            self.fired(index, &subject, mask != 0, None);
-                        }
-                    }
-                    Action::Truncate(len) if len < datagram.bytes.len() => {
-                        datagram.bytes.truncate(len);
-                        self.fired(index, &subject, true, None);
-                    }
-                    _ => {}
-                }
-            }
-            if keep {
-                out.push(datagram);
-                out.append(&mut copies);
+        for datagram in datagrams.drain(..) {
+            self.one_datagram(datagram, &base, &mut out);
+        }
+        if !out.is_empty() {
+            let sent = u32::try_from(out.len()).unwrap_or(u32::MAX);
+            let new: Vec<Vec<_>> = self
+                .rules
+                .iter_mut()
+                .zip(&kept)
+                .map(|(armed, old)| armed.kept.split_off((*old).min(armed.kept.len())))
+                .collect();
+            self.release(base.sa, sent, &mut out);
+            for (armed, new) in self.rules.iter_mut().zip(new) {
+                armed.kept.extend(new);
             }
         }
         *datagrams = out;
@@ -308,13 +478,27 @@ impl Tamper for FaultPlan {
     }
 
     fn inject(&mut self, sa: &SaCx, trigger: &Trigger, out: &mut Vec<Injected>) {
-        let Trigger::Up(_) = trigger else { return };
-        let subject = Subject::sa(sa);
-        for index in self.matching(Seam::Inject, &subject) {
-            if let Action::InjectNotify { notify, sealed, message_id } = self.rules[index].rule.action {
-                let message = Box::new(informational(sa, notify, sealed, message_id));
-                out.push(Injected::Message { message, sealed, after: Duration::ZERO });
-                self.fired(index, &subject, true, None);
+        let (moment, subject) = match trigger {
+            Trigger::Up(cx) | Trigger::Timer(cx) => (Occasion::of(trigger), Subject::sa(cx)),
+            Trigger::Sent(cx) | Trigger::Accepted(cx) | Trigger::Withheld(cx) => {
+                (Occasion::of(trigger), Subject::msg(cx))
+            }
+        };
+        for index in 0..self.rules.len() {
+            let action = self.rules[index].rule.action.clone();
+            match (&action, moment) {
+                // What was held at the parsed seam a moment ago; it has matched there.
+                (Action::Collide { order, .. }, Occasion::Withheld)
+                    if self.rules[index].tripped.remove(&subject.tunnel) =>
+                {
+                    out.push(Injected::Order(*order));
+                    self.fired(index, &subject, true, None);
+                }
+                (_, Occasion::Withheld) => {}
+                (action, _) if action.seam() == Seam::Inject => {
+                    self.inject_one(index, action, sa, moment, &subject, out);
+                }
+                _ => {}
             }
         }
     }
@@ -324,7 +508,7 @@ impl Tamper for FaultPlan {
         let mut wait = Some(honest);
         for index in 0..self.rules.len() {
             let Action::Timer { timer: wanted, percent } = self.rules[index].rule.action else { continue };
-            if wanted == timer && self.matches(index, &subject) {
+            if wanted == timer && self.matches(index, Seam::Timer, &subject) {
                 wait = (percent != 0).then(|| honest * percent / 100);
                 self.fired(index, &subject, percent != 100, None);
             }
@@ -334,9 +518,17 @@ impl Tamper for FaultPlan {
 
     fn inbound(&mut self, cx: &RecvCx, bytes: &mut Vec<u8>) -> Deliver {
         let subject = Subject::recv(cx);
-        for index in self.matching(Seam::Inbound, &subject) {
+        for index in 0..self.rules.len() {
+            let deaf = self.rules[index].rule.action.seam() == Seam::Inbound
+                && self.rules[index].tripped.contains(&subject.tunnel);
+            if !deaf && !self.matches(index, Seam::Inbound, &subject) {
+                continue;
+            }
             match self.rules[index].rule.action {
-                Action::DropReceived => {
+                Action::FallDeaf if !deaf => {
+                    self.rules[index].tripped.insert(subject.tunnel);
+                }
+                Action::DropReceived | Action::FallDeaf => {
                     let dropped = Dropped { inbound: true, path: cx.path, class: Class::Ike, bytes: bytes.clone() };
                     self.fired(index, &subject, true, Some(dropped));
                     return Deliver::Drop;
@@ -354,12 +546,176 @@ impl Tamper for FaultPlan {
         }
         Deliver::Yes
     }
+
+    fn parsed(&mut self, cx: &RecvCx, message: &mut Message) -> Deliver {
+        for index in 0..self.rules.len() {
+            if self.rules[index].rule.action.seam() != Seam::Parsed {
+                continue;
+            }
+            let payloads = kinds(message);
+            let subject = Subject { payloads: Some(&payloads), ..Subject::recv(cx) };
+            if let Action::Overlook(which) = self.rules[index].rule.action
+                && !which.is_in(message)
+            {
+                continue;
+            }
+            if !self.matches(index, Seam::Parsed, &subject) {
+                continue;
+            }
+            match self.rules[index].rule.action {
+                Action::Overlook(which) => {
+                    message.outer.retain(|payload| !which.matches(payload));
+                    if let Some(inner) = &mut message.sk {
+                        inner.retain(|payload| !which.matches(payload));
+                    }
+                    self.fired(index, &subject, true, None);
+                }
+                Action::HoldAccepted(by) => {
+                    self.fired(index, &subject, true, None);
+                    return Deliver::HoldUntil(cx.now + by);
+                }
+                Action::Collide { hold, .. } => {
+                    self.rules[index].tripped.insert(subject.tunnel);
+                    return Deliver::HoldUntil(cx.now + hold);
+                }
+                _ => {}
+            }
+        }
+        Deliver::Yes
+    }
+
+    fn esp(&mut self, cx: &EspCx, edit: &mut EspEdit) {
+        let subject = Subject { sa: cx.sa, tunnel: cx.tunnel, at: cx.now, ..Subject::default() };
+        for index in 0..self.rules.len() {
+            let Action::Esp(fault) = self.rules[index].rule.action else { continue };
+            if self.matches(index, Seam::Esp, &subject) && esp::edit(fault, edit) {
+                self.fired(index, &subject, true, None);
+            }
+        }
+    }
 }
 
-fn edit_path(edit: &FieldEdit) -> &str {
-    match edit {
-        FieldEdit::Set { path, .. } | FieldEdit::Add { path, .. } | FieldEdit::Xor { path, .. } => path,
+/// What set off an injection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Occasion {
+    Up,
+    Timer,
+    Sent,
+    Accepted,
+    Withheld,
+}
+
+impl Occasion {
+    fn of(trigger: &Trigger) -> Self {
+        match trigger {
+            Trigger::Up(_) => Occasion::Up,
+            Trigger::Timer(_) => Occasion::Timer,
+            Trigger::Sent(_) => Occasion::Sent,
+            Trigger::Accepted(_) => Occasion::Accepted,
+            Trigger::Withheld(_) => Occasion::Withheld,
+        }
     }
+}
+
+impl FaultPlan {
+    /// One rule of the inject seam.
+    fn inject_one(
+        &mut self,
+        index: usize,
+        action: &Action,
+        sa: &SaCx,
+        occasion: Occasion,
+        subject: &Subject<'_>,
+        out: &mut Vec<Injected>,
+    ) {
+        let moment = match action {
+            Action::InjectNotify { .. } => Moment::Up(Duration::ZERO),
+            Action::Invent { at, .. } | Action::Order { at, .. } => *at,
+            Action::Reboot { after, .. } => Moment::Up(*after),
+            _ => return,
+        };
+        // The wait begins when the IKE SA comes up; its end is a timer that was asked for.
+        if let (Moment::Up(after), Occasion::Up) = (moment, occasion)
+            && !after.is_zero()
+        {
+            if holds(&self.rules[index].rule.when, subject) {
+                self.rules[index].tripped.insert(subject.tunnel);
+                out.push(Injected::Wake(after));
+            }
+            return;
+        }
+        let now = match (moment, occasion) {
+            (Moment::Up(after), Occasion::Up) => after.is_zero(),
+            (Moment::Up(after), Occasion::Timer) => {
+                !after.is_zero() && self.rules[index].tripped.remove(&subject.tunnel)
+            }
+            (Moment::Sent, Occasion::Sent) | (Moment::Accepted, Occasion::Accepted) => true,
+            _ => false,
+        };
+        if !now || !self.matches(index, Seam::Inject, subject) {
+            return;
+        }
+        match action {
+            Action::InjectNotify { notify, sealed, message_id } => {
+                let what = Invention {
+                    exchange: ExchangeType::INFORMATIONAL,
+                    response: false,
+                    payloads: vec![Payload::Notify(NotifyPayload::new(*notify))],
+                    sealed: *sealed,
+                    message_id: Some(*message_id),
+                    count: 1,
+                };
+                invent(sa, &what, out);
+            }
+            Action::Invent { what, .. } => invent(sa, what, out),
+            Action::Order { order, .. } => out.push(Injected::Order(*order)),
+            Action::Reboot { contact, .. } => {
+                if !contact {
+                    self.rules[index].tripped.insert(REBOOTED);
+                }
+                out.push(Injected::Order(Order::Reboot));
+            }
+            _ => {}
+        }
+        self.fired(index, subject, true, None);
+    }
+}
+
+/// Stands for "it has rebooted" among a rule's tunnels.
+const REBOOTED: TunnelId = TunnelId(u64::MAX - 1);
+
+/// Whether this IKE_AUTH follows a reboot that is not to be spoken of.
+fn quiet_reboot(armed: &Armed, cx: &MsgCx) -> bool {
+    matches!(armed.rule.action, Action::Reboot { contact: false, .. })
+        && armed.tripped.contains(&REBOOTED)
+        && cx.exchange == ExchangeType::IKE_AUTH
+}
+
+fn invent(sa: &SaCx, what: &Invention, out: &mut Vec<Injected>) {
+    let flag = |wanted: bool, flag: Flags| if wanted { flag.0 } else { 0 };
+    let flags = Flags(flag(sa.initiator, Flags::INITIATOR) | flag(what.response, Flags::RESPONSE));
+    for n in 0..u32::from(what.count) {
+        let id = what.message_id.unwrap_or(sa.next_id).wrapping_add(n);
+        let header = Header::new(sa.spis.0, sa.spis.1, what.exchange, flags, id);
+        let payloads = what.payloads.clone();
+        let message = match what.sealed {
+            true => Message { header, outer: Vec::new(), sk: Some(payloads) },
+            false => Message { header, outer: payloads, sk: None },
+        };
+        out.push(Injected::Message { message: Box::new(message), sealed: what.sealed, after: Duration::ZERO });
+    }
+}
+
+fn every_field(map: &FieldMap, suffix: &str, mask: u8) -> Vec<FieldEdit> {
+    let fits = |path: &str| path.ends_with(suffix) && !path.starts_with("header");
+    map.iter()
+        .filter(|field| field.len > 0 && fits(&field.path))
+        .map(|field| {
+            let mut bits = vec![0; field.len];
+            bits[field.len - 1] = mask;
+            FieldEdit::Xor { path: field.path.clone(), mask: bits }
+        })
+        .collect()
 }
 
 fn concerns_decision(choice: Choice, decision: &Decision<'_>) -> bool {
@@ -372,6 +728,7 @@ fn concerns_decision(choice: Choice, decision: &Decision<'_>) -> bool {
         | (Choice::RefuseInit(_), Decision::RefuseInit(_))
         | (Choice::RefuseAuth(_), Decision::RefuseAuth(_))
         | (Choice::RefuseChild(_), Decision::RefuseChild(_))
+        | (Choice::RefuseCreate(_), Decision::RefuseCreate(_))
         | (Choice::Float(_), Decision::Float(_)) => true,
         (Choice::Answer(wanted, _), Decision::Answer(exchange, _)) => wanted == *exchange,
         _ => false,
@@ -399,65 +756,9 @@ fn turn(choice: Choice, decision: &mut Decision<'_>, alternate: &mut bool) -> bo
         }
         (Choice::RefuseInit(notify), Decision::RefuseInit(target))
         | (Choice::RefuseAuth(notify), Decision::RefuseAuth(target))
-        | (Choice::RefuseChild(notify), Decision::RefuseChild(target)) => set(&mut **target, Some(notify)),
+        | (Choice::RefuseChild(notify), Decision::RefuseChild(target))
+        | (Choice::RefuseCreate(notify), Decision::RefuseCreate(target)) => set(&mut **target, Some(notify)),
         _ => false,
-    }
-}
-
-/// Applies a message primitive to the payloads where it belongs: inside SK if there is one. True if anything changed.
-fn edit_message(action: &Action, message: &mut Message) -> bool {
-    let has = |list: &[Payload], which: &PayloadSel| list.iter().any(|payload| which.matches(payload));
-    let list = match (&mut message.sk, action) {
-        (Some(inner), Action::Omit(which) | Action::Duplicate(which) | Action::Move { payload: which, .. })
-            if !has(inner, which) =>
-        {
-            &mut message.outer
-        }
-        (Some(inner), _) => inner,
-        (None, _) => &mut message.outer,
-    };
-    match action {
-        Action::Omit(which) => {
-            let before = list.len();
-            list.retain(|payload| !which.matches(payload));
-            list.len() != before
-        }
-        Action::Add { payload, first } => {
-            list.insert(if *first { 0 } else { list.len() }, payload.clone());
-            true
-        }
-        Action::Duplicate(which) => match list.iter().position(|payload| which.matches(payload)) {
-            Some(at) => {
-                list.insert(at, list[at].clone());
-                true
-            }
-            None => false,
-        },
-        Action::Move { payload: which, first } => match list.iter().position(|payload| which.matches(payload)) {
-            Some(at) => {
-                let target = if *first { 0 } else { list.len() - 1 };
-                let payload = list.remove(at);
-                list.insert(target, payload);
-                at != target
-            }
-            None => false,
-        },
-        Action::Reverse => {
-            list.reverse();
-            list.len() > 1
-        }
-        _ => false,
-    }
-}
-
-fn informational(sa: &SaCx, notify: crate::wire::registry::NotifyType, sealed: bool, message_id: u32) -> Message {
-    let flags = Flags(if sa.initiator { Flags::INITIATOR.0 } else { 0 });
-    let (spi_i, spi_r): (IkeSpi, IkeSpi) = sa.spis;
-    let header = Header::new(spi_i, spi_r, ExchangeType::INFORMATIONAL, flags, message_id);
-    let payloads = vec![Payload::Notify(NotifyPayload::new(notify))];
-    match sealed {
-        true => Message { header, outer: Vec::new(), sk: Some(payloads) },
-        false => Message { header, outer: payloads, sk: None },
     }
 }
 

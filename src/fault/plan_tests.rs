@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::fault::rule::OctetEdit;
+use crate::fault::OctetEdit;
 use crate::net::Path;
 use crate::wire::registry::{KeMethod, NotifyType, PayloadType};
-use crate::wire::{KePayload, NoncePayload, encode_into};
+use crate::wire::{IkeSpi, KePayload, NoncePayload, encode_into};
 
 fn sa(initiator: bool, tunnel: u64) -> SaCx {
     SaCx {
@@ -15,6 +15,8 @@ fn sa(initiator: bool, tunnel: u64) -> SaCx {
         tunnel: TunnelId(tunnel),
         initiator,
         spis: (IkeSpi(1), IkeSpi(2)),
+        established: false,
+        next_id: 2,
         now: Instant::from_millis(5),
     }
 }
@@ -105,11 +107,11 @@ fn inside_sk_comes_first() {
         Payload::Notify(NotifyPayload::new(NotifyType::COOKIE)),
         Payload::Notify(NotifyPayload::new(NotifyType::INITIAL_CONTACT)),
     ]);
-    assert!(edit_message(&Action::Omit(PayloadSel::notify(NotifyType::INITIAL_CONTACT)), &mut message));
+    assert!(message::edit(&Action::Omit(PayloadSel::notify(NotifyType::INITIAL_CONTACT)), &mut message, false));
     assert_eq!(message.sk.as_ref().map(Vec::len), Some(1));
     assert_eq!(message.outer.len(), 3);
     // What is only outside is found there.
-    assert!(edit_message(&Action::Omit(PayloadSel::of(PayloadType::KE)), &mut message));
+    assert!(message::edit(&Action::Omit(PayloadSel::of(PayloadType::KE)), &mut message, false));
     assert_eq!(message.outer.len(), 2);
 }
 

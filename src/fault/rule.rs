@@ -1,14 +1,11 @@
 //! A rule as data: when it matches, what it does, how often.
 
 use std::ops::Range;
-use std::time::Duration;
 
+use super::action::Action;
 use crate::net::SocketRole;
-use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
-use crate::wire::{FieldEdit, Message, Payload};
-
-use crate::engine::SecretKind;
-use crate::engine::Timer;
+use crate::wire::registry::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::{Message, Payload};
 
 /// One rule of a fault plan.
 #[derive(Clone, Debug)]
@@ -23,7 +20,8 @@ pub struct Rule {
     pub times: Option<u32>,
 }
 
-/// Conditions, all of which must hold. An empty one matches everything.
+/// Conditions, all of which must hold. An empty one matches everything. What a seam does not know cannot hold there: see
+/// [`Rule::check`].
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct When {
     /// We are the original initiator (`Some(true)`) or responder (`Some(false)`) of the IKE SA.
@@ -38,11 +36,11 @@ pub struct When {
     pub nth: Option<u32>,
     /// Only this transmission: 0 is the first one.
     pub attempt: Option<u8>,
-    /// Only a message that holds this payload (seams that see a decoded message).
+    /// Only a message that holds this payload.
     pub payload: Option<PayloadSel>,
     /// Only tunnels with these numbers.
     pub tunnels: Option<Range<u64>>,
-    /// Only on sockets of this role (seams that see a datagram).
+    /// Only on sockets of this role.
     pub port: Option<SocketRole>,
     /// Only with this probability, in millionths, from the plan seed.
     pub per_million: Option<u32>,
@@ -68,173 +66,25 @@ impl PayloadSel {
         PayloadSel { kind: PayloadType::NOTIFY, notify: Some(kind) }
     }
 
+    /// Names exactly this payload.
+    pub(super) fn describing(payload: &Payload) -> Self {
+        PayloadSel { kind: payload.kind(), notify: payload.as_notify().map(|notify| notify.kind) }
+    }
+
+    /// True if everything that `other` names is named by this, too.
+    pub(super) fn covers(&self, other: &PayloadSel) -> bool {
+        self.kind == other.kind && (self.notify.is_none() || self.notify == other.notify)
+    }
+
     /// True if `payload` is one of those named.
     pub fn matches(&self, payload: &Payload) -> bool {
-        payload.kind() == self.kind
-            && match (self.notify, payload) {
-                (None, _) => true,
-                (Some(kind), Payload::Notify(notify)) => notify.kind == kind,
-                (Some(_), _) => false,
-            }
+        self.covers(&PayloadSel::describing(payload))
     }
 
     /// True if `message` holds one, inside SK or outside.
     pub fn is_in(&self, message: &Message) -> bool {
         message.outer.iter().chain(message.sk.iter().flatten()).any(|payload| self.matches(payload))
     }
-}
-
-/// The primitives. Each belongs to one seam of the engine ([`Action::seam`]).
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Leave out every matching payload.
-    Omit(PayloadSel),
-    /// Add a payload, first or last.
-    Add {
-        /// The payload.
-        payload: Payload,
-        /// Before all others instead of behind them.
-        first: bool,
-    },
-    /// Send the first matching payload twice.
-    Duplicate(PayloadSel),
-    /// Move the first matching payload to the front or the back.
-    Move {
-        /// Which one.
-        payload: PayloadSel,
-        /// To the front.
-        first: bool,
-    },
-    /// Put the payloads into the reverse order.
-    Reverse,
-    /// Edit a named field of the encoded message, under the integrity check.
-    Field(FieldEdit),
-    /// Change the padding inside SK: this many octets of this value, and the pad length octet as given.
-    Padding {
-        /// Number of padding octets, to be a multiple of the block where the peer is to decrypt it.
-        len: usize,
-        /// Their value.
-        value: u8,
-        /// The pad length octet; `None` means the truth.
-        pad_length: Option<u8>,
-    },
-    /// Leave out the n-th RFC 7383 fragment, counted from 1.
-    OmitFragment(u16),
-    /// Do not send the datagram.
-    DropSent,
-    /// Send the datagram later.
-    Delay(Duration),
-    /// Send the datagram this many times more.
-    Repeat {
-        /// How many copies.
-        copies: u8,
-        /// Time between them.
-        after: Duration,
-    },
-    /// Flip bits at an octet of the datagram, after the integrity check was computed. Negative offsets count from the end.
-    Corrupt {
-        /// Where.
-        offset: i32,
-        /// Which bits.
-        mask: u8,
-    },
-    /// Cut the datagram to this many octets.
-    Truncate(usize),
-    /// Turn a decision of the engine.
-    Decide(Choice),
-    /// Change octets drawn or computed by the engine before they are used.
-    Secret {
-        /// Which ones.
-        kind: SecretKind,
-        /// How.
-        edit: OctetEdit,
-    },
-    /// Send a notify of our own as an INFORMATIONAL with this message id once the IKE SA is up.
-    InjectNotify {
-        /// Which notify.
-        notify: NotifyType,
-        /// Protected by the IKE SA.
-        sealed: bool,
-        /// Its message id.
-        message_id: u32,
-    },
-    /// Change a timer to this share of its honest value, in hundredths; 0 cancels it.
-    Timer {
-        /// Which one.
-        timer: Timer,
-        /// Percent of the honest duration.
-        percent: u32,
-    },
-    /// Throw a received datagram away before the engine sees it.
-    DropReceived,
-    /// Hand a received datagram on later.
-    HoldReceived(Duration),
-    /// Hand a received datagram on twice.
-    ReceiveTwice(Duration),
-}
-
-/// Decisions of the engine, and the way they are turned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Choice {
-    /// Accept (or refuse) the peer's AUTH whatever it is.
-    AcceptAuth(bool),
-    /// Follow INVALID_KE_PAYLOAD, or do not.
-    FollowInvalidKe(bool),
-    /// Demand this group of every initiator, even when it is the one used.
-    DemandGroup(KeMethod),
-    /// Demand any group other than the one the initiator used: alternates between the two.
-    DemandGroups(KeMethod, KeMethod),
-    /// Return the cookie, or do not.
-    ReturnCookie(bool),
-    /// Demand a cookie, or do not, whatever the load and whether or not one is there.
-    DemandCookie(bool),
-    /// Refuse IKE_SA_INIT with this notify.
-    RefuseInit(NotifyType),
-    /// Refuse IKE_AUTH with this notify.
-    RefuseAuth(NotifyType),
-    /// Refuse the Child SA with this notify.
-    RefuseChild(NotifyType),
-    /// Move to the NAT-T ports, or do not.
-    Float(bool),
-    /// Answer requests of an exchange, or do not.
-    Answer(ExchangeType, bool),
-}
-
-/// A change of octets.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OctetEdit {
-    /// Replace them.
-    Set(Vec<u8>),
-    /// Fill them with one value.
-    Fill(u8),
-    /// Flip bits of the octet at this offset; negative offsets count from the end.
-    Xor(i32, u8),
-    /// Cut or extend with zeros to this length.
-    Resize(usize),
-}
-
-impl OctetEdit {
-    /// Applies it; true if anything changed.
-    pub fn apply(&self, octets: &mut Vec<u8>) -> bool {
-        let before = octets.clone();
-        match self {
-            OctetEdit::Set(new) => *octets = new.clone(),
-            OctetEdit::Fill(value) => octets.fill(*value),
-            OctetEdit::Xor(offset, mask) => {
-                if let Some(at) = resolve(*offset, octets.len()) {
-                    octets[at] ^= mask;
-                }
-            }
-            OctetEdit::Resize(len) => octets.resize(*len, 0),
-        }
-        *octets != before
-    }
-}
-
-/// An offset that may count from the end, as an index into `len` octets.
-pub(super) fn resolve(offset: i32, len: usize) -> Option<usize> {
-    let at = if offset < 0 { i64::try_from(len).ok()? + i64::from(offset) } else { i64::from(offset) };
-    usize::try_from(at).ok().filter(|at| *at < len)
 }
 
 /// Where the engine is bent.
@@ -260,6 +110,10 @@ pub enum Seam {
     Timer,
     /// Datagrams as they arrive.
     Inbound,
+    /// Messages as they were accepted.
+    Parsed,
+    /// ESP packets before sealing.
+    Esp,
 }
 
 impl Seam {
@@ -276,41 +130,89 @@ impl Seam {
             Seam::Inject => "inject",
             Seam::Timer => "timer",
             Seam::Inbound => "inbound",
+            Seam::Parsed => "parsed",
+            Seam::Esp => "esp",
         }
     }
-}
 
-impl Action {
-    /// The seam at which it acts.
-    pub fn seam(&self) -> Seam {
+    /// What is bent there, in a few words.
+    pub fn about(self) -> &'static str {
         match self {
-            Action::Omit(_) | Action::Add { .. } | Action::Duplicate(_) | Action::Move { .. } | Action::Reverse => {
-                Seam::Message
+            Seam::Decide => "a decision of the engine",
+            Seam::Secret => "octets drawn or computed, before they are used",
+            Seam::Message => "the message before it is encoded; every check below covers the change",
+            Seam::Layout => "fields of the encoded message; encryption and integrity check cover the change",
+            Seam::Plaintext => "the inside of the encrypted payload; the integrity check covers the change",
+            Seam::Fragments => "fragments before they are sealed: their integrity check is good",
+            Seam::Datagrams => "datagrams as they leave; nothing covers the change",
+            Seam::Inject => "what the engine did not decide to send",
+            Seam::Timer => "the engine's timers",
+            Seam::Inbound => "datagrams as they arrive",
+            Seam::Parsed => "messages of the peer's that were authentic, before they are acted upon",
+            Seam::Esp => "ESP packets before they are sealed",
+        }
+    }
+
+    /// What a condition can be about here.
+    fn knows(self, condition: Condition) -> bool {
+        use Condition::*;
+        match self {
+            Seam::Decide => matches!(condition, Role | Exchange | Tunnels),
+            Seam::Secret => matches!(condition, Role | Exchange | Tunnels),
+            Seam::Message | Seam::Layout | Seam::Plaintext | Seam::Fragments => {
+                matches!(condition, Role | Exchange | Response | MessageId | Payload | Tunnels)
             }
-            Action::Field(_) => Seam::Layout,
-            Action::Padding { .. } => Seam::Plaintext,
-            Action::OmitFragment(_) => Seam::Fragments,
-            Action::DropSent
-            | Action::Delay(_)
-            | Action::Repeat { .. }
-            | Action::Corrupt { .. }
-            | Action::Truncate(_) => Seam::Datagrams,
-            Action::Decide(_) => Seam::Decide,
-            Action::Secret { .. } => Seam::Secret,
-            Action::InjectNotify { .. } => Seam::Inject,
-            Action::Timer { .. } => Seam::Timer,
-            Action::DropReceived | Action::HoldReceived(_) | Action::ReceiveTwice(_) => Seam::Inbound,
+            Seam::Datagrams => true,
+            Seam::Inject => matches!(condition, Role | Exchange | Response | MessageId | Tunnels),
+            Seam::Timer => matches!(condition, Role | Tunnels),
+            Seam::Inbound => matches!(condition, Role | Exchange | Response | MessageId | Tunnels | Port),
+            Seam::Parsed => matches!(condition, Role | Exchange | Response | MessageId | Payload | Tunnels | Port),
+            Seam::Esp => matches!(condition, Tunnels),
         }
     }
 }
 
-impl Choice {
-    /// The exchange in which the decision falls, for rules that name one.
-    pub fn exchange(self) -> ExchangeType {
-        match self {
-            Choice::AcceptAuth(_) | Choice::RefuseAuth(_) | Choice::RefuseChild(_) => ExchangeType::IKE_AUTH,
-            Choice::Answer(exchange, _) => exchange,
-            _ => ExchangeType::IKE_SA_INIT,
-        }
+/// The conditions that not every seam can judge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Condition {
+    Role,
+    Exchange,
+    Response,
+    MessageId,
+    Attempt,
+    Payload,
+    Tunnels,
+    Port,
+}
+
+impl When {
+    fn asks(&self) -> impl Iterator<Item = (Condition, &'static str)> {
+        [
+            (self.initiator.is_some(), Condition::Role, "role"),
+            (self.exchange.is_some(), Condition::Exchange, "exchange"),
+            (self.response.is_some(), Condition::Response, "response"),
+            (self.message_id.is_some(), Condition::MessageId, "message_id"),
+            (self.attempt.is_some(), Condition::Attempt, "attempt"),
+            (self.payload.is_some(), Condition::Payload, "payload"),
+            (self.tunnels.is_some(), Condition::Tunnels, "tunnels"),
+            (self.port.is_some(), Condition::Port, "port"),
+        ]
+        .into_iter()
+        .filter_map(|(asked, condition, name)| asked.then_some((condition, name)))
+    }
+}
+
+impl Rule {
+    /// Whether its conditions can be judged where it acts.
+    ///
+    /// # Errors
+    /// In words, naming the condition that is not known at its seam: the rule could never fire.
+    pub fn check(&self) -> Result<(), String> {
+        let seam = self.action.seam();
+        let unknown = self.when.asks().find(|(condition, _)| !seam.knows(*condition));
+        unknown.map_or(Ok(()), |(_, name)| {
+            let (rule, seam) = (&self.name, seam.name());
+            Err(format!("fault {rule} acts at the seam {seam}, where {name:?} is not known"))
+        })
     }
 }

@@ -44,6 +44,10 @@ pub enum Fate<'a> {
     DroppedByRule(&'a str),
     /// The operating system would not send it; in words.
     NotSent(&'a str),
+    /// It arrived, and a rule kept it from the engine.
+    Withheld,
+    /// It arrived, and a rule kept it from the engine until then.
+    Held(Instant),
 }
 
 /// A datagram as told to the sinks.

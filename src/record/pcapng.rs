@@ -77,7 +77,10 @@ impl<W: Write> PcapNg<W> {
         packet.clear();
         let total = append_packet(&mut packet, datagram);
 
-        let interface = if datagram.fate == Fate::Passed { INTERFACE_WIRE } else { INTERFACE_NOT_SENT };
+        let interface = match datagram.fate {
+            Fate::Passed | Fate::Held(_) => INTERFACE_WIRE,
+            _ => INTERFACE_NOT_SENT,
+        };
         let time = self.epoch.at(datagram.at);
         self.begin(BLOCK_PACKET);
         self.u32(interface);
@@ -94,6 +97,11 @@ impl<W: Write> PcapNg<W> {
                 self.option(OPTION_COMMENT, format!("dropped by rule {rule}: {what}").as_bytes());
             }
             Fate::NotSent(why) => self.option(OPTION_COMMENT, format!("not sent: {why}").as_bytes()),
+            Fate::Withheld => self.option(OPTION_COMMENT, b"arrived, but a rule withheld it"),
+            Fate::Held(until) => {
+                let ms = until.since(datagram.at).as_millis();
+                self.option(OPTION_COMMENT, format!("arrived; a rule held it back for {ms} ms").as_bytes());
+            }
         }
         let direction: u32 = match datagram.direction {
             Direction::In => 1,

@@ -288,7 +288,7 @@ impl Observation {
 
     /// What came of a step of a tunnel's life: the last things that happened from entry `mark` on, or what came of it all.
     pub fn outcome_since(&self, mark: usize) -> String {
-        if mark == 0 || self.events().all(|(_, what)| what.name != EventName::Up) {
+        if self.events().all(|(_, what)| what.name != EventName::Up) {
             return self.outcome();
         }
         let mut told: Vec<String> = Vec::new();

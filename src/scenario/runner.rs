@@ -476,7 +476,9 @@ impl<L: Link> Bench<L> {
             Step::Ping(ping) => {
                 let ours = self.baseline.spec.children.first().and_then(|child| child.local_ts.last());
                 let source = ours.filter(|_| ping.from_far).and_then(last_host);
-                stage.ping(ping, source, self.ping)
+                let theirs = self.baseline.spec.children.first().and_then(|child| child.remote_ts.last());
+                let far = theirs.filter(|_| ping.far).and_then(last_host);
+                stage.ping(ping, source, far.or(self.ping))
             }
             Step::Restart(_) => stage.restart(),
             Step::Peer(order) => {

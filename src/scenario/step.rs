@@ -286,6 +286,10 @@ pub struct Sight {
     #[serde(default, deserialize_with = "notify_name")]
     #[schemars(with = "Option<String>")]
     pub notify: Option<NotifyType>,
+    /// It does not hold this notify.
+    #[serde(default, deserialize_with = "notify_name")]
+    #[schemars(with = "Option<String>")]
+    pub lacks: Option<NotifyType>,
     /// It holds this payload.
     #[serde(default, deserialize_with = "payload_name")]
     #[schemars(with = "Option<String>")]

@@ -7,15 +7,14 @@ use sha2::{Digest, Sha256};
 use crate::auth::Judged;
 use crate::engine::child::AgreedChild;
 use crate::engine::endpoint::Core;
-use crate::engine::event::{Event, IgnoredWhy, IkeUp};
+use crate::engine::event::{Event, IkeUp};
 use crate::engine::failure::{FailScope, Failed, Failure, LocalFault};
 use crate::engine::sa::{IkeSa, Phase};
 use crate::engine::spec::{ConnectionSpec, SaId, Side};
-use crate::engine::tamper::{Deliver, RecvCx, Trigger};
-use crate::net::Path;
+use crate::engine::tamper::Trigger;
 use crate::time::Instant;
+use crate::wire::IdPayload;
 use crate::wire::registry::ExchangeType;
-use crate::wire::{IdPayload, Message};
 
 impl Core {
     /// Announces with which certificate the peer proved its identity.
@@ -63,23 +62,6 @@ impl Core {
     pub(in crate::engine) fn child_failed(&mut self, sa: &IkeSa, exchange: ExchangeType, found_by: Side, why: Failure) {
         let failed = Failed { scope: FailScope::Child, exchange, found_by, why };
         self.events.push_back((sa.tunnel, sa.id, Event::ChildFailed(Box::new(failed))));
-    }
-
-    /// The seam for accepted messages; false if the message is withheld.
-    pub(in crate::engine) fn screen_parsed(
-        &mut self,
-        now: Instant,
-        sa: &IkeSa,
-        path: Path,
-        message: &mut Message,
-    ) -> bool {
-        let Some(tamper) = self.tamper.as_mut().filter(|_| sa.tampered) else { return true };
-        let cx = RecvCx { sa: Some(sa.cx(now)), header: Some(message.header), path, now };
-        if tamper.parsed(&cx, message) == Deliver::Yes {
-            return true;
-        }
-        self.ignore(Some(sa.who()), path, Some(message.header), IgnoredWhy::Tampered, "");
-        false
     }
 
     /// An IKE SA that a newer one of the same peer replaced (RFC 7296 2.4).

@@ -5,12 +5,12 @@ use crate::crypto::SharedSecret;
 use crate::engine::child::{AgreedChild, ChildCx, Groups, Selected, offer};
 use crate::engine::endpoint::Core;
 use crate::engine::event::Event;
-use crate::engine::failure::{Failure, LocalFault, PeerMisbehaved};
+use crate::engine::failure::{Failure, PeerMisbehaved};
 use crate::engine::info::{Pending, Request};
 use crate::engine::init::check_nonce;
 use crate::engine::sa::{ChildState, IkeSa, Phase};
 use crate::engine::spec::{CreateChildPolicy, Side};
-use crate::engine::tamper::{Decision, SecretKind};
+use crate::engine::tamper::SecretKind;
 use crate::time::Instant;
 use crate::wire::registry::{KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{KePayload, NoncePayload, NotifyPayload, Payload};
@@ -171,12 +171,6 @@ impl Core {
         }
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
         check_nonce(ni, &up.suite).map_err(Refuse::syntax)?;
-        let mut refuse = None;
-        self.decide(now, sa, Decision::RefuseChild(&mut refuse));
-        if let Some(kind) = refuse {
-            let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
-            return Err(Refuse { notify: NotifyPayload::new(kind), why: Some(why) });
-        }
         let groups = Groups::Offered(parts.ke.map(|ke| ke.group));
         let selected = self.select_child(sa, &parts.child(), old.map(|(_, spec)| spec), groups)?;
         let (ke, shared) = self.answer_exchange(now, sa, selected.suite.ke, parts.ke)?;

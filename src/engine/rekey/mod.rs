@@ -31,7 +31,7 @@ use std::time::Duration;
 use super::child::Payloads;
 use super::endpoint::Core;
 use super::event::Event;
-use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
+use super::failure::{FailScope, Failed, Failure, LocalFault, PeerMisbehaved};
 use super::info::Request;
 use super::sa::{ChildState, IkeSa, Phase, Standing};
 use super::spec::{Pfs, SaId, Side, TunnelId};
@@ -423,6 +423,13 @@ impl Core {
         inner: &[Payload],
     ) {
         let parts = Parts::of(inner);
+        let mut refuse = None;
+        self.decide(now, sa, Decision::RefuseCreate(&mut refuse));
+        if let Some(kind) = refuse {
+            let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
+            self.respond(now, sa, path, header, vec![Payload::Notify(NotifyPayload::new(kind))]);
+            return self.child_failed(sa, header.exchange, Side::Us, why);
+        }
         if parts.rekeys_ike() {
             return match self.answer_ike(now, sa, &parts) {
                 Ok((payloads, made)) => {

@@ -140,7 +140,7 @@ impl Core {
     }
 
     /// IKE_SA_INIT for the tunnel of `old`.
-    fn begin_anew(&mut self, now: Instant, old: &IkeSa, break_first: bool) -> SaId {
+    pub(in crate::engine) fn begin_anew(&mut self, now: Instant, old: &IkeSa, break_first: bool) -> SaId {
         let id = self.table.allocate();
         let mut path = Path { role: SocketRole::Ike, ..old.path };
         path.local.set_port(old.spec.local_ports.ike);
