@@ -74,6 +74,7 @@ pub fn run(args: &PreflightArgs, common: &Common, loaded: Loaded) -> Result<Exit
     let target = loaded.data.ping.as_ref().map(|ping| ping.address);
     let options = Options {
         initiates: control.initiates_by_itself(),
+        rekeys: control.rekeys_by_itself(),
         hint: vendor::initiate_prompt(&loaded).text().to_owned(),
         initiate_within: INITIATE_WITHIN,
         wait,
@@ -169,6 +170,11 @@ fn rehearse(
                     let spec = PingSpec { count, interval, timeout, source, ..PingSpec::new(tunnel, target) };
                     view.data.ping(now, spec);
                     view.pinging = true;
+                }
+                Order::PeerRekey { ike } => {
+                    if let Err(why) = control.rekey(ike) {
+                        view.flight.refused(now, &why);
+                    }
                 }
                 Order::PeerInitiate => {
                     view.facts = Facts::default();

@@ -432,6 +432,8 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         clear: at.clear.as_ref().map(action).transpose()?,
         show: at.show.iter().flatten().map(action).collect::<Result<_, _>>()?,
         reload: at.reload.as_ref().map(action).transpose()?,
+        rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
+        rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
         timeout: at.timeout.as_ref().map_or(Ok(ControlSpec::default().timeout), positive)?,
     })
 }

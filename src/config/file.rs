@@ -302,6 +302,10 @@ pub(crate) struct ControlSection {
     pub show: Option<Vec<At<String>>>,
     /// Loads a changed configuration into the box.
     pub reload: Option<At<String>>,
+    /// Makes the box rekey the Child SA, for `connect --preflight`.
+    pub rekey_child: Option<At<String>>,
+    /// Makes the box rekey the IKE SA, for `connect --preflight`.
+    pub rekey_ike: Option<At<String>>,
     /// How long one command may take; 30s by default.
     pub timeout: Option<At<Quantity>>,
 }

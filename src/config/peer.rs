@@ -87,13 +87,25 @@ pub struct ControlSpec {
     pub show: Vec<ControlAction>,
     /// Loads a changed configuration.
     pub reload: Option<ControlAction>,
+    /// Makes it rekey the Child SA.
+    pub rekey_child: Option<ControlAction>,
+    /// Makes it rekey the IKE SA.
+    pub rekey_ike: Option<ControlAction>,
     /// How long one command may take.
     pub timeout: Duration,
 }
 
 impl Default for ControlSpec {
     fn default() -> Self {
-        ControlSpec { initiate: None, clear: None, show: Vec::new(), reload: None, timeout: Duration::from_secs(30) }
+        ControlSpec {
+            initiate: None,
+            clear: None,
+            show: Vec::new(),
+            reload: None,
+            rekey_child: None,
+            rekey_ike: None,
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::crypto::IkeSuite;
 use crate::engine::{Event, NatFinding, Side};
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId, TransformType};
 use crate::wire::{Header, IdPayload, Payload};
 
 /// Facts of one IKE SA, from its events.
@@ -38,6 +38,38 @@ pub struct Facts {
     pub ignored: Vec<(&'static str, u32)>,
     /// The peer's own error notify in an INFORMATIONAL.
     pub peer_notify: Option<NotifyType>,
+    /// The latest CREATE_CHILD_SA request.
+    pub create: Option<CreateRequest>,
+    /// Child SAs that came up by IKE_AUTH, whose proposals never hold a group (RFC 7296 1.2).
+    pub children_by_auth: u32,
+    /// Child SAs that came up by CREATE_CHILD_SA.
+    pub children_by_create: u32,
+}
+
+/// A CREATE_CHILD_SA request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateRequest {
+    /// Who asked.
+    pub by: Side,
+    /// It was about the IKE SA.
+    pub ike: bool,
+    /// The groups of its proposals, each once.
+    pub groups: Vec<KeMethod>,
+}
+
+impl CreateRequest {
+    fn of(by: Side, inner: &[Payload]) -> Option<CreateRequest> {
+        let sa = inner.iter().find_map(|p| if let Payload::Sa(sa) = p { Some(sa) } else { None })?;
+        let ike = sa.proposals.iter().any(|p| p.protocol == ProtocolId::IKE);
+        let mut groups = Vec::new();
+        for transform in sa.proposals.iter().flat_map(|p| &p.transforms).filter(|t| t.kind == TransformType::KE) {
+            let group = KeMethod(transform.id);
+            if group != KeMethod::NONE && !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Some(CreateRequest { by, ike, groups })
+    }
 }
 
 impl Facts {
@@ -48,6 +80,12 @@ impl Facts {
                 self.packets += 1;
                 self.floated |= trace.path.role == crate::net::SocketRole::NatT;
                 let message = &trace.message;
+                if message.header.exchange == ExchangeType::CREATE_CHILD_SA
+                    && !message.header.flags.is_response()
+                    && let Some(create) = CreateRequest::of(trace.from, message.sk.as_deref().unwrap_or_default())
+                {
+                    self.create = Some(create);
+                }
                 self.last = Some((trace.from, message.header));
                 match trace.from {
                     Side::Us => self.sent += 1,
@@ -86,6 +124,10 @@ impl Facts {
                     None => self.ignored.push((why, 1)),
                 }
             }
+            Event::ChildInbound(_) => match &self.last {
+                Some((_, header)) if header.exchange == ExchangeType::CREATE_CHILD_SA => self.children_by_create += 1,
+                _ => self.children_by_auth += 1,
+            },
             Event::PeerNotify(notify) => self.peer_notify = Some(notify.kind),
             _ => {}
         }

@@ -35,14 +35,17 @@ pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Ve
     if facts.up && failed.exchange != ExchangeType::IKE_AUTH {
         lines.push("the IKE SA was up before".into());
     }
-    of_the_failure(failed, spec, &mut lines);
+    if failed.exchange == ExchangeType::CREATE_CHILD_SA {
+        lines.extend(super::pfs::known(facts));
+    }
+    of_the_failure(failed, facts, spec, &mut lines);
     for (why, count) in &facts.ignored {
         lines.push(format!("{count} ignored: {why}"));
     }
     lines
 }
 
-fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String>) {
+fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: &mut Vec<String>) {
     match &failed.why {
         Failure::Rejected { notify, protected, data } => {
             let seal =
@@ -56,6 +59,7 @@ fn of_the_failure(failed: &Failed, spec: &ConnectionSpec, lines: &mut Vec<String
             if *notify == NotifyType::NO_PROPOSAL_CHOSEN {
                 let ours = match failed.exchange {
                     ExchangeType::IKE_SA_INIT => words(&spec.ike_proposals),
+                    _ if facts.create.as_ref().is_some_and(|c| c.ike) => words(&spec.ike_proposals),
                     _ => spec.children.first().map(|c| words(&c.proposals)).unwrap_or_default(),
                 };
                 lines.push(format!("we offered {ours}"));

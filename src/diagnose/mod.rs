@@ -6,12 +6,13 @@
 mod access;
 mod facts;
 mod known;
+mod pfs;
 pub mod table;
 
 use crate::engine::{ConnectionSpec, FailScope, Failed};
 use crate::vendor::Vendor;
 
-pub use facts::Facts;
+pub use facts::{CreateRequest, Facts};
 pub use table::Evidence;
 
 /// What can be said about a failure.
@@ -66,6 +67,8 @@ pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: O
             .replace("{ike port}", &spec.remote_ports.ike.to_string())
             .replace("{natt port}", &spec.remote_ports.natt.to_string())
             .replace("{why}", &failed.why.to_string())
+            .replace("{groups}", &pfs::offered(facts))
+            .replace("{demanded group}", &pfs::demanded(failed))
     };
     let what = match failed.scope {
         FailScope::Child => "no Child SA",

@@ -25,7 +25,8 @@ impl Evidence {
     }
 }
 
-/// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}` and `{why}` are filled in.
+/// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}`, `{why}`,
+/// `{groups}` and `{demanded group}` are filled in.
 pub struct Entry {
     /// What happened.
     pub headline: &'static str,
@@ -40,7 +41,7 @@ pub struct Entry {
 /// The entry for a failure.
 pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
-    if let Some(entry) = super::access::entry(failed) {
+    if let Some(entry) = super::access::entry(failed).or_else(|| super::pfs::entry(failed, facts)) {
         return entry;
     }
     match &failed.why {

@@ -19,8 +19,12 @@ const PING_EVERY: Duration = Duration::from_millis(100);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The tunnel must be up within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// A rekey of the peer's must be done within this after the command that starts it.
+const COMMAND_WITHIN: Duration = Duration::from_secs(20);
 /// An exchange inside the tunnel must be done within this.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(8);
+/// How long a peer that began is given to install what our answer has made, before data is sent.
+const INSTALL_WITHIN: Duration = Duration::from_millis(250);
 /// How long the end of what was replaced is waited for: it is no part of the trial's success.
 const TIDY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -44,6 +48,11 @@ pub enum Order {
     },
     /// Make the peer initiate.
     PeerInitiate,
+    /// Make the peer rekey: the IKE SA, or else the Child SA.
+    PeerRekey {
+        /// The IKE SA.
+        ike: bool,
+    },
 }
 
 /// How the peer's half can be tried.
@@ -51,6 +60,8 @@ pub enum Order {
 pub struct Options {
     /// The box initiates by a command of ours.
     pub initiates: bool,
+    /// The box rekeys by a command of ours: the Child SA, the IKE SA.
+    pub rekeys: [bool; 2],
     /// What a person would enter on the box, for the lines that say "not tested".
     pub hint: String,
     /// How long to wait for the peer to initiate.
@@ -70,6 +81,8 @@ enum Stage {
     Try(Instant),
     /// It has worked; what it replaced has until this instant to go.
     Tidy(Instant),
+    /// It is settled; the peer has until this instant to install what our answer has made.
+    Pause(Instant),
     /// The tunnel is brought back after a failure.
     Restore(Instant),
 }
@@ -158,7 +171,7 @@ impl Preflight {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.current.as_ref()?.stage {
             Stage::Ping(_) => None,
-            Stage::Try(at) | Stage::Tidy(at) | Stage::Restore(at) => Some(at),
+            Stage::Try(at) | Stage::Tidy(at) | Stage::Pause(at) | Stage::Restore(at) => Some(at),
         }
     }
 
@@ -199,7 +212,7 @@ impl Preflight {
         let Some(current) = &self.current else { return };
         match current.stage {
             Stage::Try(at) if at <= now => {
-                let within = crate::config::duration_words(now.since(current.began));
+                let within = crate::config::duration_words(at.since(current.began));
                 let (verdict, why) = match current.trial {
                     Trial::PeerConnects => (Verdict::NotTested, format!("the peer did not begin within {within}")),
                     Trial::PeerRekeysChild | Trial::PeerRekeysIke => {
@@ -211,6 +224,7 @@ impl Preflight {
                 self.after(now);
             }
             Stage::Tidy(at) if at <= now => self.after(now),
+            Stage::Pause(at) if at <= now => self.ping(now, false),
             Stage::Restore(at) if at <= now => self.no_way_back("the tunnel did not come back"),
             _ => {}
         }
@@ -297,14 +311,20 @@ impl Preflight {
             Trial::PeerConnects if !self.options.initiates => {
                 Some(format!("no control.initiate in the connection file; by hand, {hint}"))
             }
-            Trial::PeerRekeysChild if self.options.wait.is_none() && !self.peer_rekeyed_child => {
-                Some("not waited for: --wait DURATION waits for the peer's lifetime to run out".into())
-            }
-            Trial::PeerRekeysIke if self.options.wait.is_none() && !self.peer_rekeyed_ike => {
-                Some("not waited for: --wait DURATION waits for the peer's lifetime to run out".into())
-            }
+            Trial::PeerRekeysChild if !self.peer_rekeyed_child => self.rekey_untestable(0),
+            Trial::PeerRekeysIke if !self.peer_rekeyed_ike => self.rekey_untestable(1),
             _ => None,
         }
+    }
+
+    fn rekey_untestable(&self, which: usize) -> Option<String> {
+        let word = ["control.rekey_child", "control.rekey_ike"][which];
+        (self.options.wait.is_none() && !self.options.rekeys[which]).then(|| {
+            format!(
+                "no {word} in the connection file, and not waited for: --wait DURATION waits for the peer's lifetime \
+                 to run out"
+            )
+        })
     }
 
     fn ping(&mut self, now: Instant, before: bool) {
@@ -350,11 +370,14 @@ impl Preflight {
     /// Orders the trial itself.
     fn begin(&mut self, now: Instant) {
         let wait = self.options.wait.unwrap_or(Duration::ZERO);
+        let rekeys = self.options.rekeys;
         let Some(current) = &mut self.current else { return };
         current.began = now;
         let within = match current.trial {
             Trial::Connect | Trial::Recreate => CONNECT_WITHIN,
             Trial::PeerConnects => self.options.initiate_within,
+            Trial::PeerRekeysChild if rekeys[0] => wait.max(COMMAND_WITHIN),
+            Trial::PeerRekeysIke if rekeys[1] => wait.max(COMMAND_WITHIN),
             Trial::PeerRekeysChild | Trial::PeerRekeysIke => wait,
             _ => EXCHANGE_WITHIN,
         };
@@ -368,13 +391,13 @@ impl Preflight {
             Trial::Liveness => Some(Command::Liveness),
             Trial::Recreate | Trial::PeerConnects => Some(Command::Delete),
             Trial::PeerRekeysChild | Trial::PeerRekeysIke => {
-                let seen = match current.trial {
-                    Trial::PeerRekeysChild => self.peer_rekeyed_child,
-                    _ => self.peer_rekeyed_ike,
-                };
+                let ike = current.trial == Trial::PeerRekeysIke;
+                let seen = if ike { self.peer_rekeyed_ike } else { self.peer_rekeyed_child };
                 if seen {
                     self.settle(now, Verdict::Worked, "seen meanwhile".into());
                     self.after(now);
+                } else if rekeys[usize::from(ike)] {
+                    self.orders.push_back(Order::PeerRekey { ike });
                 }
                 return;
             }
@@ -393,7 +416,7 @@ impl Preflight {
         let Some(current) = &self.current else { return };
         let (old_sa, extra) = (current.old_sa, current.extra);
         match current.stage {
-            Stage::Ping(_) => {}
+            Stage::Ping(_) | Stage::Pause(_) => {}
             Stage::Restore(_) => match event {
                 Event::Closed if !self.up && old_sa.is_none() && self.orders.is_empty() => {
                     self.connect();
@@ -511,6 +534,17 @@ impl Preflight {
                 self.settle(now, Verdict::Worked, detail);
                 self.after(now);
             }
+            // Nothing of ours is under way: what is refused is what the peer has asked for.
+            (Trial::PeerRekeysChild, Event::ChildFailed(failed)) if failed.found_by == Side::Us => {
+                self.settle(now, Verdict::Failed, format!("the peer asked, and was refused here: {}", failed.why));
+                self.after(now);
+            }
+            (Trial::PeerRekeysIke, Event::Failed(failed))
+                if failed.scope == FailScope::Exchange && failed.found_by == Side::Us =>
+            {
+                self.settle(now, Verdict::Failed, format!("the peer asked, and was refused here: {}", failed.why));
+                self.after(now);
+            }
             (Trial::PeerRekeysChild, Event::ChildRekeyed { .. }) if self.peer_rekeyed_child => {
                 self.settle(now, Verdict::Worked, String::new());
                 self.after(now);
@@ -542,7 +576,13 @@ impl Preflight {
 
     /// The trial is over; the ping after it is not.
     fn after(&mut self, now: Instant) {
-        self.ping(now, false);
+        match &mut self.current {
+            // It was we who answered: a packet sent at once may overtake the peer's own work on that answer.
+            Some(current) if current.trial.side() == Side::Peer && self.options.target.is_some() => {
+                current.stage = Stage::Pause(now + INSTALL_WITHIN);
+            }
+            _ => self.ping(now, false),
+        }
     }
 
     fn close(&mut self, after: Option<Pings>) {

@@ -98,6 +98,27 @@ impl Controller {
         }
     }
 
+    /// Whether the box rekeys by a command: the Child SA, the IKE SA.
+    pub fn rekeys_by_itself(&self) -> [bool; 2] {
+        [&self.spec.rekey_child, &self.spec.rekey_ike].map(|a| matches!(a, Some(ControlAction::Shell(_))))
+    }
+
+    /// Makes the box rekey the IKE SA, or else the Child SA, without waiting for the command to end.
+    ///
+    /// # Errors
+    ///
+    /// If no command is configured, or the output file cannot be made.
+    pub fn rekey(&mut self, ike: bool) -> Result<(), String> {
+        let (what, action) =
+            if ike { ("rekey_ike", &self.spec.rekey_ike) } else { ("rekey_child", &self.spec.rekey_child) };
+        let Some(ControlAction::Shell(command)) = action.clone() else {
+            return Err(format!("the connection file has no control.{what}"));
+        };
+        let job = self.job(what, command)?;
+        self.running.push(std::thread::spawn(move || job.run()));
+        Ok(())
+    }
+
     /// Makes the box forget what it has for us, and waits for the command. False if no command is configured.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod netns;
 mod openiked;
 mod peer;
 mod pki;
+mod preflight;
 mod process;
 mod proposal;
 mod rekeys;

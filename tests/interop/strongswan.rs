@@ -122,8 +122,16 @@ impl StrongSwan {
     /// Rekeys the IKE SA or the Child, as `--rekey` does; returns once it is started.
     #[track_caller]
     pub fn rekey(&self, child: bool) {
-        let what = if child { ["--rekey", "--child", CHILD] } else { ["--rekey", "--ike", IKE] };
-        run(&mut self.swanctl(&what), SHORT).expect_success();
+        run(&mut self.rekeying(child), SHORT).expect_success();
+    }
+
+    /// The same as a shell command.
+    pub fn rekey_command(&self, child: bool) -> String {
+        spell(&self.rekeying(child))
+    }
+
+    fn rekeying(&self, child: bool) -> Command {
+        self.swanctl(&if child { ["--rekey", "--child", CHILD] } else { ["--rekey", "--ike", IKE] })
     }
 
     /// The keys of every IKE SA it derived so far, in that order, from its log.

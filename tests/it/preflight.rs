@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ikelab::config::PeerFacts;
+use ikelab::diagnose::{Facts, diagnose};
 use ikelab::engine::*;
 use ikelab::preflight::outlook::{First, outlook};
 use ikelab::preflight::{Options, Order, Pings, Preflight, Report, TUNNEL, Trial, Verdict, plan};
@@ -30,6 +31,12 @@ fn rehearse(left: ConnectionSpec, right: ConnectionSpec, options: Options, answe
                     pair.collect();
                 }
                 Order::Ping { count, .. } => flight.pinged(pair.now, Pings { sent: count, answered: answers }),
+                Order::PeerRekey { ike } => {
+                    let sa = pair.right.sas().into_iter().find(|sa| sa.established).expect("the tunnel is up");
+                    let command = if ike { Command::RekeyIke } else { Command::RekeyChild(sa.children[0].spi_in) };
+                    pair.right.command(pair.now, sa.sa, command).expect("it is up");
+                    pair.collect();
+                }
                 Order::PeerInitiate => {
                     let local = right.local_addr.expect("the test's peer knows its address");
                     pair.right.connect(pair.now, std::sync::Arc::new(right.clone()), TunnelId(7), local);
@@ -66,6 +73,7 @@ fn verdicts(report: &Report) -> Vec<(String, Verdict)> {
 fn with_command() -> Options {
     Options {
         initiates: true,
+        rekeys: [false; 2],
         hint: "ask somebody".into(),
         initiate_within: Duration::from_secs(60),
         wait: None,
@@ -171,6 +179,72 @@ fn the_peers_half_needs_a_command_or_patience() {
     let report = rehearse(left_spec(), right_spec(), patient, 3);
     let peer = outcome(&report, &Trial::PeerRekeysChild);
     assert_eq!((&peer.verdict, peer.detail.as_str()), (&Verdict::NotTested, "the peer did not rekey within 120s"));
+}
+
+#[test]
+fn commands_make_the_peer_rekey_and_what_is_refused_here_has_failed() {
+    let commands = Options { rekeys: [true; 2], ..with_command() };
+    let report = rehearse(left_spec(), right_spec(), commands.clone(), 3);
+    assert!(report.complete() && report.clean(), "{report:#?}");
+    for trial in [Trial::PeerRekeysChild, Trial::PeerRekeysIke] {
+        assert_eq!(outcome(&report, &trial).verdict, Verdict::Worked);
+    }
+
+    // The peer asks without a group, which we must have.
+    let mut left = left_spec();
+    left.children[0].pfs = vec![KeMethod::CURVE25519];
+    let report = rehearse(left, right_spec(), commands, 3);
+    let peer = outcome(&report, &Trial::PeerRekeysChild);
+    assert_eq!(peer.verdict, Verdict::Failed, "{report:#?}");
+    assert!(peer.detail.starts_with("the peer asked, and was refused here"), "{}", peer.detail);
+}
+
+/// The first likely cause when `end` rekeys the Child SA of a tunnel between these two, as `left` sees it.
+fn likely(left: &[KeMethod], right: &[KeMethod], end: End) -> (String, Vec<String>) {
+    let (mut l, mut r) = (left_spec(), right_spec());
+    (l.children[0].pfs, r.children[0].pfs) = (left.to_vec(), right.to_vec());
+    let mut tunnel = crate::rekey::Tunnel::up(l.clone(), r);
+    let spi = tunnel.child(end);
+    tunnel.order(end, Command::RekeyChild(spi));
+    let mut facts = Facts::default();
+    tunnel.pair.said(End::Left).for_each(|event| facts.note(event));
+    let failures = tunnel.failures(End::Left);
+    let finding = diagnose(failures.first().expect("it failed"), &facts, &l, None);
+    (finding.likely[0].text.clone(), finding.known)
+}
+
+#[test]
+fn a_first_rekey_that_is_refused_points_at_pfs() {
+    let (x25519, p256) = (KeMethod::CURVE25519, KeMethod::ECP_256);
+    let cases: [(&[KeMethod], &[KeMethod], End, &str); 5] = [
+        (&[x25519], &[], End::Left, "PFS mismatch: it is on here with x25519, and off"),
+        (&[], &[x25519], End::Left, "PFS mismatch: it is on at the peer, and off here"),
+        (&[], &[p256], End::Right, "PFS mismatch: it is on at the peer with ecp256, and off"),
+        (&[p256], &[], End::Right, "PFS mismatch: it is on here, and off at the peer"),
+        (&[p256], &[x25519], End::Left, "PFS mismatch: it is on here with ecp256"),
+    ];
+    for (left, right, end, says) in cases {
+        let (text, known) = likely(left, right, end);
+        assert!(text.starts_with(says), "{left:?} {right:?} {end:?}: {text}");
+        assert!(known.iter().any(|line| line.contains("came from IKE_AUTH, which never carries a group")), "{known:?}");
+    }
+}
+
+#[test]
+fn a_later_rekey_that_is_refused_does_not_point_at_pfs() {
+    let group = vec![KeMethod::CURVE25519];
+    let (mut l, mut r) = (left_spec(), right_spec());
+    (l.children[0].pfs, r.children[0].pfs) = (group.clone(), group);
+    let mut tunnel = crate::rekey::Tunnel::up(l.clone(), r);
+    for pfs in [Pfs::AsConfigured, Pfs::Without] {
+        let spi = tunnel.child(End::Left);
+        tunnel.order(End::Left, Command::RekeyChildWith(spi, pfs));
+    }
+    let mut facts = Facts::default();
+    tunnel.pair.said(End::Left).for_each(|event| facts.note(event));
+    let failures = tunnel.failures(End::Left);
+    let finding = diagnose(failures.first().expect("it failed"), &facts, &l, None);
+    assert!(!finding.likely[0].text.contains("PFS"), "{finding:?}");
 }
 
 #[test]
