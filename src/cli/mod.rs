@@ -6,6 +6,7 @@
 mod common;
 mod connect;
 mod data;
+mod diagnose;
 pub mod exit;
 pub mod failures;
 mod listen;
@@ -51,6 +52,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Explain the failures that a finished run has left in its transcripts
+    Diagnose(diagnose::Args),
     /// Print a finished load run again, or join its shards
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {
