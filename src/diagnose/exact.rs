@@ -187,6 +187,16 @@ impl Apart {
         format!("{} (theirs {}, ours {})", self.name(), list(&self.theirs), list(&self.ours))
     }
 
+    fn pfs_words(&self) -> String {
+        match (&self.theirs[..], &self.ours[..]) {
+            ([], ours) => format!("it is on here, and off at the peer (ours {})", known::list(ours)),
+            (theirs, []) => format!("it is on at the peer with {}, and off here", known::list(theirs)),
+            (theirs, ours) => {
+                format!("the peer has {}, we have {}", known::list(theirs), known::list(ours))
+            }
+        }
+    }
+
     fn code(&self) -> &'static str {
         match (self.kind, self.esp) {
             (TransformType::ENCR, false) if self.is_key_length() => "ike_key_length",
@@ -270,7 +280,7 @@ fn proposals(failed: &Failed, offered: &[Proposal], wanted: &[Proposal]) -> Opti
         list.iter()
             .map(|apart| {
                 let text = match apart.code() {
-                    "pfs" => format!("PFS mismatch: {}", apart.words()),
+                    "pfs" => format!("PFS mismatch: {}", apart.pfs_words()),
                     _ => format!("{} differs", apart.words()),
                 };
                 Cause { failure: apart.failure(), ..Cause::because(apart.code(), text, because.to_owned()) }

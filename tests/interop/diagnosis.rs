@@ -94,16 +94,22 @@ fn common() -> Vec<Mistake> {
         ike(|c| c.local_ts = vec!["10.2.3.0/24".into()], TS, &["selectors_network"]),
         ike(|c| c.local_ts = vec!["172.16.0.0/16".into()], TS, &["selectors_network"]),
         Mistake {
+            theirs: |c| c.local_ts = vec!["10.2.2.0/24".into()],
+            ours: |c| c.remote_ts = vec!["10.2.3.0/24".into()],
+            as_initiator: TS,
+            as_responder: Exact(&["selectors_network"]),
+        },
+        Mistake {
+            theirs: same,
+            ours: |c| c.ike = vec!["aes256-sha256-modp3072".into(), "aes256gcm16-prfsha512-ecp521".into()],
+            as_initiator: IKE_GROUP,
+            as_responder: Exact(&["ike_group"]),
+        },
+        Mistake {
             theirs: |c| c.local_ts = vec!["10.2.0.0/16".into()],
             ours: |c| c.knobs.push((Knob::Ikelab, "behaviour".into(), "{narrowing: refuse-wider}".into())),
             as_initiator: Nothing,
             as_responder: Exact(&["selectors_mask"]),
-        },
-        Mistake {
-            theirs: |c| c.local_ts = vec!["10.2.2.0/25".into()],
-            ours: |c| c.knobs.push((Knob::Ikelab, "behaviour".into(), "{accept_narrowed: false}".into())),
-            as_initiator: Exact(&["selectors_mask"]),
-            as_responder: Nothing,
         },
         ike(|c| c.local_id = Id::fqdn("somebody.test"), Exact(&["identity"]), &["identity"]),
         Mistake {
@@ -125,7 +131,12 @@ fn common() -> Vec<Mistake> {
             as_responder: Among(&["wrong_box", "identity"]),
         },
         // It expects somebody else: to our end it looks like any other refusal.
-        Mistake { theirs: |c| c.remote_id = Id::fqdn("other.test"), ours: same, as_initiator: AUTH_BY_ID, as_responder: Nothing },
+        Mistake {
+            theirs: |c| c.remote_id = Id::fqdn("other.test"),
+            ours: same,
+            as_initiator: AUTH_BY_ID,
+            as_responder: Nothing,
+        },
     ]
 }
 
@@ -141,6 +152,13 @@ fn in_octets() -> Vec<Mistake> {
         ike(|c| c.ike = vec!["aes256-sha256-prfsha512-modp2048".into()], IKE_PRF, &["ike_prf"]),
         ike(|c| c.ike = vec!["aes256-sha512-prfsha256-modp2048".into()], IKE_INTEG, &["ike_integrity"]),
         ike(|c| c.esp = vec!["aes128-sha1-esn".into()], ESN, &["esp_esn"]),
+        // libreswan refuses instead.
+        Mistake {
+            theirs: |c| c.local_ts = vec!["10.2.2.0/25".into()],
+            ours: |c| c.knobs.push((Knob::Ikelab, "behaviour".into(), "{accept_narrowed: false}".into())),
+            as_initiator: Exact(&["selectors_mask"]),
+            as_responder: Nothing,
+        },
     ]
 }
 
@@ -156,7 +174,8 @@ impl Cases {
         let mut files: Vec<_> =
             fs::read_dir(ikelab.out().join("transcript")).into_iter().flatten().flatten().map(|e| e.path()).collect();
         files.sort();
-        let failed = |text: &String| text.contains("\"event\":\"failed\"") || text.contains("\"event\":\"child_failed\"");
+        let failed =
+            |text: &String| text.contains("\"event\":\"failed\"") || text.contains("\"event\":\"child_failed\"");
         let Some(text) = files.iter().map(|f| text_of(f)).find(failed) else {
             self.trouble += &format!("{what}: no failure in {files:?}\n");
             return;
@@ -239,6 +258,30 @@ fn play(net: &Net, peer: &dyn Peer, load: &dyn Fn(&PeerConfig), mistakes: &[Mist
     cases
 }
 
+/// The peer rekeys its Child SA, and only one end has PFS; or both, with other groups.
+fn rekeys(cases: &mut Cases, start: &dyn Fn(&Net, &PeerConfig) -> (Box<dyn Peer>, String)) {
+    for (n, (ours, theirs)) in [
+        ("aes128-sha1", "aes128-sha1-modp2048"),
+        ("aes128-sha1-modp2048", "aes128-sha1"),
+        ("aes128-sha1-ecp256", "aes128-sha1-modp3072"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let net = Net::new();
+        let (mut a, mut b) = base(&net);
+        (a.esp, b.esp) = (vec![ours.to_owned()], vec![theirs.to_owned()]);
+        let (_peer, command) = start(&net, &b);
+        let ikelab = Ikelab::named(&net, Side::A, &format!("rekey-{n}"), &a, None);
+        let mut process = ikelab.spawn("connect", &[]);
+        let _ = try_wait_for(Duration::from_secs(5), || process.stdout().contains("Child SA").then_some(()));
+        crate::cli::shell(&command);
+        let _ = try_wait_for(Duration::from_secs(4), || process.stdout().contains("x no Child SA").then_some(()));
+        interrupt(&mut process);
+        cases.keep(&format!("rekey {n}"), &ikelab, &a, Exact(&["pfs"]));
+    }
+}
+
 /// A path that lets some of it through, and a peer that goes away.
 fn paths(cases: &mut Cases, start: &dyn Fn(&Net, &PeerConfig) -> Box<dyn Peer>) {
     let silent = Among(&["path_ike", "no_entry", "no_proposal_silent", "wrong_address"]);
@@ -304,6 +347,11 @@ fn record_strongswan() {
     all.extend(in_octets());
     let mut cases = play(&net, &peer, &|config| peer.load(&octets(config)), &all);
     paths(&mut cases, &|net, b| Box::new(StrongSwan::start(net, Side::B, &octets(b), DataPlane::Shim)));
+    rekeys(&mut cases, &|net, b| {
+        let peer = StrongSwan::start(net, Side::B, &octets(b), DataPlane::Shim);
+        let command = peer.rekey_command(true);
+        (Box::new(peer), command)
+    });
     cases.write("cases.jsonl");
 }
 
@@ -316,5 +364,10 @@ fn record_libreswan() {
     let peer = Libreswan::start(&net, Side::B, &knobs(base(&net).1));
     let mut cases = play(&net, &peer, &|config| peer.load(&knobs(config.clone())), &common());
     paths(&mut cases, &|net, b| Box::new(Libreswan::start(net, Side::B, b)));
+    rekeys(&mut cases, &|net, b| {
+        let peer = Libreswan::start(net, Side::B, b);
+        let command = peer.rekey_command(true);
+        (Box::new(peer), command)
+    });
     cases.write("held-out.jsonl");
 }

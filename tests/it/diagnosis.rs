@@ -89,10 +89,14 @@ fn score(file: &str) -> BTreeMap<Outcome, usize> {
         let column = label(case.finding.certainty == Certainty::Exact, &told);
         *table.entry((label(case.exact, &truth), column)).or_default() += 1;
         if outcome >= Outcome::Undecided {
-            notes += &format!("  case {}: {outcome:?}: {truth:?}, told {told:?}: {}\n", case.number, case.finding.headline);
+            notes +=
+                &format!("  case {}: {outcome:?}: {truth:?}, told {told:?}: {}\n", case.number, case.finding.headline);
         }
     }
-    println!("{file}: {} cases: {counts:?}\n{notes}  truth -> diagnosis (a ? for what is ranked: its first)", cases.len());
+    println!(
+        "{file}: {} cases: {counts:?}\n{notes}  truth -> diagnosis (a ? for what is ranked: its first)",
+        cases.len()
+    );
     for ((truth, told), count) in &table {
         println!("  {truth:<28} {told:<28} {count}");
     }
