@@ -106,6 +106,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let mut driver = Driver::new(endpoint, link, recorder);
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
+    view.facts.epoch = Some(clock.epoch());
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
     driver.endpoint.connect(clock.now(), Arc::clone(&spec), TunnelId(1), local);
 
@@ -418,7 +419,7 @@ impl Observer for View {
 
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
-        self.facts.note(&event);
+        self.facts.note(now, &event);
         self.ladder.event(now, &event);
         if let Some((tone, line)) = session::life(&event) {
             self.ladder.flush();
@@ -480,11 +481,12 @@ impl Observer for View {
     fn note(&mut self, _: Instant, note: LinkNote) {
         self.not_sent |= matches!(note, LinkNote::NotSent { .. });
         let text = note.to_string();
+        let port_closed = matches!(note, LinkNote::Refused { .. });
         if !self.facts.notes.contains(&text) {
             self.ladder.flush();
             self.say(&format!("{}\n", self.paint.tone(Tone::Warn, &format!("         !  {text}"))));
-            self.facts.notes.push(text);
         }
+        self.facts.note_link(&text, port_closed);
     }
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod connect;
 mod crl;
 mod data;
+mod diagnose;
 pub mod exit;
 pub mod failures;
 mod listen;
@@ -52,6 +53,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Explain the failures that a finished run has left in its transcripts
+    Diagnose(diagnose::Args),
     /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {

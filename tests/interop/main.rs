@@ -9,6 +9,7 @@
 
 mod certificates;
 mod cli;
+mod diagnosis;
 mod dpd;
 mod esp;
 mod failures;

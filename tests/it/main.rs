@@ -9,6 +9,7 @@ mod cli_errors;
 mod cli_run;
 mod corpus;
 mod crypto_oracle;
+mod diagnosis;
 mod drive;
 mod eap;
 mod engine_basic;

@@ -269,7 +269,10 @@ impl Core {
             Ok(certificate) if accept => return Step::Up(id.clone(), certificate),
             Err(_) if accept => return Step::Up(id.clone(), None),
             Ok(_) => AuthFault::Mismatch { id: id.clone() },
-            Err(fault) => fault,
+            Err(fault) => {
+                self.tell_refused(sa, &fault, &exchanged.by_responder(id), std::slice::from_ref(&sa.spec), auth);
+                fault
+            }
         };
         Step::Refuse(Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED)
     }
