@@ -373,7 +373,7 @@ fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
 fn a_headend_without_a_cap_carries_what_is_offered_over_threads() {
     let (lab, mut headend) = Lab::with(80, "", &["--threads", "2", "--echo"]);
     let args = ["--workload", "traffic", "--rate", "20", "--for", "1s", "--threads", "2", "--hold", "1s"];
-    let output = lab.load(&[&args[..], &["--offer", "1M,2M", "--out", "t"]].concat());
+    let output = lab.load(&[&args[..], &["--offer", "1M,2M", "--udp-echo", "--out", "t"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", says(&output));
     let result = lab.result("t");
     let found = result.traffic.as_ref().unwrap();
