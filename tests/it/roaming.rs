@@ -8,6 +8,7 @@ use ikelab::engine::*;
 use ikelab::link::sim::{Chance, Conditions, HostId, NatConfig, SimConfig, SimFate};
 use ikelab::net::{Class, Path, SocketRole};
 use ikelab::time::Instant;
+use ikelab::wire::registry::NotifyType;
 
 use crate::pair::{LEFT, Pair, RIGHT, address, left_spec, right_spec};
 use crate::world::{World, specs};
@@ -257,4 +258,26 @@ fn without_mobike_a_peer_that_is_not_behind_a_nat_is_not_followed() {
     let elsewhere = ikelab::net::Path { remote: "198.51.100.66:500".parse().expect("an address and port"), ..home };
     pair.right.esp_activity(pair.now, spi, EspNote::From(elsewhere));
     assert_eq!(pair.right.sas()[0].path, home);
+}
+
+/// Where NAT traversal is off, a NAT is an attack, from IKE_AUTH on (RFC 4555 3.9).
+#[test]
+fn where_no_nat_is_allowed_ike_auth_finds_it_out() {
+    for nat in [false, true] {
+        let (mut left, mut right) = mobile();
+        left.nat.traversal = NatTraversal::Off;
+        right.nat.traversal = NatTraversal::Off;
+        let mut sim = SimConfig::pair(address(LEFT), address(RIGHT), Conditions::clean(Duration::from_millis(8)));
+        sim.hosts[0].nat = nat.then(|| NatConfig::new(address(OUTSIDE)));
+        let mut world = World::on("no nats", &left, &right, sim);
+        world.play(ms(3_000));
+        let refused = world.data[0].events.iter().any(|e| match e {
+            Event::Failed(failed) => matches!(
+                failed.why,
+                Failure::Rejected { notify: NotifyType::UNEXPECTED_NAT_DETECTED, protected: true, .. }
+            ),
+            _ => false,
+        });
+        assert_eq!((refused, world.current(0).is_some()), (nat, !nat));
+    }
 }

@@ -94,6 +94,7 @@ impl Core {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         mobike::announce(sa.spec.mobike.as_ref(), &mut inner);
+        inner.extend(mobike::no_nats(&sa.spec, &candidate.path));
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
         sa.phase = Phase::AuthSent(wait);

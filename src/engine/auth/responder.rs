@@ -78,6 +78,10 @@ impl Core {
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
             (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) if sa.spec.mobike.is_some() && mobike::forbids_nat(inner, &path) => {
+                let why = LocalFault::Other("the peer allows no NAT, and there is one (RFC 4555 3.9)".into());
+                Err(Refusal::new(NotifyType::UNEXPECTED_NAT_DETECTED, Failure::Local(why)))
+            }
             (None, None) if wait.eap.is_some() => self.judge_eap_request(now, sa, &parts, &mut wait),
             (None, None) => self.judge_auth_request(now, sa, &parts, inner, &mut wait),
         };
