@@ -89,7 +89,8 @@ fn whole(field: Field, all: &Observation) -> (String, Option<u64>) {
             Field::Requests(exchange) => {
                 let later = exchange != ExchangeType::IKE_SA_INIT || seen.message.header.message_id == 0;
                 // Of INFORMATIONAL only liveness checks count: every tunnel ends with a DELETE.
-                let counts = exchange != ExchangeType::INFORMATIONAL || seen.message.sk.as_ref().is_some_and(Vec::is_empty);
+                let counts =
+                    exchange != ExchangeType::INFORMATIONAL || seen.message.sk.as_ref().is_some_and(Vec::is_empty);
                 (seen.exchange() == exchange && !seen.is_response() && !seen.repeat && later && counts)
                     .then(|| format!("{exchange} request"))
             }
