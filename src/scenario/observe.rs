@@ -137,6 +137,9 @@ impl Observation {
                 happened(EventName::Deleted, Some(who(*by)), None, format!("deleted by {}", words(*by)));
             }
             Event::Alive { .. } => happened(EventName::Alive, None, None, "the peer is alive".to_owned()),
+            Event::InitDone(done) if done.nat.us || done.nat.peer => {
+                happened(EventName::NatFound, None, None, "a NAT is found".to_owned());
+            }
             Event::ChildRekeyed { .. } => {
                 happened(EventName::ChildRekeyed, None, None, "the Child SA is rekeyed".to_owned());
             }

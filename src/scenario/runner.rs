@@ -344,6 +344,10 @@ impl<L: Link> Bench<L> {
         let mut endpoint = anew();
         let plan = FaultPlan::new(rules, &self.seeds.plan);
         let firings = plan.log();
+        let mut station = Station::new(self.carry);
+        if let Some(esp) = plan.for_esp(&self.seeds.plan) {
+            station.plane.set_tamper(Box::new(esp));
+        }
         endpoint.set_tamper(Box::new(plan));
         let mut recorder = Recorder::new();
         let tap = Tap::default();
@@ -358,7 +362,7 @@ impl<L: Link> Bench<L> {
         }
         Ok(Stage {
             driver: Driver::new(endpoint, link, recorder),
-            station: Station::new(self.carry),
+            station,
             seen: Observation::default(),
             firings,
             firings_read: 0,

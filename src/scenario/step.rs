@@ -336,6 +336,8 @@ pub enum EventName {
     Deleted,
     /// The peer answered a liveness check.
     Alive,
+    /// IKE_SA_INIT has found a NAT.
+    NatFound,
     /// A Child SA was rekeyed.
     ChildRekeyed,
     /// The IKE SA was rekeyed.
@@ -371,6 +373,7 @@ impl EventName {
             EventName::Failed => "the IKE SA fails",
             EventName::Deleted => "the IKE SA is deleted",
             EventName::Alive => "the peer answers a liveness check",
+            EventName::NatFound => "a NAT is found",
             EventName::ChildRekeyed => "the Child SA is rekeyed",
             EventName::IkeRekeyed => "the IKE SA is rekeyed",
             EventName::ChildDeleted => "the Child SA is deleted",
