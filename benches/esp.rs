@@ -217,6 +217,7 @@ fn plane(suite: &EspSuite, left: bool) -> Plane {
         keys: ChildKeys { i_encr: encr.clone(), i_integ: integ.clone(), r_encr: encr, r_integ: integ },
     };
     let up = IkeUp {
+        mobike: false,
         initiator: left,
         connection: "bench".into(),
         spis: (IkeSpi(1), IkeSpi(2)),

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use crate::engine::{Endpoint, EspNote, Event, SaId, TunnelId};
 use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
@@ -17,6 +18,11 @@ use crate::time::Instant;
 
 /// How many datagrams a turn receives at most before it answers.
 const BATCH: usize = 64;
+
+/// How long an ESP packet waits for the message that brings its Child SA up.
+const HOLD: Duration = Duration::from_secs(1);
+/// How many wait at most.
+const HELD_MOST: usize = 64;
 
 /// What happens during a turn, for whoever lives beside the endpoint: a data plane, a scenario, a terminal.
 #[allow(unused_variables)]
@@ -80,6 +86,19 @@ pub struct Driver<L> {
     tx: TxBatch,
     /// Sent before the batch was whole.
     early: usize,
+    /// ESP packets that have overtaken the message that brings their Child SA up: the peer may send on it as soon as it has
+    /// answered, and a network keeps no order.
+    held: VecDeque<HeldEsp>,
+    held_back: u64,
+}
+
+/// An ESP packet on a Child SA under negotiation.
+struct HeldEsp {
+    until: Instant,
+    spi: u32,
+    at: Instant,
+    path: Path,
+    bytes: Vec<u8>,
 }
 
 /// What a turn did.
@@ -111,7 +130,16 @@ impl<L: Link> Driver<L> {
     /// Joins them; a turn receives at most `batch` datagrams, so that whoever has something else to do on time gets to
     /// it soon.
     pub fn with_batch(endpoint: Endpoint, link: L, recorder: Recorder, batch: usize) -> Self {
-        Driver { endpoint, link, recorder, rx: RxBatch::new(batch), tx: TxBatch::new(), early: 0 }
+        Driver {
+            endpoint,
+            link,
+            recorder,
+            rx: RxBatch::new(batch),
+            tx: TxBatch::new(),
+            early: 0,
+            held: VecDeque::new(),
+            held_back: 0,
+        }
     }
 
     /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is
@@ -124,7 +152,8 @@ impl<L: Link> Driver<L> {
         // Commands since the last turn, and timers that are due already.
         let (mut events, mut sent) = self.settle(observer)?;
 
-        let timers = [until, self.endpoint.poll_timeout().map(|(at, _)| at), observer.poll_timeout()];
+        let held = self.held.front().map(|held| held.until);
+        let timers = [until, self.endpoint.poll_timeout().map(|(at, _)| at), observer.poll_timeout(), held];
         let wake = self.link.recv_until(timers.into_iter().flatten().min(), &mut self.rx)?;
         let received = self.rx.len();
         while let Some((received, why)) = self.link.poll_dropped() {
@@ -145,7 +174,13 @@ impl<L: Link> Driver<L> {
 
     /// When the endpoint wants to be woken.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout().map(|(at, _)| at)
+        let held = self.held.front().map(|held| held.until);
+        self.endpoint.poll_timeout().map(|(at, _)| at).into_iter().chain(held).min()
+    }
+
+    /// ESP packets so far that came before the message that brought their Child SA up.
+    pub fn held_back(&self) -> u64 {
+        self.held_back
     }
 
     /// Events carry the time at which their datagram was received, not that at which the whole batch was dealt with.
@@ -160,7 +195,14 @@ impl<L: Link> Driver<L> {
             self.recorder.datagram(at, Direction::In, &path, received.class, &received.bytes, Fate::Passed);
             match received.class {
                 Class::Ike => self.endpoint.handle_datagram(at, path, &mut received.bytes),
-                Class::Esp => observer.esp(at, path, &mut received.bytes),
+                Class::Esp => match negotiated(&self.endpoint, &received.bytes) {
+                    Some(spi) if self.held.len() < HELD_MOST => {
+                        let (until, bytes) = (at + HOLD, std::mem::take(&mut received.bytes));
+                        self.held.push_back(HeldEsp { until, spi, at, path, bytes });
+                        self.held_back += 1;
+                    }
+                    _ => observer.esp(at, path, &mut received.bytes),
+                },
                 // A keepalive says nothing (RFC 3948 2.3); what is none of these the link has counted.
                 Class::Keepalive | Class::Verbatim => {}
             }
@@ -169,9 +211,24 @@ impl<L: Link> Driver<L> {
                 observer.event(at, tunnel, sa, event);
                 events += 1;
             }
+            self.release_held(at, observer);
             self.gather(at, observer)?;
         }
         Ok(events)
+    }
+
+    /// Hands on what no longer waits: its Child SA has come up or will not, or it has waited long enough.
+    fn release_held(&mut self, now: Instant, observer: &mut impl Observer) {
+        if self.held.is_empty() {
+            return;
+        }
+        for mut held in std::mem::take(&mut self.held) {
+            if held.until > now && self.endpoint.negotiates(held.spi) {
+                self.held.push_back(held);
+            } else {
+                observer.esp(held.at, held.path, &mut held.bytes);
+            }
+        }
     }
 
     /// Collects what is to be sent: the endpoint's datagrams, which its events have announced, then the observer's, which
@@ -214,6 +271,7 @@ impl<L: Link> Driver<L> {
                 observer.event(now, tunnel, sa, event);
                 events += 1;
             }
+            self.release_held(now, observer);
             self.gather(now, observer)?;
             sent += std::mem::take(&mut self.early);
             if self.tx.is_empty() && events == before {
@@ -250,4 +308,10 @@ impl<L: Link> Driver<L> {
         }
         outcome
     }
+}
+
+/// The SPI of an ESP packet, if it is that of a Child SA under negotiation.
+fn negotiated(endpoint: &Endpoint, packet: &[u8]) -> Option<u32> {
+    let spi = u32::from_be_bytes(*packet.first_chunk()?);
+    endpoint.negotiates(spi).then_some(spi)
 }

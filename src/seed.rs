@@ -45,6 +45,8 @@ pub enum Purpose {
     Eap = 9,
     /// A probabilistic signature's or padding's randomness.
     Signature = 10,
+    /// COOKIE2 of MOBIKE.
+    Cookie2 = 11,
 }
 
 /// Whose value it is: the tunnel (and which of its attempts) on the initiator's side; on the responder's a hash of the whole

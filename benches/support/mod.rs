@@ -65,6 +65,7 @@ pub fn left_spec(suite: &IkeSuite, tunnel: u64) -> ConnectionSpec {
     let net = |prefix: &str| vec![TrafficSelector::from_net(address(prefix), 24)];
     let psk = || AuthSpec::Psk(Arc::new(Secret::new(PSK)));
     ConnectionSpec {
+        mobike: None,
         name: "bench".into(),
         local_addr: Some(address(LEFT)),
         remote_addr: Some(address(RIGHT)),
@@ -154,6 +155,12 @@ impl World {
         said
     }
 
+    /// The responder asks whether the initiator lives, which caches its answer.
+    pub fn check_the_initiator(&mut self, sa: SaId) {
+        self.right.command(self.now, sa, Command::Liveness).expect("the IKE SA is there");
+        self.settle();
+    }
+
     /// Deletes a Child SA from the initiator's side.
     pub fn delete_child(&mut self, sa: SaId, spi_in: u32) {
         self.left.command(self.now, sa, Command::DeleteChild(spi_in)).expect("the Child SA is there");
@@ -166,13 +173,23 @@ impl World {
         self.sizes.clear();
         loop {
             drain(self.now, &mut self.left, &mut self.planes[0], &mut left);
-            let Some(request) = self.left.poll_transmit() else { return (left, right) };
-            self.sizes.push(request.bytes.len());
-            deliver(self.now, &mut self.right, request);
+            let request = self.left.poll_transmit();
+            let idle = request.is_none();
+            if let Some(request) = request {
+                self.sizes.push(request.bytes.len());
+                deliver(self.now, &mut self.right, request);
+            }
             drain(self.now, &mut self.right, &mut self.planes[1], &mut right);
             while let Some(answer) = self.right.poll_transmit() {
                 self.sizes.push(answer.bytes.len());
                 deliver(self.now, &mut self.left, answer);
+            }
+            if idle {
+                drain(self.now, &mut self.left, &mut self.planes[0], &mut left);
+                match self.left.poll_transmit() {
+                    None => return (left, right),
+                    Some(answer) => deliver(self.now, &mut self.right, answer),
+                }
             }
         }
     }

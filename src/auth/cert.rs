@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
+use x509_parser::extensions::DistributionPointName;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::crypto::{KeyError, PublicKey};
@@ -31,6 +32,7 @@ pub struct Certificate {
     /// The signature algorithm's OID, in dots.
     pub(super) signature_oid: String,
     pub(super) subject_key_id: Option<Vec<u8>>,
+    crl_urls: Vec<String>,
 }
 
 /// One subject alternative name.
@@ -85,6 +87,7 @@ impl Certificate {
             is_ca: false,
             signature_oid: cert.signature_algorithm.algorithm.to_id_string(),
             subject_key_id: None,
+            crl_urls: Vec::new(),
         };
         for extension in cert.iter_extensions() {
             match extension.parsed_extension() {
@@ -95,6 +98,14 @@ impl Certificate {
                 ParsedExtension::ExtendedKeyUsage(usage) => {
                     // The parser knows some purposes by name; each has a place among the dots all the same.
                     parsed.extended_usage = Some(super::usage::purposes(usage));
+                }
+                ParsedExtension::CRLDistributionPoints(points) => {
+                    let names = points.iter().filter_map(|point| point.distribution_point.as_ref());
+                    let names = names.flat_map(|name| match name {
+                        DistributionPointName::FullName(names) => names.as_slice(),
+                        DistributionPointName::NameRelativeToCRLIssuer(_) => &[],
+                    });
+                    parsed.crl_urls = names.filter_map(uri).collect();
                 }
                 ParsedExtension::BasicConstraints(constraints) => parsed.is_ca = constraints.ca,
                 ParsedExtension::SubjectKeyIdentifier(id) => parsed.subject_key_id = Some(id.0.to_vec()),
@@ -181,6 +192,33 @@ impl Certificate {
         (self.not_before, self.not_after)
     }
 
+    /// Where its issuer's revocation lists are, as it says (RFC 5280 4.2.1.13).
+    pub fn crl_urls(&self) -> &[String] {
+        &self.crl_urls
+    }
+
+    /// In words, if it has less than `left` seconds to live at `now`, which is in seconds since 1970, or is not valid at all.
+    pub fn expiry(&self, now: i64, left: i64) -> Option<String> {
+        let (subject, until) = (self.subject_text(), super::fault::date(self.not_after));
+        if now < self.not_before {
+            let from = super::fault::date(self.not_before);
+            return Some(format!("the certificate of {subject} is not valid before {from}; peers refuse it"));
+        }
+        match self.not_after.saturating_sub(now) {
+            ..0 => Some(format!("the certificate of {subject} expired on {until}; peers refuse it")),
+            rest if rest < left => {
+                let days = rest / 86_400;
+                let when = match days {
+                    0 => "in less than a day".to_owned(),
+                    1 => "in 1 day".to_owned(),
+                    days => format!("in {days} days"),
+                };
+                Some(format!("the certificate of {subject} expires {when}, on {until}"))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it may sign certificates, by basicConstraints.
     pub fn is_ca(&self) -> bool {
         self.is_ca
@@ -191,6 +229,10 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.subject_text())
     }
+}
+
+fn uri(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::URI(uri) = name { Some(printable(uri)) } else { None }
 }
 
 fn alt_name(name: &GeneralName<'_>) -> AltName {

@@ -273,7 +273,7 @@ impl fmt::Display for CertFault {
 }
 
 /// A date in UTC, without a fraction of a second.
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     let text = utc_text(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000));
     text.split('.').next().unwrap_or(&text).replace('T', " ").trim_end_matches('Z').to_owned() + " UTC"
 }

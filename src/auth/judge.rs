@@ -43,6 +43,10 @@ pub struct Trust {
     pub policy: Policy,
     /// The one certificate that is believed.
     pub pin: Option<Certificate>,
+    /// Revocation lists are to be fetched before the start, by whoever has a network.
+    pub fetch: bool,
+    /// Where revocation lists are, beside what certificates say.
+    pub crl_urls: Vec<String>,
 }
 
 /// A revocation list.

@@ -9,6 +9,7 @@ use super::exit::CliError;
 use super::rundir::RunDir;
 use super::term;
 use crate::config::{Encapsulation, Loaded};
+use crate::engine::AuthSpec;
 use crate::link::guard;
 use crate::link::netem::{Doom, Netem, PathSpec, Way};
 use crate::link::udp::{BindError, UdpConfig, UdpLink};
@@ -44,6 +45,9 @@ pub struct Common {
     /// Use only this network interface
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// Send nothing in IP fragments (DF): what is longer than the route's MTU does not leave
+    #[arg(long)]
+    pub dont_fragment: bool,
     /// Make the path bad on purpose, like loss=5%,delay=20ms,out.blackout=every 5m for 20s [default: the file's `path`]
     #[arg(long, value_name = "SETTINGS")]
     pub path: Option<String>,
@@ -86,7 +90,9 @@ impl Common {
     /// Opens the sockets.
     pub fn bind(&self, addresses: Vec<IpAddr>, ike: u16, natt: u16, clock: RealClock) -> Result<UdpLink, CliError> {
         let interface = self.interface.clone();
-        let config = UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, ..UdpConfig::default() };
+        let dont_fragment = self.dont_fragment;
+        let config =
+            UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, dont_fragment, ..UdpConfig::default() };
         Ok(UdpLink::bind(&config, clock)?)
     }
 
@@ -96,7 +102,8 @@ impl Common {
         if encapsulation == Encapsulation::ForceUdp {
             return Ok(false);
         }
-        let config = UdpConfig { interface: self.interface.clone(), ..UdpConfig::default() };
+        let config =
+            UdpConfig { interface: self.interface.clone(), dont_fragment: self.dont_fragment, ..UdpConfig::default() };
         match link.open_esp(&config) {
             Ok(()) => Ok(true),
             Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),
@@ -162,13 +169,25 @@ pub fn guard(target: IpAddr, owned: bool) -> Result<(), CliError> {
     guard::check_target(target, owned).map_err(CliError::usage)
 }
 
-/// Prints a connection's warnings.
+/// A certificate of ours that has less than this to live is warned about: four weeks, in seconds.
+const SOON: i64 = 28 * 86_400;
+
+/// Prints a connection's warnings, and what is about to expire of our own certificates.
 pub fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        match &loaded.source {
-            Some(source) => term::warning(&format!("{}: {warning}", source.display())),
-            None => term::warning(warning),
-        }
+        say(loaded, warning);
+    }
+    if let AuthSpec::Certificate(ours) = &loaded.spec.local_auth {
+        let now = (RealClock::start().epoch().0 / 1_000_000_000) as i64;
+        ours.chain().iter().filter_map(|c| c.expiry(now, SOON)).for_each(|text| say(loaded, &text));
+    }
+}
+
+/// A warning about a connection.
+pub fn say(loaded: &Loaded, warning: &str) {
+    match &loaded.source {
+        Some(source) => term::warning(&format!("{}: {warning}", source.display())),
+        None => term::warning(warning),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ikelab connect`: one tunnel as initiator, shown as it happens, held until Ctrl-C.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ChildSa, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side, TunnelId,
+    ChildSa, Command, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side,
+    TunnelId,
 };
 use crate::link::netem::Netem;
 use crate::link::udp::{UdpLink, source_address_for};
@@ -48,6 +50,9 @@ pub struct Args {
     /// Delete the tunnel after this long, like 30s
     #[arg(long, value_name = "DURATION")]
     hold: Option<String>,
+    /// Move to another address of this host some time after the tunnel came up, by MOBIKE (RFC 4555); may stand several times
+    #[arg(long, value_name = "ADDR@DURATION", conflicts_with = "preflight")]
+    move_to: Vec<String>,
     #[command(flatten)]
     preflight: PreflightArgs,
     #[command(flatten)]
@@ -66,7 +71,11 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         Some(text) => Some(crate::config::duration(text).map_err(|e| CliError::usage(format!("--hold: {e}")))?),
         None => args.once.then_some(Duration::ZERO),
     };
+    let moves = args.move_to.iter().map(|text| Move::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let mut loaded = prepare(&args)?;
+    if !moves.is_empty() {
+        loaded.spec.mobike.get_or_insert_default();
+    }
     args.traffic.apply(&mut loaded.data, args.once)?;
     args.carry.apply(&mut loaded.data)?;
     if args.preflight.preflight {
@@ -76,7 +85,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let local = spec.local_addr.expect("prepare fills it in");
 
     let clock = RealClock::start();
-    let mut link = args.common.bind(vec![local], spec.local_ports.ike, spec.local_ports.natt, clock)?;
+    let mut link = args.common.bind(addresses(local, &moves)?, spec.local_ports.ike, spec.local_ports.natt, clock)?;
     let native = args.common.bind_esp(&mut link, loaded.data.encapsulation)?;
     let stop = Stop::watch(link.waker())?;
     let (dir, recorder) = args.common.record(&link, clock)?;
@@ -101,12 +110,46 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
     driver.endpoint.connect(clock.now(), Arc::clone(&spec), TunnelId(1), local);
 
+    view.moves = moves;
     let ending = live(&mut driver, &mut view, &stop, hold)?;
     let exit = view.exit(ending);
     view.goodbye(ending, exit);
     let head = rundir::head("connect", &plan_seed, clock.epoch(), args.common.keys);
     write_result(&dir, head, &view, &driver, exit, ending, args.common.i_own_this_target)?;
     Ok(exit)
+}
+
+/// A move that was ordered.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    to: IpAddr,
+    /// After the tunnel came up.
+    after: Duration,
+}
+
+impl Move {
+    fn parse(text: &str) -> Result<Move, CliError> {
+        let wrong = |why: String| CliError::usage(format!("--move-to {text}: {why}; like 192.0.2.7@10s"));
+        let (to, after) = text.split_once('@').ok_or_else(|| wrong("when?".to_owned()))?;
+        Ok(Move {
+            to: to.parse().map_err(|_| wrong(format!("{to:?} is no address")))?,
+            after: crate::config::duration(after).map_err(|e| wrong(e.to_string()))?,
+        })
+    }
+}
+
+/// Every address that we are to have.
+fn addresses(local: IpAddr, moves: &[Move]) -> Result<Vec<IpAddr>, CliError> {
+    let mut out = vec![local];
+    for Move { to, .. } in moves {
+        if to.is_ipv4() != local.is_ipv4() {
+            return Err(CliError::usage(format!("--move-to {to}: {local} and it are not of one IP version")));
+        }
+        if !out.contains(to) {
+            out.push(*to);
+        }
+    }
+    Ok(out)
 }
 
 /// Everything before the first packet: file or flags, name resolution, target guard, our address.
@@ -138,6 +181,7 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
             .map_err(|e| CliError::environment(format!("there is no route to {remote}: {e}")))?,
     };
     loaded.set_local_address(local);
+    super::crl::fetch(&mut loaded);
     Ok(loaded)
 }
 
@@ -169,10 +213,12 @@ fn live(
         let busy = hold == Some(Duration::ZERO) && !view.data.is_done() && !view.children.is_empty();
         let hold_until = hold_until.filter(|_| !busy);
         let until = ending.map(|(_, at)| at).or(hold_until);
+        let until = until.into_iter().chain(view.next_move()).min();
         driver.turn(until, view).map_err(CliError::environment)?;
         view.data.pump(driver.link.now())?;
         view.settle(driver);
         let now = driver.link.now();
+        view.make_moves(now, driver);
         if view.data.wants_tunnel() && view.on_hold && ending.is_none() {
             driver.endpoint.wanted(now, TunnelId(1));
         }
@@ -235,6 +281,8 @@ struct View {
     lost: bool,
     closed: bool,
     not_sent: bool,
+    /// What is still ahead.
+    moves: Vec<Move>,
 }
 
 impl View {
@@ -259,6 +307,7 @@ impl View {
             lost: false,
             closed: false,
             not_sent: false,
+            moves: Vec::new(),
         }
     }
 
@@ -271,6 +320,25 @@ impl View {
     /// When there was nothing more to wait for: the IKE SA and its first Child SA are settled.
     fn complete_at(&self) -> Option<Instant> {
         self.up.as_ref().map(|(at, _)| *at).zip(self.child_settled).map(|(a, b)| a.max(b))
+    }
+
+    /// When we move next.
+    fn next_move(&self) -> Option<Instant> {
+        let up = self.complete_at()?;
+        self.moves.iter().map(|one| up + one.after).min()
+    }
+
+    fn make_moves(&mut self, now: Instant, driver: &mut Driver<Netem<UdpLink>>) {
+        let (Some(up), Some(sa)) = (self.complete_at(), self.current) else { return };
+        let due: Vec<Move> = self.moves.extract_if(.., |one| up + one.after <= now).collect();
+        for Move { to, .. } in due {
+            let port = self.up.as_ref().map_or(0, |(_, up)| up.path.local.port());
+            if let Err(why) = driver.endpoint.command(now, sa, Command::Move(SocketAddr::new(to, port))) {
+                self.ladder.flush();
+                let line = format!("!  not moved to {to}: {why}");
+                self.say(&format!("{}\n", self.paint.tone(Tone::Warn, &format!("{:>6.3}  {line}", now.as_secs_f64()))));
+            }
+        }
     }
 
     /// After a turn: prints what waited for it.
@@ -362,6 +430,11 @@ impl Observer for View {
                 self.current = Some(sa);
                 if let Some((_, up)) = &mut self.up {
                     (up.spis, up.suite, up.initiator) = (rekeyed.spis, rekeyed.suite, rekeyed.initiator);
+                }
+            }
+            Event::Moved { path, .. } => {
+                if let Some((_, up)) = &mut self.up {
+                    up.path = path;
                 }
             }
             Event::Reauthenticating { break_first: true, .. } => self.current = Some(sa),

@@ -73,6 +73,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         args.common.apply_ports(&mut loaded);
         args.carry.apply(&mut loaded.data)?;
         check(&loaded)?;
+        super::crl::fetch(&mut loaded);
         all.push(loaded);
     }
     let limits = limits(&all)?;

@@ -5,6 +5,7 @@
 
 mod common;
 mod connect;
+mod crl;
 mod data;
 mod diagnose;
 pub mod exit;
@@ -54,11 +55,11 @@ enum Command {
     Failures(failures::FailuresArgs),
     /// Explain the failures that a finished run has left in its transcripts
     Diagnose(diagnose::Args),
-    /// Print a finished load run again, or join its shards
+    /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
     PeerConfig(peer_config::Args),
-    /// Print a JSON Schema: of connection files, of scenario files, or of the events that --json prints
+    /// Print a JSON Schema: of connection files, scenario files, the events that --json prints, or results
     Schema(SchemaArgs),
 }
 
@@ -77,6 +78,10 @@ enum SchemaOf {
     Scenario,
     /// Lines of connect --json, of listen --json, and of transcripts
     Events,
+    /// result.json of run
+    RunResult,
+    /// result.json of load
+    LoadResult,
 }
 
 /// Runs the command line of this process.
@@ -104,6 +109,8 @@ pub fn main() -> ExitCode {
                 SchemaOf::Connection => crate::config::connection_schema(),
                 SchemaOf::Scenario => format!("{:#}\n", crate::scenario::load::schema()),
                 SchemaOf::Events => crate::record::events_schema(),
+                SchemaOf::RunResult => crate::scenario::result::schema(),
+                SchemaOf::LoadResult => crate::load::summary::schema(),
             });
             Ok(Exit::Met)
         }

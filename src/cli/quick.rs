@@ -101,6 +101,7 @@ impl Quick {
             }],
             retransmit: RetransmitSpec::default(),
             nat: NatSpec::default(),
+            mobike: None,
             dpd: Some(DpdSpec::new(std::time::Duration::from_secs(10), DpdMode::Periodic)),
             lifetime: None,
             fragmentation: true,

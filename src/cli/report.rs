@@ -1,22 +1,28 @@
-//! `ikelab report`: prints a finished load run again, or joins the runs of several machines.
+//! `ikelab report`: prints a finished run again: a load run, or failure scenarios. Joins the load runs of several machines.
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::exit::{CliError, Exit};
+use super::run::REPORT;
 use super::rundir::RunDir;
 use super::term;
 use crate::load::files;
 use crate::load::merge::{Times, merge};
 use crate::load::summary::{LoadResult, RESULT_VERSION};
-use crate::report::load_text;
+use crate::report::run_text::RunText;
+use crate::report::{html, load_text, run_junit};
+use crate::scenario::result::{self as run_result, RunResult};
+use crate::scenario::syslog;
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Directories of load runs
+    /// Directories of runs
     #[arg(value_name = "DIR", required = true)]
     runs: Vec<PathBuf>,
-    /// Join the shards of one run
+    /// Join the shards of one load run
     #[arg(long)]
     merge: bool,
     /// --merge: write the joined run to this directory
@@ -25,14 +31,90 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    /// Failure scenarios: write the page again, to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Failure scenarios: write JUnit XML to this file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Failure scenarios: put the lines of the box's own log into the ladders, and write the page again
+    #[arg(long, value_name = "FILE")]
+    syslog: Vec<PathBuf>,
+    /// --syslog: added to the box's clock, for its time zone or its error, like -3600s or 1.5s
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, requires = "syslog")]
+    syslog_shift: Option<String>,
+    /// Print every proof, vendor and file
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Reads, joins, prints.
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     if args.runs.len() > 1 && !args.merge {
-        return Err(CliError::usage("several runs: join the shards of one with --merge"));
+        return Err(CliError::usage("several runs: join the shards of one load run with --merge"));
     }
-    let parts = args.runs.iter().map(|dir| read(dir)).collect::<Result<Vec<_>, _>>()?;
+    let results = args.runs.iter().map(|dir| Ok((dir.as_path(), value(dir)?)));
+    let results = results.collect::<Result<Vec<_>, CliError>>()?;
+    match results.as_slice() {
+        [(dir, one)] if one["command"] == "run" && !args.merge => scenarios(args, dir, one),
+        _ if args.html.is_some() || args.junit.is_some() || !args.syslog.is_empty() => {
+            Err(CliError::usage("--html, --junit and --syslog are for a run of failure scenarios, and there is none"))
+        }
+        all => load(args, all),
+    }
+}
+
+fn scenarios(args: &Args, dir: &Path, value: &Value) -> Result<Exit, CliError> {
+    let wrong = |what: String| CliError::usage(format!("{}/result.json: {what}", dir.display()));
+    if value["version"] != run_result::RESULT_VERSION {
+        let mine = run_result::RESULT_VERSION;
+        return Err(wrong(format!("version {} is not {mine}, which this ikelab reads", value["version"])));
+    }
+    let mut run: RunResult = serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))?;
+    let shift = args.syslog_shift.as_deref().map_or(Ok(0), shift_ms)?;
+    for file in &args.syslog {
+        let log = std::fs::read(file)
+            .map_err(|e| CliError::usage(format!("--syslog: cannot read {}: {e}", file.display())))?;
+        let done = syslog::place(&mut run, &String::from_utf8_lossy(&log), shift);
+        term::print(&format!(
+            "{}: {} lines placed, {} while no scenario ran, {} without a time\n",
+            file.display(),
+            done.placed,
+            done.outside,
+            done.undated
+        ));
+        if done.placed == 0 && done.outside > 0 {
+            term::warning("no line fits: is the box's clock in another zone? --syslog-shift moves it");
+        }
+    }
+    let page = args.html.clone().or_else(|| (!args.syslog.is_empty()).then(|| dir.join(REPORT)));
+    let files = [(page, html::page(&run)), (args.junit.clone(), run_junit::junit(&run))];
+    for (file, text) in files {
+        if let Some(file) = file {
+            let failed = |e| CliError::environment(format!("cannot write {}: {e}", file.display()));
+            std::fs::write(&file, text).map_err(failed)?;
+        }
+    }
+    if args.json {
+        term::print(&run_junit::json(&run));
+    } else {
+        let mut text = RunText::new(term::stdout_paint().colour, args.verbose);
+        term::print(&text.head(&run, &format!("{}/", dir.display())));
+        run.cases.iter().for_each(|case| term::print(&text.case(case)));
+        term::print(&text.summary(&run));
+    }
+    Ok(exit(run.exit_code()))
+}
+
+/// Milliseconds of `-3600s`, `1.5s`, `2`.
+fn shift_ms(text: &str) -> Result<i64, CliError> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok().filter(|s| s.abs() <= 1e9);
+    let wrong = || CliError::usage(format!("--syslog-shift: {text:?} is no number of seconds, like -3600s or 1.5s"));
+    Ok((seconds.ok_or_else(wrong)? * 1000.0).round() as i64)
+}
+
+fn load(args: &Args, results: &[(&Path, Value)]) -> Result<Exit, CliError> {
+    let parts = results.iter().map(|(dir, value)| read(dir, value)).collect::<Result<Vec<_>, _>>()?;
     let (result, times) = if args.merge {
         let (result, times, warnings) = merge(parts).map_err(|e| CliError::usage(format!("--merge: {e}")))?;
         warnings.iter().for_each(|warning| term::warning(warning));
@@ -51,21 +133,28 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     } else {
         term::print(&load_text::render(&result, term::stdout_paint()));
     }
-    Ok(match result.exit_code {
+    Ok(exit(result.exit_code))
+}
+
+fn exit(code: u8) -> Exit {
+    match code {
         0 => Exit::Met,
         1 => Exit::NotMet,
         _ => Exit::Inconclusive,
-    })
+    }
 }
 
-fn read(dir: &Path) -> Result<(LoadResult, Times), CliError> {
-    let get = |name: &str| {
-        let path = dir.join(name);
-        std::fs::read(&path).map_err(|e| CliError::usage(format!("cannot read {}: {e}", path.display())))
-    };
-    let bytes = get("result.json")?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|e| CliError::usage(format!("{}/result.json is no JSON: {e}", dir.display())))?;
+fn get(dir: &Path, name: &str) -> Result<Vec<u8>, CliError> {
+    let path = dir.join(name);
+    std::fs::read(&path).map_err(|e| CliError::usage(format!("cannot read {}: {e}", path.display())))
+}
+
+fn value(dir: &Path) -> Result<Value, CliError> {
+    serde_json::from_slice(&get(dir, "result.json")?)
+        .map_err(|e| CliError::usage(format!("{}/result.json is no JSON: {e}", dir.display())))
+}
+
+fn read(dir: &Path, value: &Value) -> Result<(LoadResult, Times), CliError> {
     if value["command"] != "load" {
         return Err(CliError::usage(format!("{} holds no load run", dir.display())));
     }
@@ -76,9 +165,9 @@ fn read(dir: &Path) -> Result<(LoadResult, Times), CliError> {
             value["version"]
         )));
     }
-    let result: LoadResult =
-        serde_json::from_value(value).map_err(|e| CliError::usage(format!("{}/result.json: {e}", dir.display())))?;
-    let mut times = files::read_hlog(&get(files::HLOG)?)
+    let result: LoadResult = serde_json::from_value(value.clone())
+        .map_err(|e| CliError::usage(format!("{}/result.json: {e}", dir.display())))?;
+    let mut times = files::read_hlog(&get(dir, files::HLOG)?)
         .map_err(|e| CliError::usage(format!("{}/{}: {e}", dir.display(), files::HLOG)))?;
     // A stage without latencies has no entry.
     times.resize(result.stages.len(), Default::default());

@@ -1,18 +1,21 @@
 //! Gives the file's words their meaning: [`super::file`] to [`crate::engine`].
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::error::{Place, Problem, did_you_mean};
-use super::file::{At, BehaviourSection, ChildSection, ConnectionFile, ControlSection, LimitsSection, Quantity};
+use super::file::{
+    At, BehaviourSection, ChildSection, ConnectionFile, ControlSection, IkeSection, LimitsSection, Quantity,
+};
 use super::file::{NatSection, RemoteEnd, RetransmitSection};
 use super::peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
 use super::schedules::Schedule;
 use super::secret::{self, Sources};
 use super::{Loaded, access, certificate, value, words};
 use crate::engine::{
-    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdAction, DpdMode, DpdSpec, IdMatch,
-    Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
+    AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, ConnectionSpec, DpdAction, DpdMode, DpdSpec, FragmentSpec,
+    IdMatch, Limits, Mode, Narrowing, NatSpec, NatTraversal, Ports, RetransmitSpec, UnprotectedErrors,
 };
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeMethod;
@@ -132,6 +135,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         children,
         retransmit: retransmit(&file.retransmit)?,
         nat: nat(&file.nat)?,
+        mobike: file.mobike.as_ref().map(super::mobike::build).transpose()?,
         dpd: match &file.dpd {
             Some(dpd) => Some(DpdSpec {
                 interval: positive(&dpd.interval)?,
@@ -151,7 +155,11 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         lifetime: file.ike.lifetime.as_ref().map(positive).transpose()?,
         fragmentation: file.ike.fragmentation.as_ref().is_none_or(|b| b.value),
         cp,
-        behaviour: Behaviour { rekey: super::rekey::rekey(&file.rekey)?, ..behaviour(&file.behaviour)? },
+        behaviour: Behaviour {
+            rekey: super::rekey::rekey(&file.rekey)?,
+            fragments: fragments(&file.ike)?,
+            ..behaviour(&file.behaviour)?
+        },
     };
     let mut unique = Vec::new();
     warnings.retain(|w| {
@@ -352,6 +360,30 @@ fn nat(at: &NatSection) -> Result<NatSpec, Problem> {
     })
 }
 
+fn fragments(at: &IkeSection) -> Result<FragmentSpec, Problem> {
+    let plain = FragmentSpec::default();
+    let size = |at: &Option<At<u16>>, default| match at {
+        Some(at) if at.value < FragmentSpec::LEAST => {
+            let problem = Problem::new(format!("{} octets hold no fragment", at.value)).at(at.place);
+            Err(problem.hint(format!("{} octets at least", FragmentSpec::LEAST)))
+        }
+        Some(at) => Ok(at.value),
+        None => Ok(default),
+    };
+    let spec = FragmentSpec {
+        size: size(&at.fragment_size, plain.size)?,
+        fallback: size(&at.fragment_fallback, plain.fallback)?,
+    };
+    match &at.fragment_fallback {
+        Some(fallback) if spec.fallback >= spec.size => {
+            let problem =
+                Problem::new(format!("{} octets are not less than fragment_size, {}", spec.fallback, spec.size));
+            Err(problem.at(fallback.place))
+        }
+        _ => Ok(spec),
+    }
+}
+
 fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
     let plain = Behaviour::default();
     let flag = |at: &Option<At<bool>>, default| at.as_ref().map_or(default, |b| b.value);
@@ -388,6 +420,7 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         invalid_ke_retries: at.invalid_ke_retries.as_ref().map_or(plain.invalid_ke_retries, |n| n.value),
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
+        fragments: plain.fragments,
         all_children: flag(&at.all_children, plain.all_children),
         childless: match one_of(at.childless.as_ref(), "childless", &["never", "allow", "prefer", "force"])? {
             Some("never") => Childless::Never,
@@ -417,6 +450,7 @@ fn limits(at: &LimitsSection) -> Result<Limits, Problem> {
         half_open_timeout: at.half_open_timeout.as_ref().map_or(Ok(plain.half_open_timeout), positive)?,
         linger: at.linger.as_ref().map_or(Ok(plain.linger), duration)?,
         stateless_per_second: number(&at.stateless_per_second).unwrap_or(plain.stateless_per_second),
+        fragment_octets: number(&at.fragment_octets).map_or(plain.fragment_octets, |n| n as usize),
     })
 }
 
@@ -434,6 +468,16 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         reload: at.reload.as_ref().map(action).transpose()?,
         rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
         rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
+        orders: {
+            let given = [&at.rekey_child, &at.rekey_ike, &at.second_child, &at.delete, &at.ping, &at.restart];
+            let mut orders = BTreeMap::new();
+            for (key, at) in ControlSpec::ORDERS.into_iter().zip(given) {
+                if let Some(at) = at {
+                    orders.insert(key, action(at)?);
+                }
+            }
+            orders
+        },
         timeout: at.timeout.as_ref().map_or(Ok(ControlSpec::default().timeout), positive)?,
     })
 }

@@ -37,7 +37,12 @@ pub(crate) fn credential(
     warnings: &mut Vec<String>,
 ) -> Result<Credential, Problem> {
     let section = &at.value;
-    let theirs = [("crl", place(&section.crl)), ("policy", place(&section.policy)), ("pin", place(&section.pin))];
+    let theirs = [
+        ("crl", place(&section.crl)),
+        ("crl_fetch", place(&section.crl_fetch)),
+        ("policy", place(&section.policy)),
+        ("pin", place(&section.pin)),
+    ];
     let theirs = theirs.into_iter().chain([("ca", place(&section.ca))]);
     for (key, found) in theirs {
         if let Some(place) = found {
@@ -87,7 +92,16 @@ pub(crate) fn trust(at: &At<CertificateSection>, sources: &Sources<'_>) -> Resul
     for file in section.ca.iter().flat_map(|list| &list.value) {
         trust.anchors.extend(read(file, sources, crate::auth::certificates)?);
     }
+    trust.fetch = section.crl_fetch.as_ref().is_some_and(|at| at.value);
     for file in section.crl.iter().flat_map(|list| &list.value) {
+        if file.value.starts_with("http://") {
+            if !trust.fetch {
+                let problem = Problem::new("a revocation list by HTTP, and fetching is off").at(file.place);
+                return Err(problem.hint("crl_fetch: true"));
+            }
+            trust.crl_urls.push(file.value.clone());
+            continue;
+        }
         trust.crls.extend(read(file, sources, crate::auth::crls)?);
     }
     if let Some(file) = &section.pin {

@@ -47,6 +47,8 @@ pub(crate) struct ConnectionFile {
     /// NAT detection and encapsulation.
     #[serde(default)]
     pub nat: NatSection,
+    /// Addresses may change (RFC 4555); not when the section is missing.
+    pub mobike: Option<super::mobike::MobikeSection>,
     /// When a request is sent again.
     #[serde(default)]
     pub retransmit: RetransmitSection,
@@ -157,8 +159,12 @@ pub(crate) struct CertificateSection {
     pub signature: Option<At<String>>,
     /// CA certificates to trust, or the peer's own certificate to trust directly.
     pub ca: Option<At<Vec<At<String>>>>,
-    /// Revocation lists. Without any, revocation is not checked.
+    /// Revocation lists: files, or with `crl_fetch` addresses like `http://pki.example/root.crl`. Without any, revocation is
+    /// not checked.
     pub crl: Option<At<Vec<At<String>>>>,
+    /// Fetch revocation lists by HTTP before the start: those of `crl`, and those that the certificates of this file name.
+    /// False by default.
+    pub crl_fetch: Option<At<bool>>,
     /// What real boxes accept and RFC 4945 does not: `lenient` accepts and reports it (the default), `strict` refuses it.
     pub policy: Option<At<String>>,
     /// The one certificate of the peer's that is accepted.
@@ -175,6 +181,11 @@ pub(crate) struct IkeSection {
     pub lifetime: Option<At<Quantity>>,
     /// Offer and accept RFC 7383 fragmentation; true by default.
     pub fragmentation: Option<At<bool>>,
+    /// Longest IKE message, in octets without IP and UDP headers, that is sent in one piece; 1228 by default.
+    pub fragment_size: Option<At<u16>>,
+    /// A request whose second repeat is not answered is split anew into pieces of this many octets (RFC 7383 2.5.2), like
+    /// 540. Not done by default.
+    pub fragment_fallback: Option<At<u16>>,
 }
 
 /// One Child SA.
@@ -288,6 +299,8 @@ pub(crate) struct LimitsSection {
     pub linger: Option<At<Quantity>>,
     /// Stateless replies (INVALID_IKE_SPI and the like) per second.
     pub stateless_per_second: Option<At<u32>>,
+    /// Octets that unfinished fragmented messages of all peers may hold together.
+    pub fragment_octets: Option<At<u32>>,
 }
 
 /// Shell commands, or `prompt:` and a text for a person.
@@ -302,10 +315,18 @@ pub(crate) struct ControlSection {
     pub show: Option<Vec<At<String>>>,
     /// Loads a changed configuration into the box.
     pub reload: Option<At<String>>,
-    /// Makes the box rekey the Child SA, for `connect --preflight`.
+    /// Makes the box rekey its Child SA.
     pub rekey_child: Option<At<String>>,
-    /// Makes the box rekey the IKE SA, for `connect --preflight`.
+    /// Makes the box rekey its IKE SA.
     pub rekey_ike: Option<At<String>>,
+    /// Makes the box bring up one more Child SA.
+    pub second_child: Option<At<String>>,
+    /// Makes the box delete the IKE SA.
+    pub delete: Option<At<String>>,
+    /// Makes a host behind the box ping a host behind us.
+    pub ping: Option<At<String>>,
+    /// Makes the box forget everything without a goodbye, as in a power cut.
+    pub restart: Option<At<String>>,
     /// How long one command may take; 30s by default.
     pub timeout: Option<At<Quantity>>,
 }

@@ -12,6 +12,7 @@ mod certificate;
 mod data;
 mod error;
 mod file;
+mod mobike;
 mod path;
 mod peer;
 mod place;

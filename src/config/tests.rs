@@ -107,7 +107,7 @@ fn errors_say_where_what_and_what_instead() {
             "persona: plain",
             "colour: blue",
             "lab.yaml:5:1: colour: unknown key `colour` (one of version, name, local, remote, persona, auth, ike, children, \
-             virtual_ip, pool, dpd, nat, retransmit, rekey, behaviour, data, path, limits, control)",
+             virtual_ip, pool, dpd, nat, mobike, retransmit, rekey, behaviour, data, path, limits, control)",
         ),
         ("persona: plain", "persona: plane", "lab.yaml:5:10: persona: unknown persona `plane` (did you mean plain?)"),
         (

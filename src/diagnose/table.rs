@@ -46,7 +46,9 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
     if let Some(entry) = super::access::entry(failed).or_else(|| super::pfs::entry(failed, facts)) {
         return entry;
     }
+    let cisco = crate::engine::IgnoredWhy::CiscoFragment.text();
     match &failed.why {
+        Failure::NoAnswer { .. } if facts.ignored.iter().any(|(why, _)| *why == cisco) => &CISCO_FRAGMENTS,
         Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH => &NO_ANSWER_AUTH,
@@ -161,6 +163,23 @@ static NO_ANSWER_AUTH: Entry = Entry {
     ],
     on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
     next: &["read the peer's log for this moment", "capture at the peer: does IKE_AUTH arrive whole?"],
+};
+
+static CISCO_FRAGMENTS: Entry = Entry {
+    headline: "the peer answers in Cisco's own fragments (payload 132), which nobody else puts together",
+    likely: &[
+        (
+            "frag_not_agreed",
+            "RFC 7383 was not agreed on, and the Cisco box falls back to its scheme from before it",
+            None,
+        ),
+        ("frag_off", "ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "leave ike.fragmentation on here, and on the box: crypto ikev2 fragmentation (IOS-XE)",
+        "or make the box's answer smaller: a shorter certificate chain",
+    ],
 };
 
 static PEER_DEAD: Entry = Entry {

@@ -9,6 +9,7 @@ use super::auth::{AwaitAuthRequest, announcement, certificate_request};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
 use super::failure::{FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+use super::fragment::Split;
 use super::init::{Parts, check_nonce, vendor_ids};
 use super::natt;
 use super::propose::select;
@@ -145,7 +146,7 @@ impl Core {
             scope,
             draws,
             sealed: 0,
-            fragments: false,
+            fragments: Split::Never,
             reassembly: None,
             window: Default::default(),
             queue: None,
@@ -190,8 +191,8 @@ impl Core {
         if nat.peer_detects {
             natt::notifies(sa.spec.nat.traversal, sa.spis, &path, &mut outer);
         }
-        sa.fragments = sa.spec.fragmentation && parts.fragmentation;
-        if sa.fragments {
+        sa.fragments = Split::agreed(&sa.spec, parts.fragmentation);
+        if sa.fragments != Split::Never {
             outer.push(Payload::Notify(NotifyPayload::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)));
         }
         // The identity will decide among the connections: what one of them may need is said for all.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, MessageTrace};
-use super::fragment::{FRAGMENT_SIZE, Joined, MessageKey, Reassembly, join, room};
+use super::fragment::{Budget, Joined, MessageKey, Reassembly, join, room};
 use super::sa::{IkeSa, Phase};
 use super::spec::Side;
 use super::tamper::{Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, SkBody, Trigger};
@@ -16,7 +16,9 @@ use crate::net::{Class, Path, Transmit};
 use crate::seed::{Purpose, Scope};
 use crate::time::Instant;
 use crate::wire::registry::PayloadType;
-use crate::wire::{Decoded, FieldMap, Header, Message, Payload, WireError, decode_chain, encode_chain, encode_outer};
+use crate::wire::{
+    Decoded, FieldMap, Header, Message, Payload, WireError, decode, decode_chain, encode_chain, encode_outer,
+};
 
 /// Octets of a generic payload header.
 const GENERIC: usize = 4;
@@ -32,8 +34,15 @@ pub(super) struct Sealing<'a> {
     pub scope: Scope,
     /// A number never used before with these keys, with room for fragments in its low 16 bits.
     pub iv: u64,
-    /// Split what is too large (RFC 7383).
-    pub fragments: bool,
+    /// Split what has more octets (RFC 7383); 0 for never.
+    pub fragments: u16,
+}
+
+impl Sealing<'_> {
+    /// Whether a message of so many octets is split.
+    fn splits(&self, octets: usize) -> bool {
+        self.fragments > 0 && octets > usize::from(self.fragments)
+    }
 }
 
 impl Core {
@@ -57,7 +66,7 @@ impl Core {
                 let plain = out.len();
                 let first = encode_chain(&mut out, inner, PayloadType::NONE, None, "");
                 let sealed = sealing.suite.sealed_len(out.len() - plain);
-                if sealing.fragments && body + sealed > FRAGMENT_SIZE {
+                if sealing.splits(body + sealed) {
                     let chain = out.split_off(plain);
                     let fragments = split(&chain, sk, sealing);
                     return self.seal_fragments(cx, false, message, first, fragments, sealing);
@@ -101,7 +110,7 @@ impl Core {
             tamper.plaintext(cx, &mut body);
         }
         let mut fragments = vec![Fragment { number: 1, total: 1, inner: body.inner.clone() }];
-        if sealing.fragments && Header::LEN + GENERIC + sealing.suite.sealed_len(body.inner.len()) > FRAGMENT_SIZE {
+        if sealing.splits(Header::LEN + GENERIC + sealing.suite.sealed_len(body.inner.len())) {
             fragments = split(&body.inner, Header::LEN, sealing);
         }
         if let Some(tamper) = &mut self.tamper {
@@ -113,6 +122,34 @@ impl Core {
             return vec![self.seal_piece(cx, true, message, first, None, &body, sealing)];
         }
         self.seal_fragments(cx, true, message, first, fragments, sealing)
+    }
+
+    /// A message that was sent, split anew into smaller fragments (RFC 7383 2.5.2); `None` where that makes no more of them.
+    /// What we have sealed we can open, so nothing needs to be kept for this.
+    pub(super) fn split_anew<'d>(
+        &mut self,
+        cx: &MsgCx,
+        datagrams: impl Iterator<Item = &'d [u8]>,
+        sealing: &Sealing<'_>,
+    ) -> Option<Vec<Vec<u8>>> {
+        let (encr, integ) = sealing.keys.seal_keys(sealing.initiator);
+        let (mut before, mut chain, mut head) = (0, Vec::new(), None);
+        for datagram in datagrams {
+            let mut bytes = datagram.to_vec();
+            let decoded = decode(&bytes).ok()?;
+            let sk = decoded.sk?;
+            let plain = sealing.suite.open(encr, integ, &mut bytes, sk.body.start).ok()?;
+            chain.extend_from_slice(bytes.get(plain)?);
+            head.get_or_insert((decoded.header, sk.first_inner));
+            before += 1;
+        }
+        let (header, first) = head?;
+        let fragments = split(&chain, Header::LEN, sealing);
+        if fragments.len() <= before {
+            return None;
+        }
+        let message = Message { header, outer: Vec::new(), sk: None };
+        Some(self.seal_fragments(cx, false, &message, first, fragments, sealing))
     }
 
     /// Each fragment is a message of its own: an IV of its own, padding of its own.
@@ -287,7 +324,7 @@ impl Core {
                         initiator: sa.initiator,
                         scope: sa.scope,
                         iv,
-                        fragments: sa.fragments,
+                        fragments: sa.fragments.size(&sa.spec),
                     });
                     let path = sa.path;
                     // Not through the other seams: an injected message is already what its author wants.
@@ -328,7 +365,7 @@ fn split(chain: &[u8], before: usize, sealing: &Sealing<'_>) -> Vec<Fragment> {
     let overhead = before + GENERIC + FRAGMENT + suite.iv_len() + suite.icv_len();
     // Whole blocks: what a plaintext of nothing is padded to, with its pad length octet.
     let block = suite.pad_len(0) + 1;
-    let pieces = chain.chunks(room(FRAGMENT_SIZE, overhead, block));
+    let pieces = chain.chunks(room(sealing.fragments.into(), overhead, block));
     let total = pieces.len() as u16;
     pieces.zip(1..).map(|(inner, number)| Fragment { number, total, inner: inner.to_vec() }).collect()
 }
@@ -344,6 +381,7 @@ pub(super) fn unprotect(
     decoded: &Decoded,
     bytes: &mut [u8],
     reassembly: &mut Option<Box<Reassembly>>,
+    budget: &Budget<'_>,
 ) -> Result<Option<Inner>, IgnoredWhy> {
     let sk = decoded.sk.as_ref().ok_or(IgnoredWhy::Unprotected)?;
     // What follows the SK payload is not covered by its ICV, so it must be the last one (RFC 7296 3.14).
@@ -360,9 +398,10 @@ pub(super) fn unprotect(
     let header = &decoded.header;
     let (message_id, response) = (header.message_id, header.flags.is_response());
     let key = MessageKey { exchange: header.exchange, message_id, response };
-    match join(reassembly, key, info, sk.first_inner, &bytes[plain]) {
+    match join(reassembly, key, info, sk.first_inner, &bytes[plain], budget) {
         Joined::Waiting => Ok(None),
         Joined::Whole(first, whole) => Ok(Some(decode_chain(first, &whole))),
         Joined::Stray => Err(IgnoredWhy::StrayFragment),
+        Joined::Full => Err(IgnoredWhy::FragmentMemory),
     }
 }

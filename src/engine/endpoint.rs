@@ -13,6 +13,7 @@ use super::config_payload::Leases;
 use super::cookie::CookieJar;
 use super::counters::Counters;
 use super::event::{Event, Ignored, IgnoredWhy};
+use super::fragment::{Ledger, SMALLER_AFTER};
 use super::info::Request;
 use super::rekey::{EspNote, SaView, Try};
 use super::sa::{IkeSa, InitKey, Phase, Standing};
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub attempts: HashMap<u64, u32>,
     /// Inner addresses given out.
     pub leases: Leases,
+    /// What unfinished messages hold.
+    pub unfinished: Ledger,
 }
 
 /// Something a rule held back.
@@ -119,6 +122,7 @@ impl Endpoint {
             scopes: (Instant::ZERO, HashSet::new()),
             attempts: HashMap::new(),
             leases: Leases::default(),
+            unfinished: Ledger::default(),
         };
         Endpoint { core }
     }
@@ -126,6 +130,11 @@ impl Endpoint {
     /// Installs the bender of the engine. IKE SAs made from now on are asked about.
     pub fn set_tamper(&mut self, tamper: Box<dyn Tamper>) {
         self.core.tamper = Some(tamper);
+    }
+
+    /// Takes the bender of the engine out again, for another endpoint.
+    pub fn take_tamper(&mut self) -> Option<Box<dyn Tamper>> {
+        self.core.tamper.take()
     }
 
     /// The configuration for IKE SAs made from now on.
@@ -173,6 +182,21 @@ impl Endpoint {
             });
             return Ok(());
         }
+        if let Command::Move(local) = command {
+            if !up.ours || up.mobike.is_none() {
+                return Err(CommandError::CannotMove);
+            }
+            // The peer may not know the successor of a rekeyed IKE SA yet: then the old one has to tell it.
+            let replaced = |old: &SaId| match self.get(*old).map(|sa| &sa.phase) {
+                Some(Phase::Established(up)) => up.standing == Standing::Superseded(id),
+                _ => false,
+            };
+            let replaced: Vec<SaId> = self.ids().into_iter().filter(replaced).collect();
+            for id in replaced.into_iter().chain([id]) {
+                self.with_sa(id, |core, sa| core.begin_move(now, sa, local));
+            }
+            return Ok(());
+        }
         let request = match command {
             Command::Delete => Request::Delete,
             Command::Liveness => Request::Liveness,
@@ -194,7 +218,7 @@ impl Endpoint {
                 let index = sa.spec.children.iter().zip(0..).find(|(c, _)| c.name == name).map(|(_, index)| index);
                 Request::NewChild(index.ok_or(CommandError::NoSuchChild)?, Try::default())
             }
-            Command::Reauthenticate => unreachable!("seen to above"),
+            Command::Reauthenticate | Command::Move(_) => unreachable!("seen to above"),
         };
         self.with_sa(id, |core, sa| {
             match request {
@@ -328,6 +352,18 @@ impl Endpoint {
     /// IKE SAs in the table, closing ones included.
     pub fn sa_count(&self) -> usize {
         self.core.table.count()
+    }
+
+    /// Whether this inbound ESP SPI of ours is that of a Child SA whose negotiation has not ended.
+    pub fn negotiates(&self, spi_in: u32) -> bool {
+        let sa = self.core.by_esp.get(&spi_in).and_then(|id| self.core.table.get(*id));
+        sa.is_some_and(|sa| sa.reserved_spi == Some(spi_in))
+    }
+
+    /// Octets that the unfinished fragmented messages of all peers hold now; [`Limits::fragment_octets`](super::Limits)
+    /// bounds them.
+    pub fn fragment_octets(&self) -> usize {
+        self.core.unfinished.octets()
     }
 
     /// What was counted so far.
@@ -497,6 +533,7 @@ impl Core {
                 Arrival::Repeat => {
                     // Of a fragmented request, only fragment 1 calls for the answer again (RFC 7383 2.6.1).
                     if first_fragment(&header, bytes) {
+                        self.answer_in_kind(now, sa, &header, bytes.len());
                         self.answer_repeat(now, sa, path, &header);
                     }
                     return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, "");
@@ -513,6 +550,10 @@ impl Core {
                 return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::NotIke, &detail);
             }
         };
+        if header.next == PayloadType::CISCO_FRAGMENT {
+            let detail = "both ends must speak RFC 7383 for large messages, or none";
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::CiscoFragment, detail);
+        }
         if decoded.sk.is_none() {
             self.unprotected_hint(now, sa, &decoded);
             let detail = crate::wire::summary(&decoded.payloads, header.flags.is_response());
@@ -576,7 +617,10 @@ impl Core {
     }
 
     /// Sends the outstanding request again, bit for bit.
-    fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+    pub(super) fn retransmit(&mut self, now: Instant, sa: &mut IkeSa, attempt: u8) {
+        if attempt == SMALLER_AFTER {
+            self.ask_in_smaller_pieces(now, sa);
+        }
         let Some(outstanding) = sa.window.outstanding() else { return };
         let exchange = outstanding.exchange;
         let mut header = sa.request_header(exchange);

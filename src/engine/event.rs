@@ -87,6 +87,16 @@ pub enum Event {
     },
     /// A datagram or message was not believed or not understood, and changed nothing.
     Ignored(Box<Ignored>),
+    /// IKE and ESP take another path from now on: an end has moved (RFC 4555 3.5), or a NAT has moved the peer (RFC 7296
+    /// 2.23).
+    Moved {
+        /// Which end.
+        by: Side,
+        /// The path from now on.
+        path: Path,
+        /// Who is behind a NAT now.
+        nat: NatFinding,
+    },
     /// The peer is dead: it answered nothing any more. [`Event::Failed`] follows.
     PeerDead {
         /// How long after it was last heard of this was to be noticed, at the latest; `None` without liveness checks.
@@ -206,6 +216,8 @@ pub struct IkeUp {
     pub peer_id: IdPayload,
     /// The path from now on.
     pub path: Path,
+    /// Both ends have MOBIKE: addresses may change (RFC 4555).
+    pub mobike: bool,
 }
 
 /// What EAP came to (RFC 7296 2.16).
@@ -351,6 +363,10 @@ pub enum IgnoredWhy {
     NoConnection,
     /// A fragment that fits nothing.
     StrayFragment,
+    /// All unfinished messages together hold as much as [`Limits::fragment_octets`](super::Limits) allows.
+    FragmentMemory,
+    /// A fragment of Cisco's scheme from before RFC 7383, payload type 132.
+    CiscoFragment,
     /// Dropped by a rule.
     Tampered,
 }
@@ -378,6 +394,10 @@ impl IgnoredWhy {
             IgnoredWhy::BadCookie => "a cookie that is not ours",
             IgnoredWhy::NoConnection => "no connection for this peer",
             IgnoredWhy::StrayFragment => "a stray fragment",
+            IgnoredWhy::FragmentMemory => "no memory left for fragments",
+            IgnoredWhy::CiscoFragment => {
+                "a fragment of Cisco's scheme from before RFC 7383 (payload 132), which was not agreed on"
+            }
             IgnoredWhy::Tampered => "dropped by a rule",
         }
     }

@@ -93,6 +93,8 @@ pub enum PeerMisbehaved {
     SelectorsNotSubset(Vec<TrafficSelector>),
     /// An unknown payload with the critical bit (RFC 7296 2.5).
     CriticalPayload(PayloadType),
+    /// It sent back another COOKIE2 than ours, or none: it may not be where it claims to be (RFC 4555 3.7).
+    WrongCookie2,
 }
 
 /// Two honest configurations that do not fit.
@@ -300,6 +302,7 @@ impl fmt::Display for PeerMisbehaved {
                 write!(f, "its traffic selectors do not lie within what we offered")
             }
             PeerMisbehaved::CriticalPayload(kind) => write!(f, "an unknown critical payload ({kind})"),
+            PeerMisbehaved::WrongCookie2 => write!(f, "it did not prove that it is where it claims to be (COOKIE2)"),
         }
     }
 }

@@ -38,6 +38,10 @@ pub(super) enum Request {
     RekeyChild(u32, Try),
     /// Rekey the IKE SA (RFC 7296 1.3.2).
     RekeyIke(Try),
+    /// Tell the peer that we are somewhere else (RFC 4555 3.5).
+    Move,
+    /// Is the peer where it claims to be? It is to send this back (RFC 4555 3.7).
+    CheckPath(Vec<u8>),
     /// Nothing is sent: this IKE SA's tunnel is complete, so that one, which it was to replace, can go.
     Retire(SaId),
 }
@@ -54,9 +58,9 @@ impl Request {
 pub(super) struct Pending(pub Request);
 
 /// The peer is behind a NAT and we are not: we follow wherever its latest authentic message came from. Who is behind a NAT
-/// itself does not (RFC 7296 2.23).
+/// itself does not (RFC 7296 2.23), and with MOBIKE nobody does: the peer says so when it has moved (RFC 4555 3.8).
 fn follows_peer(sa: &IkeSa) -> bool {
-    matches!(&sa.phase, Phase::Established(up) if up.nat.peer && !up.nat.us)
+    matches!(&sa.phase, Phase::Established(up) if up.nat.peer && !up.nat.us && up.mobike.is_none())
 }
 
 /// We have refused the peer and said so: whatever comes now, the IKE SA has failed already.
@@ -114,7 +118,11 @@ impl Core {
                 }
                 Some(vec![Payload::Delete(DeletePayload::ike())])
             }
-            Request::Liveness => Some(Vec::new()),
+            Request::Liveness => Some(sa.liveness_payloads()),
+            Request::Move => Some(sa.move_payloads()),
+            Request::CheckPath(cookie) => {
+                Some(vec![Payload::Notify(NotifyPayload::with_data(NotifyType::COOKIE2, cookie.clone()))])
+            }
             Request::Notify(notify) | Request::Refuse(notify) => Some(vec![Payload::Notify(notify.clone())]),
             Request::DeleteChild(spi_in) => {
                 let spi_in = up.child(*spi_in)?.spi_in;
@@ -160,7 +168,7 @@ impl Core {
             Phase::InitAnswered(wait) => (&wait.keys, wait.suite.sk()),
             _ => return Vec::new(),
         };
-        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments);
+        let (initiator, scope, fragments) = (sa.initiator, sa.scope, sa.fragments.size(&sa.spec));
         let sealing = Sealing { keys, suite, initiator, scope, iv, fragments };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, path, message, datagrams.iter().map(Vec::len).sum());
@@ -206,7 +214,10 @@ impl Core {
             (Some(Request::Liveness), None) => {
                 let rtt = sent.map(|s| now.since(s.first_sent)).unwrap_or_default();
                 self.events.push_back((sa.tunnel, sa.id, Event::Alive { rtt }));
+                self.check_mapping(now, sa, inner);
             }
+            (Some(Request::Move), None) => self.move_answered(now, sa, path, inner),
+            (Some(Request::CheckPath(cookie)), None) => self.path_checked(now, sa, inner, &cookie),
             (Some(Request::DeleteChild(spi)), None) => self.drop_child(now, sa, spi, Side::Us),
             _ => {}
         }
@@ -293,7 +304,11 @@ impl Core {
         if !reported.is_empty() && !delete_ike {
             answer.push(Payload::Delete(DeletePayload::esp(&reported)));
         }
+        let moves = self.address_request(sa, path, inner, &mut answer);
         self.respond(now, sa, path, header, answer);
+        if moves {
+            self.follow_move(now, sa, path, inner);
+        }
         sa.deleted_unseen(unknown);
         // Both ends close it: the outgoing SA goes now, the incoming one when our own DELETE is answered (1.4.1).
         for spi in ours_gone.into_iter().filter(|spi| Some(*spi) != crossing) {
@@ -324,7 +339,8 @@ impl Core {
         let Phase::Established(up) = &sa.phase else { return None };
         let header = decoded.header;
         let keys = (&up.keys, up.suite.sk());
-        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly) {
+        let budget = self.fragment_budget(true);
+        let (inner, error) = match unprotect(keys, !sa.initiator, &decoded, bytes, &mut sa.reassembly, &budget) {
             Ok(Some(opened)) => opened,
             Ok(None) => return None,
             Err(why) => {
@@ -337,8 +353,12 @@ impl Core {
             return None;
         }
         sa.last_heard = now;
-        if follows_peer(sa) {
+        if follows_peer(sa) && sa.path != path {
             sa.path = path;
+            if let Phase::Established(up) = &sa.phase {
+                let nat = up.nat;
+                self.events.push_back((sa.tunnel, sa.id, Event::Moved { by: Side::Peer, path, nat }));
+            }
         }
         if self.cfg.trace {
             self.trace_received(sa, path, message.clone(), bytes.len());

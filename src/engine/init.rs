@@ -20,6 +20,7 @@ use super::auth::{Candidate, Takes, announcement};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy, IkeKeyExport, InitDone, NatFinding};
 use super::failure::{Failure, LocalFault, PeerMisbehaved};
+use super::fragment::Split;
 use super::natt;
 use super::propose::verify_choice;
 use super::sa::{Alarms, IkeSa, InitKey, Phase};
@@ -136,7 +137,7 @@ impl Core {
             scope,
             draws,
             sealed: 0,
-            fragments: false,
+            fragments: Split::Never,
             reassembly: None,
             window: Default::default(),
             queue: None,
@@ -457,7 +458,7 @@ impl Core {
             path: sa.path,
             datagrams: Vec::new(),
             reassembly: None,
-            fragments: false,
+            fragments: Split::Never,
             childless: parts.childless,
         }))
     }

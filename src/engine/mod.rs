@@ -22,6 +22,7 @@ mod fragment;
 mod info;
 mod init;
 mod liveness;
+mod mobike;
 mod natt;
 mod propose;
 mod rekey;
@@ -46,9 +47,9 @@ pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
-    CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, IdMatch, Limits, Mode, Narrowing, NatSpec,
-    NatTraversal, Pfs, PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId, Side, TunnelId,
-    UnprotectedErrors,
+    CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, FragmentSpec, IdMatch, Limits, MobikeSpec, Mode,
+    Narrowing, NatSpec, NatTraversal, Pfs, PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId,
+    Side, TunnelId, UnprotectedErrors,
 };
 pub use tamper::{
     Decision, Deliver, Fragment, Injected, Layout, LayoutPart, MsgCx, Outgoing, RecvCx, SaCx, SecretKind, SkBody,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::auth::{AwaitAuthRequest, AwaitAuthResponse};
 use super::event::NatFinding;
-use super::fragment::Reassembly;
+use super::fragment::{Reassembly, Split};
 use super::info::{Pending, Request};
 use super::init::AwaitInitResponse;
+use super::mobike::Mobike;
 use super::rekey::Rekey;
 use super::spec::{ConnectionSpec, SaId, TunnelId};
 use super::tamper::{MsgCx, SaCx};
@@ -41,8 +42,8 @@ pub(super) struct IkeSa {
     pub queue: Option<Box<Queue>>,
     pub phase: Phase,
     pub alarms: Alarms,
-    /// Both ends support RFC 7383.
-    pub fragments: bool,
+    /// Whether our messages are split (RFC 7383).
+    pub fragments: Split,
     /// Fragments of a message of the peer's that is not whole yet.
     pub reassembly: Option<Box<Reassembly>>,
     /// When a protected message of the peer's last arrived.
@@ -119,6 +120,8 @@ pub(super) struct Established {
     pub standing: Standing,
     /// CREATE_CHILD_SA under way and what was put off; rarely there.
     pub rekey: Option<Box<Rekey>>,
+    /// Both ends have MOBIKE.
+    pub mobike: Option<Box<Mobike>>,
 }
 
 /// Where an IKE SA stands among those of its tunnel.
@@ -193,6 +196,7 @@ impl Established {
             ours,
             standing: Standing::Current,
             rekey: None,
+            mobike: None,
         })
     }
 

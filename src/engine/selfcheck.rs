@@ -362,6 +362,7 @@ fn spec(end: usize, options: usize) -> ConnectionSpec {
     let auth = AuthSpec::Psk(Arc::new(Secret::new(if bit(3) && end == 1 { &b"another"[..] } else { b"a key" })));
     let esp = vec![Transform::encr(EncrId::ENCR_AES_GCM_16, Some(128)), Transform::esn(EsnId(0))];
     ConnectionSpec {
+        mobike: None,
         name: format!("end {end}"),
         local_addr: Some(address(end)),
         remote_addr: Some(address(1 - end)),

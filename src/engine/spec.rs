@@ -4,7 +4,7 @@
 //! known for it). What no honest peer does is tampering and lives in [`super::tamper`].
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct ConnectionSpec {
     pub retransmit: RetransmitSpec,
     /// NAT detection and encapsulation.
     pub nat: NatSpec,
+    /// Addresses may change (RFC 4555), if the peer agrees.
+    pub mobike: Option<MobikeSpec>,
     /// Liveness checks (RFC 7296 2.4), if any.
     pub dpd: Option<DpdSpec>,
     /// Our lifetime of the IKE SA; IKEv2 does not negotiate it (RFC 7296 2.8).
@@ -267,6 +269,23 @@ impl Default for NatSpec {
     }
 }
 
+/// How we do MOBIKE (RFC 4555).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MobikeSpec {
+    /// Other addresses of ours to name to the peer (3.4).
+    pub addresses: Vec<IpAddr>,
+    /// Whether a peer that begins a tunnel may move; if not, it is answered UNACCEPTABLE_ADDRESSES.
+    pub accept: bool,
+    /// ESP follows a peer only once it has proved to be there (3.7).
+    pub check: bool,
+}
+
+impl Default for MobikeSpec {
+    fn default() -> Self {
+        MobikeSpec { addresses: Vec::new(), accept: true, check: false }
+    }
+}
+
 /// What to do about NATs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NatTraversal {
@@ -347,6 +366,33 @@ pub struct Behaviour {
     pub all_children: bool,
     /// IKE_AUTH without a Child SA (RFC 6023).
     pub childless: Childless,
+    /// How large messages are split, where both ends can ([`ConnectionSpec::fragmentation`]).
+    pub fragments: FragmentSpec,
+}
+
+/// How our messages are split (RFC 7383).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FragmentSpec {
+    /// Messages of more octets are split, and no fragment has more: the IKE message, without IP and UDP headers and without
+    /// the non-ESP marker.
+    pub size: u16,
+    /// When the second repeat of a request was not answered, it is split anew into fragments of at most this many octets, and
+    /// so is whatever follows (2.5.2). 0 for never.
+    pub fallback: u16,
+}
+
+impl FragmentSpec {
+    /// The least that a fragment may be limited to: a header, an IV, an ICV and some text.
+    pub const LEAST: u16 = 200;
+    /// What passes wherever IPv4 does: 576 octets less 28 of headers and 4 of marker, and a little for what a path adds.
+    pub const SMALL: u16 = 540;
+}
+
+impl Default for FragmentSpec {
+    /// What fits the smallest IPv6 packet of 1280 octets with 48 octets of headers and 4 of the non-ESP marker.
+    fn default() -> Self {
+        FragmentSpec { size: 1_228, fallback: 0 }
+    }
 }
 
 /// Policy for IKE_AUTH without a Child SA (RFC 6023). An initiator then makes its children by CREATE_CHILD_SA.
@@ -468,6 +514,7 @@ impl Default for Behaviour {
             rekey: RekeySpec::default(),
             all_children: true,
             childless: Childless::Allow,
+            fragments: FragmentSpec::default(),
         }
     }
 }
@@ -552,6 +599,9 @@ pub struct Limits {
     pub linger: Duration,
     /// Requests handled at once by stateless replies per second (INVALID_IKE_SPI and the like, RFC 7296 2.21.4).
     pub stateless_per_second: u32,
+    /// Octets that the unfinished fragmented messages of all peers may hold together; those of peers that are not
+    /// authenticated get half of it.
+    pub fragment_octets: usize,
 }
 
 impl Default for Limits {
@@ -564,6 +614,7 @@ impl Default for Limits {
             half_open_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(30),
             stateless_per_second: 100,
+            fragment_octets: 16 << 20,
         }
     }
 }
@@ -616,6 +667,9 @@ pub enum Command {
     /// Make the IKE SA anew from scratch, with a new IKE_SA_INIT (RFC 7296 2.8.3), in the order that the connection says.
     /// Only the end that began the tunnel can.
     Reauthenticate,
+    /// We are at this address and port from now on (RFC 4555 3.5). Only the end that began the tunnel can move, and only
+    /// where both ends have MOBIKE.
+    Move(SocketAddr),
 }
 
 /// Perfect forward secrecy of a Child SA's rekey that is ordered.
@@ -656,4 +710,7 @@ pub enum CommandError {
     /// Only the end that began the tunnel can authenticate again.
     #[error("the peer began this tunnel, so only the peer can authenticate again")]
     NotOurs,
+    /// Only the end that began the tunnel can move, and only where both ends have MOBIKE.
+    #[error("this end cannot move: the peer began the tunnel, or the ends have not agreed on MOBIKE")]
+    CannotMove,
 }

@@ -43,6 +43,14 @@ struct Cached {
     others: Box<[Box<[u8]>]>,
 }
 
+impl Cached {
+    fn new(id: u32, datagrams: Vec<Vec<u8>>) -> Self {
+        let mut datagrams = datagrams.into_iter().map(Vec::into_boxed_slice);
+        let first = datagrams.next().unwrap_or_default();
+        Cached { id, first, others: datagrams.collect() }
+    }
+}
+
 /// What a request's message id says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Arrival {
@@ -91,6 +99,20 @@ impl Window {
         self.next_request = id.wrapping_add(1);
         self.outstanding =
             Some(Box::new(Outstanding { id, exchange, datagrams, sent: 1, first_sent: now, deadline: None }));
+    }
+
+    /// What is sent from now on in place of the outstanding request: the same, split otherwise.
+    pub(super) fn resplit(&mut self, datagrams: Vec<Vec<u8>>) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.datagrams = datagrams;
+        }
+    }
+
+    /// What answers repeats from now on: the same response, split otherwise.
+    pub(super) fn resplit_response(&mut self, datagrams: Vec<Vec<u8>>) {
+        if let Some(id) = self.cached.as_ref().map(|c| c.id) {
+            self.cached = Some(Cached::new(id, datagrams));
+        }
     }
 
     /// Sets when the outstanding request is due again.
@@ -146,9 +168,7 @@ impl Window {
     /// A request was accepted and answered with these datagrams, which replace the last ones.
     pub(super) fn respond(&mut self, id: u32, datagrams: Vec<Vec<u8>>) {
         self.next_expected = id.wrapping_add(1);
-        let mut datagrams = datagrams.into_iter().map(Vec::into_boxed_slice);
-        let first = datagrams.next().unwrap_or_default();
-        self.cached = Some(Cached { id, first, others: datagrams.collect() });
+        self.cached = Some(Cached::new(id, datagrams));
     }
 
     /// The cached response.

@@ -94,13 +94,15 @@ impl Plane {
                 // After a reauthentication the new IKE SA stands for the tunnel, and the old one's end is not its end.
                 let entry = self.tunnel(tunnel, sa);
                 (entry.sa, entry.path) = (sa, Some(up.path));
+                // With MOBIKE the peer says so when it has moved (RFC 4555 3.8).
+                entry.follow &= !up.mobike;
             }
-            // Our own requests go where the engine believes the peer to be.
-            Event::Message(trace) if trace.message.sk.is_some() && !trace.message.header.flags.is_response() => {
-                if trace.from == crate::engine::Side::Us
-                    && let Some(tunnel) = self.tunnels.get_mut(&tunnel).filter(|t| t.sa == sa && t.path.is_some())
-                {
-                    tunnel.path = Some(trace.path);
+            Event::Moved { path, nat, .. } => {
+                if let Some(entry) = self.tunnels.get_mut(&tunnel).filter(|t| t.sa == sa) {
+                    entry.path = Some(*path);
+                    let encapsulated = nat.us || nat.peer;
+                    let children = self.children.values_mut().filter(|child| child.tunnel == tunnel);
+                    children.for_each(|child| child.encapsulated = encapsulated);
                 }
             }
             Event::ChildInbound(child) => {

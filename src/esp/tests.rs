@@ -268,6 +268,7 @@ fn ike_up(left: bool) -> IkeUp {
     let suite =
         IkeSuite { encr: Encr::AesGcm { bits: 128, icv: 16 }, prf: Prf::HmacSha256, integ: None, ke: Group::X25519 };
     IkeUp {
+        mobike: false,
         initiator: left,
         connection: "test".to_owned(),
         spis: (IkeSpi(1), IkeSpi(2)),

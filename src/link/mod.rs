@@ -221,6 +221,16 @@ pub enum LinkNote {
         /// In plain words.
         why: String,
     },
+    /// A datagram was longer than the MTU of the route, as this host knows it: it left as IP fragments, or, with
+    /// [`udp::UdpConfig::dont_fragment`], not at all.
+    IpFragmented {
+        /// The datagram's path.
+        path: Path,
+        /// Octets of the IP packet.
+        octets: usize,
+        /// Octets that the route carries.
+        mtu: usize,
+    },
     /// The operating system would not send a datagram.
     NotSent {
         /// The datagram's path.
@@ -241,6 +251,9 @@ impl fmt::Display for LinkNote {
                 write!(f, "{} cannot be reached: {why}, says {by}", path.remote)
             }
             LinkNote::Unreachable { path, by: None, why } => write!(f, "{} cannot be reached: {why}", path.remote),
+            LinkNote::IpFragmented { path, octets, mtu } => {
+                write!(f, "to {}: IP-fragmented, {octets} octets > MTU {mtu}", path.remote.ip())
+            }
             LinkNote::NotSent { path, why } => write!(f, "not sent from {} to {}: {why}", path.local, path.remote),
         }
     }

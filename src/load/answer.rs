@@ -117,6 +117,7 @@ impl Answering {
                 socket_buffer: headend.socket_buffer,
                 share: (threads > 1).then_some(threads),
                 any_address: false,
+                dont_fragment: false,
             };
             let link = UdpLink::bind(&config, clock)?;
             ports = Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };

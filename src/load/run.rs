@@ -166,6 +166,7 @@ impl Fleet {
                     socket_buffer: setup.socket_buffer,
                     share: shared.then_some(setup.threads.max(1)),
                     any_address: setup.peers.sources.len() > 1,
+                    dont_fragment: false,
                 },
                 clock,
             )?;

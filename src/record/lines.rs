@@ -121,6 +121,15 @@ pub enum LineEvent {
         /// What becomes of the tunnel: `clear`, `restart` or `hold`.
         action: String,
     },
+    /// IKE and ESP take another path from now on.
+    Moved {
+        /// Which end is somewhere else.
+        by: Side,
+        local: Socket,
+        remote: Socket,
+        /// Who is behind a NAT now.
+        nat: Nat,
+    },
     /// The tunnel of a dead peer is brought up again by this line's IKE SA.
     Restarting {},
     /// The peer's AUTH by pre-shared key, or its identity, was refused; `failed` follows. Says how the peer's key differs
@@ -151,6 +160,8 @@ pub enum LineEvent {
         peer_id: String,
         local: Socket,
         remote: Socket,
+        /// Both ends have MOBIKE (RFC 4555).
+        mobike: bool,
     },
     /// A Child SA exists; its inbound half is in use.
     ChildInbound(ChildLine),

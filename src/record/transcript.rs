@@ -225,6 +225,7 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("spi_i", up.spis.0).text("spi_r", up.spis.1);
             write_ike_suite(o, &up.suite);
             o.text("peer_id", &up.peer_id).text("local", up.path.local).text("remote", up.path.remote);
+            o.flag("mobike", up.mobike);
         }
         Event::Eap(done) => {
             o.text("event", "eap").text("method", done.method).text("identity", &done.identity);
@@ -276,6 +277,12 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
                     DpdAction::Hold => "hold",
                 },
             );
+        }
+        Event::Moved { by, path, nat } => {
+            o.text("event", "moved").text("by", side(*by)).text("local", path.local).text("remote", path.remote);
+            o.object("nat", |o| {
+                o.flag("peer_detects", nat.peer_detects).flag("us", nat.us).flag("peer", nat.peer);
+            });
         }
         Event::Restarting => {
             o.text("event", "restarting");

@@ -1,7 +1,8 @@
-//! Terminal text. Everything here is a pure function from data to text; it reads results and computes nothing.
+//! Terminal text, JUnit, JSON and HTML. Everything here is a pure function from data to text; it reads results and computes nothing.
 
 pub mod data;
 pub mod diagnosis;
+pub mod html;
 pub mod ladder;
 pub mod load_text;
 pub mod paint;

@@ -35,6 +35,9 @@ pub fn connected(up: &IkeUp, proof: &Proof, nat: Option<NatFinding>, paint: Pain
     if let Some(nat) = nat {
         line("NAT", nat_words(nat));
     }
+    if up.mobike {
+        line("MOBIKE", "addresses may change");
+    }
     for weak in up.suite.weak() {
         line("Weak", &weak);
     }
@@ -135,6 +138,10 @@ pub fn life(event: &Event) -> Option<(Tone, String)> {
                 format!("! the peer is dead: not heard of for {:.1} s{expected}; {then}", measured.as_secs_f64());
             return Some((Tone::Bad, line));
         }
+        Event::Moved { by: Side::Us, path, nat } => {
+            format!("~ we have moved, and the peer follows: {path}; NAT {}", nat_words(*nat))
+        }
+        Event::Moved { by: Side::Peer, path, nat } => format!("~ the peer has moved: {path}; NAT {}", nat_words(*nat)),
         Event::Restarting => "~ a new IKE SA for the tunnel of the dead peer".to_owned(),
         Event::Reauthenticating { break_first: false, .. } => {
             "~ authenticating again: a new IKE SA first, then the old one goes".to_owned()
@@ -218,5 +225,7 @@ const ALL_WHY: [IgnoredWhy; IgnoredWhy::COUNT] = [
     IgnoredWhy::BadCookie,
     IgnoredWhy::NoConnection,
     IgnoredWhy::StrayFragment,
+    IgnoredWhy::FragmentMemory,
+    IgnoredWhy::CiscoFragment,
     IgnoredWhy::Tampered,
 ];

@@ -146,6 +146,7 @@ fn finding() -> crate::diagnose::Finding {
 fn session(paint: Paint) -> String {
     let secret = || Secret::new(vec![0; 4]);
     let up = IkeUp {
+        mobike: false,
         initiator: true,
         connection: "isr-to-pan".into(),
         spis: (IkeSpi(0x0123_4567_89ab_cdef), IkeSpi(2)),

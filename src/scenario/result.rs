@@ -1,19 +1,23 @@
 //! The result of a run: what `result.json` holds and every report reads.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::change::Proof;
 use super::file::{Evidence, Phase, Role, Who};
+use super::proof::Proof;
+use super::rung::Rung;
 use super::verdict::Verdict;
 
 /// Version of the layout of `result.json`; counts up when a reader must change.
 pub const RESULT_VERSION: u32 = 1;
 
 /// Everything about a finished run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunResult {
     /// [`RESULT_VERSION`].
     pub version: u32,
+    /// The command that wrote it: `run`.
+    pub command: String,
     /// The program and its version.
     pub tool: String,
     /// The plan seed, as given or made up.
@@ -39,7 +43,7 @@ pub struct RunResult {
 }
 
 /// Who was tested.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PeerInfo {
     /// Its address and port.
     pub address: String,
@@ -52,7 +56,7 @@ pub struct PeerInfo {
 }
 
 /// What to know before a result is shared.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Security {
     /// Keys were exported into the run directory: whoever has it can decrypt the capture.
     pub keys_exported: bool,
@@ -61,7 +65,7 @@ pub struct Security {
 }
 
 /// One sanity handshake, or one scenario in one role.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CaseResult {
     /// The scenario's id, or `sanity`.
     pub id: String,
@@ -89,10 +93,18 @@ pub struct CaseResult {
     pub faults: Vec<FaultCount>,
     /// What the boxes show.
     pub you_will_see: Vec<VendorLine>,
+    /// What happens to a person; empty for a sanity handshake.
+    pub story: String,
+    /// What to type on the boxes.
+    pub fix: Vec<VendorFix>,
+    /// What was on the wire and what came of it, in order.
+    pub ladder: Vec<Rung>,
     /// Begun so many seconds after the run.
     pub at: f64,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// Its seconds passed in a simulated network with a virtual clock.
+    pub virtual_time: bool,
     /// It was not run to its end, or not at all, because the run was stopped.
     pub stopped: bool,
     /// Its capture, relative to the run directory.
@@ -102,7 +114,7 @@ pub struct CaseResult {
 }
 
 /// A fault and how often it had an effect on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FaultCount {
     /// Its name.
     pub name: String,
@@ -111,7 +123,7 @@ pub struct FaultCount {
 }
 
 /// A line that a vendor's box shows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VendorLine {
     /// The vendor in print.
     pub vendor: String,
@@ -121,8 +133,17 @@ pub struct VendorLine {
     pub evidence: Evidence,
 }
 
+/// What to type on a vendor's box.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VendorFix {
+    /// The vendor in print.
+    pub vendor: String,
+    /// The commands.
+    pub commands: Vec<String>,
+}
+
 /// How many of each verdict; sanity handshakes apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Scenario cases chosen.
     pub chosen: usize,
@@ -136,10 +157,18 @@ pub struct Summary {
     pub inconclusive: usize,
     /// The baseline has nothing to provoke it with.
     pub unsupported: usize,
+    /// Scenarios among those chosen that are explained and have nothing to play.
+    #[serde(default)]
+    pub explained: usize,
     /// Sanity handshakes that came up.
     pub sanity_passed: usize,
     /// Sanity handshakes that did not.
     pub sanity_failed: usize,
+}
+
+/// The JSON Schema of [`RunResult`], as committed in `schema/run-result.schema.json`.
+pub fn schema() -> String {
+    serde_json::to_string_pretty(&schemars::schema_for!(RunResult)).expect("a schema prints") + "\n"
 }
 
 impl RunResult {
@@ -187,6 +216,16 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_committed_schema_is_this_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/run-result.schema.json");
+        if std::env::var_os("IKELAB_WRITE_SCHEMA").is_some() {
+            std::fs::write(&path, schema()).expect("the source tree is writable");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == schema(), "schema/run-result.schema.json is stale; IKELAB_WRITE_SCHEMA=1 writes it");
+    }
 
     #[test]
     fn exit_codes() {

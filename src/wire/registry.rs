@@ -123,6 +123,8 @@ registry! {
     KD = 52, "KD", "Key Download";
     SKF = 53, "SKF", "Encrypted and Authenticated Fragment";
     PS = 54, "PS", "Puzzle Solution";
+    // From the private range: what Cisco boxes send where RFC 7383 was not agreed on.
+    CISCO_FRAGMENT = 132, "Cisco-Fragment", "Cisco IKE Fragment (not IANA's)";
 }
 
 registry! {
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn every_registry_is_complete_and_consistent() {
         check! {
-            ExchangeType: 11, PayloadType: 23, ProtocolId: 7, TransformType: 14, EncrId: 32, PrfId: 9, IntegId: 15,
+            ExchangeType: 11, PayloadType: 24, ProtocolId: 7, TransformType: 14, EncrId: 32, PrfId: 9, IntegId: 15,
             KeMethod: 28, EsnId: 3, KeyWrapId: 4, GcAuthId: 2, TransformAttribute: 2, NotifyType: 89, IdType: 9,
             AuthMethod: 9, CertEncoding: 14, TsType: 4, CfgType: 4, CfgAttr: 26, HashAlgorithm: 7, IpcompId: 4,
             GatewayIdType: 3, RohcAttribute: 5, SecurePasswordMethod: 3, PpkIdType: 2,

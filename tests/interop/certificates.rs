@@ -202,12 +202,13 @@ struct Failing {
 }
 
 /// strongSwan does not claim an identity that is not in its certificate, so that this failure is missing here.
-const FAILING: [Failing; 6] = [
+const FAILING: [Failing; 7] = [
     Failing { name: "expired", words: "expired on 20" },
     Failing { name: "not yet valid", words: "is not valid before 20" },
     Failing { name: "wrong CA", words: "either the intermediate is missing or the CA is another one" },
     Failing { name: "missing intermediate", words: "CN=Intermediate, which is neither" },
     Failing { name: "wrong usage", words: "extended key usage codeSigning" },
+    Failing { name: "wrong key usage", words: "key usage keyEncipherment" },
     Failing { name: "revoked", words: "was revoked on 20" },
 ];
 
@@ -221,6 +222,7 @@ fn flawed(name: &str, end: &str, root: &Ca, other: &Ca, between: &Ca) -> (Option
         "wrong CA" => (own(&other.leaf(end, Key::P256, Flaw::None), &[]), whole),
         "missing intermediate" => (own(&between.leaf(end, Key::P256, Flaw::None), &[]), whole),
         "wrong identity" => (own(&leaf(Flaw::WrongName), &[]), whole),
+        "wrong key usage" => (own(&leaf(Flaw::WrongKeyUsage), &[]), whole),
         "wrong usage" => (own(&leaf(Flaw::WrongUsage), &[]), whole),
         _ => {
             let leaf = leaf(Flaw::None);
@@ -310,6 +312,7 @@ fn strongswan_refuses_what_is_wrong_with_ours() {
         ("wrong CA", "no issuer certificate found"),
         ("missing intermediate", "no issuer certificate found"),
         ("wrong identity", "no trusted ECDSA public key found for 'a.test'"),
+        ("wrong key usage", "rejecting certificate without digitalSignature or nonRepudiation keyUsage flags"),
         ("revoked", "was revoked"),
     ];
     for (n, (name, words)) in in_its_log.into_iter().enumerate() {
@@ -339,4 +342,37 @@ fn strongswan_refuses_what_is_wrong_with_ours() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// strongSwan judges the key usage and takes any extended key usage; libreswan refuses what is for codeSigning only, in
+/// either role.
+#[test]
+fn an_extended_key_usage_is_refused_by_libreswan_only() {
+    let net = Net::new();
+    let root = Ca::root("Root", Key::P256);
+    let (mut a, b) = pair(&net, &root, Key::P256);
+    a.certs.own = own(&root.leaf("a.test", Key::P256, Flaw::WrongUsage), &[]);
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
+    for role in BOTH {
+        tunnel(&net, role, &a, &peer);
+    }
+    drop(peer);
+
+    let net = Net::new();
+    let root = Ca::root("Root", Key::Rsa);
+    let (mut a, b) = pair(&net, &root, Key::Rsa);
+    a.certs.own = own(&root.leaf("a.test", Key::Rsa, Flaw::WrongUsage), &[]);
+    more(&mut a, "signature: pss");
+    let (ike, esp) = ("aes256-sha256-modp2048", "aes256gcm16");
+    let a = a.suite(ike, esp);
+    let knobs = [("leftcert", "own"), ("leftsendcert", "always"), ("authby", "rsa-sha2")];
+    let b = knobs.iter().fold(b.suite(ike, esp), |c, (key, value)| c.knob(Knob::Libreswan, key, value));
+    let peer = Libreswan::start(&net, Side::B, &b);
+    let said = refused(&net, Role::Initiator, "initiator", &a, &peer, "auth_failed");
+    assert!(said.is_ok(), "{said:?}\n{}", tail(&peer.log()));
+    // As initiator it says nothing to the responder: it forgets the IKE SA.
+    let process = listening(&Ikelab::named(&net, Side::A, "responder", &a, None), &[]);
+    assert!(peer.initiate().is_err(), "{}", process.stdout());
+    let refusals = peer.log().matches("SEC_ERROR_INADEQUATE_CERT_TYPE").count();
+    assert!(refusals >= 2, "{}", tail(&peer.log()));
 }

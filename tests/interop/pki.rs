@@ -59,6 +59,8 @@ pub enum Flaw {
     WrongName,
     /// Only codeSigning.
     WrongUsage,
+    /// Only keyEncipherment.
+    WrongKeyUsage,
 }
 
 fn name(cn: &str) -> DistinguishedName {
@@ -118,6 +120,9 @@ impl Ca {
             _ => (-1, 30),
         };
         (params.not_before, params.not_after) = (days(from).into(), days(to).into());
+        if flaw == Flaw::WrongKeyUsage {
+            params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+        }
         if flaw == Flaw::WrongUsage {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         }

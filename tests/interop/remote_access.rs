@@ -35,6 +35,7 @@ struct Lab {
 #[derive(Clone, Copy, PartialEq)]
 enum Also {
     Psk,
+    Certificate,
     Nothing,
 }
 
@@ -89,9 +90,10 @@ impl Lab {
         let PeerConfig { local, remote, psk, .. } = PeerConfig::of(&self.net, Side::B);
         let own = match also {
             Also::Psk => "auth = psk".to_owned(),
+            Also::Certificate => "auth = pubkey".to_owned(),
             Also::Nothing => format!("auth = {method}"),
         };
-        let certs = if method == "eap-tls" { "certs = b.test.pem" } else { "" };
+        let certs = if method == "eap-tls" || also == Also::Certificate { "certs = b.test.pem" } else { "" };
         self.peer.load_text(&format!(
             "connections {{\n  p {{\n    version = 2\n    local_addrs = {local}\n    remote_addrs = {remote}
     proposals = aes128-sha256-x25519\n    send_cert = always\n    {pool}
@@ -110,6 +112,7 @@ secrets {{\n  eap-1 {{\n    id = {USER}\n    secret = \"{PASSWORD}\"\n  }}
         let PeerConfig { local, remote, psk, .. } = PeerConfig::of(&self.net, Side::B);
         let theirs = match also {
             Also::Psk => "auth = psk".to_owned(),
+            Also::Certificate => "auth = pubkey".to_owned(),
             Also::Nothing => format!("auth = {method}"),
         };
         let certs = if method == "eap-tls" { format!("certs = {USER}.pem") } else { String::new() };
@@ -140,15 +143,18 @@ children:\n  - {{name: c, proposals: [aes128-sha1], {child}}}\n",
 
     /// Us as client, once. `method` is a whole `eap` section's inside.
     fn connect(&self, method: &str, also: Also) -> (Finished, Ikelab<'_>) {
-        let auth = format!("  local: {{eap: {{identity: {USER}, {method}}}}}\n  remote: {}", proof(also));
+        let auth = format!("  local: {{eap: {{identity: {USER}, {method}}}}}\n  remote: {}", proof(also, false));
         let ikelab = self.ikelab(&auth, "virtual_ip: any", "remote_ts: [10.2.0.0/16]");
         let done = ikelab.run("connect", &["--once", "--keys"], Duration::from_secs(20));
         (done, ikelab)
     }
 }
 
-fn proof(also: Also) -> &'static str {
+/// The section of the responder's proof, for whom it is or for the one that believes it.
+fn proof(also: Also, own: bool) -> &'static str {
     match also {
+        Also::Certificate if own => "{certificate: {chain: ../a.test.pem, key: ../a.test.key}}",
+        Also::Certificate => "{certificate: {ca: [../ca.pem]}}",
         Also::Psk => "{psk_file: ../psk}",
         Also::Nothing => "{eap_only: true}",
     }
@@ -220,7 +226,7 @@ fn strongswan_is_the_client(lab: &Lab, method: &str, also: Also, tls: Option<&st
             format!("methods: [{method}], users: [{{name: {USER}, password_file: ../password}}]")
         }
     };
-    let auth = format!("  local: {}\n  remote: {{eap: {{{words}}}}}", proof(also));
+    let auth = format!("  local: {}\n  remote: {{eap: {{{words}}}}}", proof(also, true));
     let pool = "pool: {addresses: 10.88.0.0/24, dns: [10.88.255.53], split: [10.1.0.0/16]}";
     let ikelab = lab.ikelab(&auth, pool, "local_ts: [10.1.0.0/16]");
     let capture = lab.net.capture(Side::B);
@@ -257,6 +263,34 @@ fn eap_with_strongswan_as_client() {
     for (method, tls) in [("eap-md5", None), ("eap-mschapv2", None), ("eap-tls", Some("TLSv1_2"))] {
         let lab = Lab::new(false);
         strongswan_is_the_client(&lab, method, Also::Psk, tls);
+    }
+}
+
+/// As headends do it: the responder proves itself with a certificate, the initiator by EAP.
+#[test]
+fn eap_beside_a_certificate_with_us_as_client() {
+    let lab = Lab::new(false);
+    for (method, tls) in [("eap-md5", None), ("eap-mschapv2", None), ("eap-tls", Some("TLSv1_2"))] {
+        we_are_the_client(&lab, method, Also::Certificate, tls);
+    }
+    // EAP never begins where the certificate is nobody's that we trust.
+    lab.server("eap-mschapv2", Also::Certificate, "pools = vp");
+    let auth = format!(
+        "  local: {{eap: {{identity: {USER}, {}}}}}\n  remote: {{certificate: {{pin: ../{USER}.pem}}}}",
+        client_words("eap-mschapv2")
+    );
+    let ikelab = lab.ikelab(&auth, "virtual_ip: any", "remote_ts: [10.2.0.0/16]");
+    let done = ikelab.run("connect", &["--once"], Duration::from_secs(20));
+    assert_eq!(done.code(), Some(1), "{done}");
+    assert!(done.stdout.contains("certificate"), "{done}");
+    assert!(ikelab.run_dir().named("eap").is_empty(), "no password was given to a stranger");
+}
+
+#[test]
+fn eap_beside_a_certificate_with_strongswan_as_client() {
+    for (method, tls) in [("eap-md5", None), ("eap-mschapv2", None), ("eap-tls", Some("TLSv1_2"))] {
+        let lab = Lab::new(false);
+        strongswan_is_the_client(&lab, method, Also::Certificate, tls);
     }
 }
 

@@ -166,6 +166,7 @@ fn spec(local: &str, remote: &str, ike: Vec<Transform>, ports: Ports) -> Connect
     let mut esp: Vec<_> = ike.iter().filter(for_esp).cloned().collect();
     esp.push(Transform::esn(EsnId(0)));
     ConnectionSpec {
+        mobike: None,
         name: "c".to_owned(),
         local_addr: Some(address(local)),
         remote_addr: Some(address(remote)),

@@ -121,3 +121,42 @@ fn run_has_the_flags_of_the_other_commands() {
         assert!(connect.contains(flag) && run.contains(flag), "{flag}\n{connect}\n{run}");
     }
 }
+
+/// A finished run is printed again as it was, and takes in what the box logged meanwhile.
+#[test]
+fn a_finished_run_is_reported_again_with_the_boxs_own_lines() {
+    let lab = Lab::new();
+    let ran = lab.command(&["run", "auth/psk-mismatch", "--role", "initiator", "--out", "run"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let report = |args: &[&str]| {
+        let output = lab.command(&[&["report", "run"], args].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, again, _) = report(&[]);
+    let first = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!((code, again.as_str()), (Some(0), first.as_str()));
+
+    let result: Value =
+        serde_json::from_str(&std::fs::read_to_string(lab.path().join("run/result.json")).unwrap()).unwrap();
+    let case = &result["cases"].as_array().unwrap().iter().find(|case| case["id"] == "auth/psk-mismatch").unwrap();
+    let refused = case["ladder"].as_array().unwrap().iter().find(|rung| rung["bad"] == true).expect("a refusal");
+    let at = case["at"].as_f64().unwrap() + refused["at"].as_f64().unwrap();
+    // The box is an hour ahead.
+    let nanos = result["started_unix_ms"].as_u64().unwrap() * 1_000_000 + (at * 1e9) as u64 + 3_600_000_000_000;
+    let line = format!("{} asa %ASA-4-750003: ERROR: <b>", ikelab::time::utc_text(nanos));
+    lab.file("asa.log", &format!("{line}\nno time\n"));
+    let page = || std::fs::read_to_string(lab.path().join("run/report.html")).unwrap();
+    let (_, text, warned) = report(&["--syslog", "asa.log"]);
+    assert!(text.contains("asa.log: 0 lines placed, 1 while no scenario ran, 1 without a time"), "{text}");
+    assert!(warned.contains("--syslog-shift") && !page().contains("750003: ERROR"), "{warned}");
+    let (_, text, _) = report(&["--syslog", "asa.log", "--syslog-shift", "-3600s", "--junit", "j.xml"]);
+    assert!(text.contains("asa.log: 1 lines placed, 0 while"), "{text}");
+    assert!(page().contains("%ASA-4-750003: ERROR: &lt;b&gt;"));
+    assert!(std::fs::read_to_string(lab.path().join("j.xml")).unwrap().starts_with("<?xml"));
+
+    let (code, _, wrong) = report(&["--syslog", "asa.log", "--syslog-shift", "soon"]);
+    assert!(code == Some(2) && wrong.contains("--syslog-shift"), "{wrong}");
+    lab.file("run/result.json", r#"{"version": 99, "command": "run"}"#);
+    let (code, _, wrong) = report(&[]);
+    assert!(code == Some(2) && wrong.contains("version 99 is not 1"), "{wrong}");
+}

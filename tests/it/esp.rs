@@ -8,10 +8,11 @@ use ikelab::engine::{Command, ConnectionSpec, Endpoint, EspNote, Event, Mode, Sa
 use ikelab::esp::{PingReport, PingSpec, Plane, PlaneConfig, RecvError};
 use ikelab::link::Link;
 use ikelab::link::sim::{Chance, Conditions, HostId, SimConfig, SimFate, SimLink, SimWorld};
-use ikelab::net::{Path, SocketRole, Transmit};
+use ikelab::net::{Class, Path, SocketRole, Transmit};
 use ikelab::record::Recorder;
 use ikelab::seed::{PlanSeed, Seeds};
 use ikelab::time::{Instant, UnixTime};
+use ikelab::wire::Payload;
 use ikelab::wire::registry::EsnId;
 
 use crate::pair::{LEFT, RIGHT, address, config, left_spec, net, right_spec};
@@ -273,4 +274,66 @@ fn reordered_and_repeated_packets_are_taken_once() {
     let right = world.data[1].plane.counters();
     assert_eq!((right.decaps, right.echoes_answered), (1_000, 1_000));
     assert!(right.dropped(RecvError::Replayed) > 300 && right.dropped(RecvError::TooOld) == 0, "{right:?}");
+}
+
+/// The responder of IKE_AUTH sends ESP at once, and the answer that brings the initiator's Child SA up is overtaken.
+#[test]
+fn a_packet_that_overtakes_the_message_that_makes_its_child_waits_for_it() {
+    let conditions = Conditions {
+        reorder: Chance::percent(30),
+        reorder_by: Duration::from_millis(60),
+        ..Conditions::clean(Duration::from_millis(5))
+    };
+    let mut held_back = 0;
+    for seed in 0..20 {
+        let (left, right) = specs();
+        let mut world = World::new(&format!("overtaken {seed}"), &left, &right, conditions.clone());
+        while world.data[1].plane.children().count() == 0 {
+            world.play(world.now() + Duration::from_micros(100));
+            assert!(world.now() < Instant::from_millis(2_000), "seed {seed}: it comes up");
+        }
+        world.ping(1, "10.1.0.9", 20, 2);
+        world.play(Instant::from_millis(5_000));
+        let report = world.report(1);
+        assert_eq!((report.sent, report.received), (20, 20), "seed {seed}");
+        let counters = world.data[0].plane.counters();
+        assert_eq!(counters.errors().collect::<Vec<_>>(), [], "seed {seed}");
+        held_back += world.ends[0].held_back();
+    }
+    assert!(held_back > 20, "packets have overtaken: {held_back}");
+}
+
+/// What never gets its Child SA is counted like any other unknown SPI, after a second, and no more than a few wait.
+#[test]
+fn a_packet_whose_child_never_comes_is_counted() {
+    let (left, right) = specs();
+    let mut world = World::new("never", &left, &right, Conditions::clean(Duration::from_millis(5)));
+    world.play(Instant::from_millis(1_000));
+    // A rekey that the peer never sees.
+    let lost = Conditions { loss: Chance::percent(100), ..Conditions::clean(Duration::from_millis(5)) };
+    world.world.with_net(|net| net.set_one_way(HostId(0), HostId(1), lost));
+    world.command(0, Command::RekeyChild);
+    world.play(Instant::from_millis(1_100));
+    let offered = world.data[0].events.iter().rev().find_map(|event| match event {
+        Event::Message(trace) => trace.message.sk.iter().flatten().find_map(|payload| match payload {
+            Payload::Sa(sa) => <[u8; 4]>::try_from(sa.proposals[0].spi.as_slice()).ok(),
+            _ => None,
+        }),
+        _ => None,
+    });
+    let spi = offered.expect("the request offers an SPI");
+    let unknown = |world: &World| world.data[0].plane.counters().dropped(RecvError::UnknownSpi);
+    let forge = |world: &mut World, spi: [u8; 4]| {
+        let at = |host: &str| std::net::SocketAddr::new(address(host), 4500);
+        let path = Path { local: at(RIGHT), remote: at(LEFT), role: SocketRole::NatT };
+        let bytes = [&spi[..], &[0; 60]].concat();
+        let now = world.now();
+        world.world.with_net(|net| net.send(now, HostId(1), Transmit { path, class: Class::Esp, bytes }));
+    };
+    (0..100).for_each(|_| forge(&mut world, spi));
+    forge(&mut world, [9; 4]);
+    world.play(Instant::from_millis(1_200));
+    assert_eq!((unknown(&world), world.ends[0].held_back()), (37, 64), "36 are too many, and one is of nobody");
+    world.play(Instant::from_millis(2_500));
+    assert_eq!(unknown(&world), 101, "a second later");
 }

@@ -292,7 +292,7 @@ fn each_tunnel_has_a_certificate_of_its_own() {
     let dir = tempfile::tempdir().expect("a scratch folder");
     make(dir.path()).expect("writable");
     let root = certificates(&std::fs::read(dir.path().join("ca.pem")).expect("written")).expect("PEM");
-    let trust = Trust { anchors: root, crls: Vec::new(), policy: Policy::default(), pin: None };
+    let trust = Trust { anchors: root, policy: Policy::default(), ..Trust::default() };
     let mut lab = Lab::with(1, Limits::default(), |right| right.remote_auth = AuthSpec::Trust(Arc::new(trust)));
     let ca = LoadCa::open(dir.path(), RealClock::start().epoch()).expect("its key");
     lab.setup.peers.certify(&ca, 100).expect("e-mail addresses");

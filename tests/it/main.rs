@@ -2,6 +2,7 @@
 
 mod capture;
 mod certificates;
+mod certificates_cli;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod cli_errors;
 #[allow(clippy::disallowed_methods)] // here, too
@@ -14,12 +15,14 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod fragments;
 mod inner_address;
 mod layers;
 mod liveness;
 mod load;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod load_cli;
+mod mobike;
 mod pair;
 #[allow(clippy::disallowed_methods)] // and here
 mod path_cli;

@@ -74,6 +74,7 @@ pub fn esp_proposal() -> ProposalSpec {
 /// The initiator's connection, which fits [`right_spec`].
 pub fn left_spec() -> ConnectionSpec {
     ConnectionSpec {
+        mobike: None,
         name: "left".into(),
         local_addr: Some(address(LEFT)),
         remote_addr: Some(address(RIGHT)),
@@ -222,6 +223,21 @@ impl Pair {
             }
         }
         self.now = at;
+    }
+
+    /// The same for so long, while nothing gets through.
+    pub fn run_until_without_network(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let due = [&self.left, &self.right].into_iter().filter_map(|e| e.poll_timeout()).map(|(at, _)| at).min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = self.now.max(due);
+            self.left.handle_timeout(self.now);
+            self.right.handle_timeout(self.now);
+            self.collect();
+            self.flight.clear();
+        }
+        self.now = end;
     }
 
     pub fn run_for(&mut self, duration: Duration) {

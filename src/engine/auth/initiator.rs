@@ -11,8 +11,10 @@ use crate::engine::config_payload;
 use crate::engine::endpoint::Core;
 use crate::engine::event::{Event, IgnoredWhy};
 use crate::engine::failure::{AuthFault, FailScope, Failed, Failure, PeerMisbehaved};
+use crate::engine::fragment::Split;
 use crate::engine::info::Request;
 use crate::engine::init::floated;
+use crate::engine::mobike;
 use crate::engine::sa::{Established, IkeSa, Phase};
 use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
@@ -40,9 +42,11 @@ impl Core {
             }
         };
         sa.spis.1 = candidate.spi_r;
-        candidate.fragments = sa.spec.fragmentation && candidate.peer_fragments;
+        candidate.fragments = Split::agreed(&sa.spec, candidate.peer_fragments);
         sa.fragments = candidate.fragments;
-        let mut float = candidate.nat.us || candidate.nat.peer;
+        // With MOBIKE a NAT may come later (RFC 4555 3.3).
+        let may_come = sa.spec.mobike.is_some() && candidate.nat.peer_detects;
+        let mut float = candidate.nat.us || candidate.nat.peer || may_come;
         self.decide(now, sa, Decision::Float(&mut float));
         if float && sa.path.role == SocketRole::Ike {
             candidate.path = floated(&sa.spec, sa.path);
@@ -89,6 +93,7 @@ impl Core {
         if let Some(child) = sa.spec.children.first().filter(|_| !candidate.childless) {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
+        mobike::announce(sa.spec.mobike.as_ref(), &mut inner);
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
         sa.phase = Phase::AuthSent(wait);
@@ -111,7 +116,7 @@ impl Core {
             initiator: true,
             scope: sa.scope,
             iv,
-            fragments: candidate.fragments,
+            fragments: candidate.fragments.size(&sa.spec),
         };
         let datagrams = self.encode(&cx, sa.tampered, &mut message, Some(&sealing));
         self.trace_sent(sa, candidate.path, message, datagrams.iter().map(Vec::len).sum());
@@ -141,6 +146,7 @@ impl Core {
         // An attempt that fails spoils the octets: where several may succeed, each gets a copy.
         let several = wait.candidates.iter().filter(|c| matches(c)).count() > 1;
         let mut copy = if several { bytes.to_vec() } else { Vec::new() };
+        let budget = self.fragment_budget(false);
         for (at, candidate) in wait.candidates.iter_mut().enumerate().filter(|(_, c)| matches(c)) {
             let bytes = if copy.is_empty() {
                 &mut *bytes
@@ -149,7 +155,7 @@ impl Core {
                 &mut copy[..]
             };
             let keys = (&candidate.keys, candidate.suite.sk());
-            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly) {
+            match unprotect(keys, false, &decoded, bytes, &mut candidate.reassembly, &budget) {
                 Ok(Some(inner)) => {
                     opened = Some((at, inner));
                     break;
@@ -217,6 +223,7 @@ impl Core {
         sa.phase = Phase::Established(Established::new(candidate.suite, candidate.keys, candidate.nat, true));
         match step {
             Step::Up(id, certificate) => {
+                sa.agree_mobike(parts.mobike, inner);
                 self.certified(sa, certificate);
                 self.ike_up(now, sa, id, false);
                 let (ni, nr) = (&wait.init.ni[..], &candidate.nr[..]);

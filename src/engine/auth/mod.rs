@@ -28,7 +28,7 @@ pub(super) use self::sign::{Takes, announcement, certificate_request};
 use super::endpoint::Core;
 use super::event::{AuthRefused, Event, NatFinding};
 use super::failure::{AuthFault, Failure};
-use super::fragment::Reassembly;
+use super::fragment::{Reassembly, Split};
 use super::init::AwaitInitResponse;
 use super::sa::IkeSa;
 use super::spec::ConnectionSpec;
@@ -74,8 +74,8 @@ pub(super) struct Candidate {
     pub datagrams: Vec<Vec<u8>>,
     /// Fragments of its answer: never joined with those that another candidate's keys opened.
     pub reassembly: Option<Box<Reassembly>>,
-    /// Both ends support RFC 7383.
-    pub fragments: bool,
+    /// As in the IKE SA: above how many octets messages are split.
+    pub fragments: Split,
     /// The responder accepts an IKE_AUTH without a Child SA; then: ours was one (RFC 6023).
     pub childless: bool,
 }
@@ -145,6 +145,8 @@ struct Parts<'a> {
     /// EAP_ONLY_AUTHENTICATION (RFC 5998).
     eap_only: bool,
     initial_contact: bool,
+    /// MOBIKE_SUPPORTED (RFC 4555).
+    mobike: bool,
     transport: bool,
     critical: Option<PayloadType>,
 }
@@ -166,6 +168,7 @@ impl<'a> Parts<'a> {
                 Payload::Cp(cp) => parts.cp = parts.cp.or(Some(cp)),
                 Payload::Notify(n) if n.kind == NotifyType::EAP_ONLY_AUTHENTICATION => parts.eap_only = true,
                 Payload::Notify(n) if n.kind == NotifyType::INITIAL_CONTACT => parts.initial_contact = true,
+                Payload::Notify(n) if n.kind == NotifyType::MOBIKE_SUPPORTED => parts.mobike = true,
                 Payload::Notify(n) if n.kind == NotifyType::USE_TRANSPORT_MODE => parts.transport = true,
                 Payload::Notify(n) if n.kind.is_error() => parts.error = parts.error.or(Some(n)),
                 Payload::Raw(raw) if raw.critical => parts.critical = parts.critical.or(Some(raw.kind)),

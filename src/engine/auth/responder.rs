@@ -13,6 +13,7 @@ use crate::engine::endpoint::Core;
 use crate::engine::event::IgnoredWhy;
 use crate::engine::failure::{AuthFault, Failure, LocalFault, PeerMisbehaved};
 use crate::engine::info::{FATAL, Request};
+use crate::engine::mobike;
 use crate::engine::sa::{Established, IkeSa, Phase};
 use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, Side};
 use crate::engine::tamper::{Decision, SecretKind, Trigger};
@@ -40,7 +41,8 @@ impl Core {
             return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::UnexpectedExchange, "");
         }
         let keys = (&wait.keys, wait.suite.sk());
-        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly) {
+        let budget = self.fragment_budget(false);
+        let (inner, error) = match unprotect(keys, true, &decoded, bytes, &mut sa.reassembly, &budget) {
             Ok(Some(opened)) => opened,
             Ok(None) => return,
             Err(why) => return self.ignore(Some(sa.who()), path, Some(header), why, ""),
@@ -96,9 +98,11 @@ impl Core {
         match step {
             Ok(Step::Up(id, certificate, mut answer)) => {
                 self.certified(sa, certificate);
+                sa.agree_mobike(parts.mobike, first.as_deref().unwrap_or(inner));
                 self.ike_up(now, sa, id, parts.initial_contact);
                 answer.extend(self.announce_auth_lifetime(now, sa));
                 self.answer_first_child(now, sa, &parts, (&ni, &nr), &mut answer);
+                mobike::announce(sa.spec.mobike.as_ref().filter(|_| parts.mobike), &mut answer);
                 self.respond(now, sa, path, &header, answer);
                 let cx = sa.msg_cx(now, &header, 0);
                 self.inject(now, sa, &Trigger::Accepted(cx));

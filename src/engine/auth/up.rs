@@ -33,7 +33,7 @@ impl Core {
     /// Both ends are authenticated.
     pub(super) fn ike_up(&mut self, now: Instant, sa: &mut IkeSa, peer_id: IdPayload, initial_contact: bool) {
         let Phase::Established(up) = &sa.phase else { return };
-        let suite = up.suite;
+        let (suite, mobike) = (up.suite, up.mobike.is_some());
         self.counters.ike_up += 1;
         if sa.spec.behaviour.initial_contact {
             let key = identity_key(&sa.spec, &peer_id);
@@ -45,7 +45,7 @@ impl Core {
             sa.peer_key = Some(key);
         }
         let connection = sa.spec.name.clone();
-        let up = IkeUp { initiator: sa.initiator, connection, spis: sa.spis, suite, peer_id, path: sa.path };
+        let up = IkeUp { initiator: sa.initiator, connection, spis: sa.spis, suite, peer_id, path: sa.path, mobike };
         self.events.push_back((sa.tunnel, sa.id, Event::IkeUp(Box::new(up))));
         self.start_life(now, sa);
         let cx = sa.cx(now);

@@ -283,6 +283,7 @@ impl Core {
             new.peer_key = Some(key);
         }
         self.leases.inherit(old.id, new.id);
+        self.inherit_mobike(old, new);
         new.last_heard = now;
         self.start_life(now, new);
         self.counters.ike_rekeyed += 1;

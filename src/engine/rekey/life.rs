@@ -12,7 +12,6 @@ use crate::engine::info::Request;
 use crate::engine::sa::{Child, ChildState, IkeSa, Phase, Standing, Usage};
 use crate::engine::spec::{DpdMode, Side};
 use crate::engine::timer::Timer;
-use crate::net::SocketRole;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType};
 
@@ -41,11 +40,7 @@ impl Core {
         if let Some(dpd) = sa.spec.dpd.as_ref().filter(|d| d.mode == DpdMode::Periodic) {
             sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, dpd.interval).unwrap_or(Instant::MAX);
         }
-        let keepalive = sa.spec.nat.keepalive;
-        let Phase::Established(up) = &sa.phase else { return };
-        if up.nat.us && sa.path.role == SocketRole::NatT && !keepalive.is_zero() {
-            sa.alarms.keepalive = self.timer(now, sa, Timer::Keepalive, keepalive).unwrap_or(Instant::MAX);
-        }
+        self.keep_mapping(now, sa);
         let (soft, hard) = self.deadlines(now, sa, sa.spec.lifetime);
         let Phase::Established(up) = &mut sa.phase else { return };
         (up.soft, up.hard) = (soft, hard);

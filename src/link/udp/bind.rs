@@ -34,6 +34,9 @@ pub struct UdpConfig {
     pub share: Option<u8>,
     /// Bind addresses that this host does not have (yet): IP_FREEBIND.
     pub any_address: bool,
+    /// Set DF on IPv4 and send no IPv6 fragments: what is longer than the route's MTU does not leave, and is reported.
+    /// Otherwise the kernel fragments it.
+    pub dont_fragment: bool,
 }
 
 impl Default for UdpConfig {
@@ -46,6 +49,7 @@ impl Default for UdpConfig {
             socket_buffer: 8 << 20,
             share: None,
             any_address: false,
+            dont_fragment: false,
         }
     }
 }
@@ -143,7 +147,7 @@ pub(super) fn bind_esp(config: &UdpConfig, address: IpAddr) -> Result<Bound, Bin
     if let Some(interface) = &config.interface {
         tie_to_interface(&fd, interface).map_err(wrong)?;
     }
-    set_options(&fd, local, SocketRole::Esp)?;
+    set_options(&fd, local, SocketRole::Esp, config.dont_fragment)?;
     let buffers = raise_buffers(&fd, config.socket_buffer).map_err(wrong)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(local)).map_err(wrong)?;
     local.set_port(0);
@@ -186,7 +190,7 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
             other => explain(local, other),
         })?;
     }
-    set_options(&fd, local, role)?;
+    set_options(&fd, local, role, config.dont_fragment)?;
     if config.any_address {
         // One option name for both families, at the IPv4 level.
         sys::set_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1).map_err(|e| BindError::Other(local, e))?;
@@ -206,17 +210,18 @@ fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) ->
     Ok(Bound { fd, local, role, buffers })
 }
 
-fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole) -> Result<(), BindError> {
+fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole, dont_fragment: bool) -> Result<(), BindError> {
     let wrong = |errno: Errno| explain(local, errno);
     let option =
         |level, name, value| sys::set_option(fd.as_fd(), level, name, value).map_err(|e| BindError::Other(local, e));
     // Errors that ICMP reports are read from the socket's error queue; an unconnected socket gets none otherwise.
-    // Fragmenting is left to the kernel (no DF bit): RFC 7383 fragments are the engine's, and a lab wants to see what
+    // Fragmenting is left to the kernel (no DF bit) unless it is forbidden: RFC 7383 fragments are the engine's, and a lab wants to see what
     // a path does to large packets instead of an error from the own host.
     if local.is_ipv4() {
         socket::setsockopt(fd, sockopt::Ipv4PacketInfo, &true).map_err(wrong)?;
         socket::setsockopt(fd, sockopt::Ipv4RecvErr, &true).map_err(wrong)?;
-        option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+        let how = if dont_fragment { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
+        option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, how)?;
     } else {
         // A raw socket is of one family anyway, and its protocol number counts as a port: too late for this option.
         if role != SocketRole::Esp {
@@ -224,7 +229,8 @@ fn set_options(fd: &OwnedFd, local: SocketAddr, role: SocketRole) -> Result<(), 
         }
         socket::setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true).map_err(wrong)?;
         socket::setsockopt(fd, sockopt::Ipv6RecvErr, &true).map_err(wrong)?;
-        option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+        let how = if dont_fragment { libc::IPV6_PMTUDISC_DO } else { libc::IPV6_PMTUDISC_DONT };
+        option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, how)?;
     }
     socket::setsockopt(fd, sockopt::RxqOvfl, &1).map_err(wrong)
 }
@@ -240,6 +246,20 @@ pub fn source_address_for(remote: IpAddr) -> io::Result<IpAddr> {
     // The port does not matter for a connected but silent datagram socket.
     socket.connect((remote, 9))?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// Octets of the longest IP packet that the route from `local` to `remote` carries, as this host knows it. Sends nothing.
+///
+/// # Errors
+///
+/// If there is no route.
+pub fn route_mtu(local: IpAddr, remote: IpAddr) -> io::Result<usize> {
+    let socket = std::net::UdpSocket::bind((local, 0))?;
+    socket.connect((remote, 9))?;
+    let (level, name) =
+        if remote.is_ipv4() { (libc::IPPROTO_IP, libc::IP_MTU) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU) };
+    let mtu = sys::get_option(std::os::fd::AsFd::as_fd(&socket), level, name)?;
+    Ok(usize::try_from(mtu).unwrap_or(usize::MAX))
 }
 
 fn tie_to_interface(fd: &OwnedFd, interface: &str) -> nix::Result<()> {

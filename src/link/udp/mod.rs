@@ -2,7 +2,8 @@
 //!
 //! A socket bound to a wildcard address learns each datagram's own destination (IP_PKTINFO), and an answer leaves from
 //! there: behind a multi-homed host anything else would break NAT detection and the peer's look-up. Errors that ICMP
-//! reports become [`LinkNote`]s. Packets larger than the path's MTU are fragmented by the kernel; DF is never set.
+//! reports become [`LinkNote`]s. Packets larger than the route's MTU are fragmented by the kernel, and reported; with
+//! [`UdpConfig::dont_fragment`] they do not leave.
 //!
 //! Nothing here is global: several links (one per shard) may live in one process.
 
@@ -20,11 +21,11 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-pub use bind::{BindError, UdpConfig, source_address_for};
+pub use bind::{BindError, UdpConfig, route_mtu, source_address_for};
 pub use wake::Waker;
 
 use super::{Link, LinkCounters, LinkNote, Received, RxBatch, TxBatch, TxItem, TxOutcome, Wake, demux};
-use crate::net::{Class, Path, SocketRole};
+use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::time::{Instant, RealClock, UnixTime};
 
 /// Epoll token of the waker; sockets are numbered from 0.
@@ -33,6 +34,8 @@ const WAKER: u64 = u64::MAX;
 const WATCHED: u64 = u64::MAX - 1;
 /// Notes kept until somebody asks; older ones are dropped, since they repeat.
 const NOTES_MAX: usize = 256;
+/// Octets of UDP payload that every route carries: the least MTU of IPv6 less its headers.
+const NEVER_FRAGMENTED: usize = 1_280 - 48;
 /// How long a full send buffer may hold up a batch before a datagram is given up.
 const SEND_WAIT: u16 = 50;
 
@@ -50,6 +53,9 @@ pub struct UdpLink {
     notes: VecDeque<LinkNote>,
     counters: LinkCounters,
     buffer_wanted: usize,
+    dont_fragment: bool,
+    /// The longest packet to each destination that was reported as longer than the route's MTU.
+    too_long: BTreeMap<IpAddr, usize>,
 }
 
 /// One local socket, as bound.
@@ -107,6 +113,8 @@ impl UdpLink {
             notes: VecDeque::new(),
             counters: LinkCounters::default(),
             buffer_wanted: config.socket_buffer,
+            dont_fragment: config.dont_fragment,
+            too_long: BTreeMap::new(),
         })
     }
 
@@ -322,6 +330,9 @@ impl UdpLink {
                         self.counters.count_out(&items[item].transmit);
                         items[item].outcome = TxOutcome::Sent(at);
                     }
+                    for n in next..next + sent {
+                        self.look_at_length(&items[order_item(&self.order, n)].transmit);
+                    }
                     next += sent;
                     (waits, drains) = (0, 0);
                 }
@@ -347,9 +358,37 @@ impl UdpLink {
         }
     }
 
+    /// Reports an IP packet that is longer than its route carries, each time that one is longer than those before.
+    fn look_at_length(&mut self, transmit: &Transmit) {
+        let Path { local, remote, role } = transmit.path;
+        let payload = demux::wire_len(role, transmit.class, transmit.bytes.len());
+        if payload <= NEVER_FRAGMENTED {
+            return;
+        }
+        let headers = if remote.is_ipv4() { 20 } else { 40 } + if role == SocketRole::Esp { 0 } else { 8 };
+        let octets = payload + headers;
+        if self.too_long.get(&remote.ip()).is_some_and(|longest| octets <= *longest) {
+            return;
+        }
+        self.too_long.insert(remote.ip(), octets);
+        if let Ok(mtu) = route_mtu(local.ip(), remote.ip())
+            && octets > mtu
+        {
+            self.note(LinkNote::IpFragmented { path: transmit.path, octets, mtu });
+        }
+    }
+
     fn give_up(&mut self, item: &mut TxItem, error: io::Error) {
         self.counters.not_sent += 1;
-        let why = plain(&error);
+        let path = item.transmit.path;
+        let why = match error.raw_os_error() {
+            Some(libc::EMSGSIZE) if self.dont_fragment => {
+                let mtu = route_mtu(path.local.ip(), path.remote.ip());
+                let mtu = mtu.map_or_else(|_| "its MTU".to_owned(), |mtu| format!("MTU {mtu}"));
+                format!("longer than the route carries ({mtu}), and it must not be fragmented")
+            }
+            _ => plain(&error),
+        };
         item.outcome = TxOutcome::Failed(io::Error::new(error.kind(), why.clone()));
         self.note(LinkNote::NotSent { path: item.transmit.path, why });
     }

@@ -185,6 +185,17 @@ pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Reads an integer socket option that `nix` does not know.
+pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
+    let mut value = 0_i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` octets to an integer of that size, and the length it wrote to `len`.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, ptr::from_mut(&mut value).cast(), ptr::from_mut(&mut len))
+    };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Makes the sockets of a group that shares its port (SO_REUSEPORT) receive by what stands in a datagram: `program`, in
 /// classic BPF, looks at the UDP payload and returns the index of a socket, in the order in which they were bound.
 pub fn steer(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
