@@ -23,6 +23,8 @@ use crate::engine::{
 use crate::link::Link;
 use crate::link::netem::Netem;
 use crate::link::udp::UdpLink;
+use crate::load::answer::DataPlane;
+use crate::load::traffic::parse_bits;
 use crate::net::{Path, SocketRole, Transmit};
 use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
@@ -48,6 +50,12 @@ pub struct Args {
     /// Serve a load with this many threads: no capture, no transcripts, counters only
     #[arg(long, value_name = "N", conflicts_with = "keys")]
     threads: Option<u8>,
+    /// --threads: carry ESP in UDP and answer pings and UDP echo (port 7) inside the tunnels
+    #[arg(long = "echo", requires = "threads")]
+    data: bool,
+    /// --threads: carry no more than this many bits of ESP per second in each direction, like 85M, as a licence would
+    #[arg(long, value_name = "RATE", requires = "data")]
+    data_cap: Option<String>,
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
@@ -88,7 +96,10 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     if let Some(threads) = args.threads {
         let addresses = addresses(&all);
         let connections = all.into_iter().map(|loaded| loaded.spec).collect();
-        return super::listen_many::run(&args.common, connections, limits, addresses, threads, duration);
+        let wrong = |text: &String| CliError::usage(format!("--data-cap: `{text}` is not a rate like 85M"));
+        let cap = args.data_cap.as_ref().map(|text| parse_bits(text).ok_or_else(|| wrong(text))).transpose()?;
+        let data = args.data.then_some(DataPlane { cap });
+        return super::listen_many::run(&args.common, connections, limits, addresses, (threads, data), duration);
     }
     let clock = RealClock::start();
     let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;

@@ -10,7 +10,7 @@ use super::exit::{CliError, Exit};
 use super::signals::Stop;
 use super::{rundir, term};
 use crate::engine::{ConnectionSpec, Limits};
-use crate::load::answer::{Answering, Headend, Shown, links};
+use crate::load::answer::{Answering, DataPlane, Headend, Shown, links};
 use crate::time::{Instant, RealClock};
 
 /// How often the figures are printed.
@@ -22,7 +22,7 @@ pub fn run(
     connections: Vec<ConnectionSpec>,
     limits: Limits,
     addresses: Vec<IpAddr>,
-    threads: u8,
+    (threads, data): (u8, Option<DataPlane>),
     duration: Option<Duration>,
 ) -> Result<Exit, CliError> {
     if threads == 0 {
@@ -41,6 +41,7 @@ pub fn run(
         interface: common.interface.clone(),
         socket_buffer: 8 << 20,
         seeds,
+        data,
     };
     let answering = Answering::start(headend, clock)?;
     let dir = rundir::RunDir::create(common.out.as_deref(), clock.epoch())?;
@@ -81,6 +82,7 @@ pub fn run(
     let resident = crate::load::resource::resident();
     let up_by_thread = answering.each(|s: &Shown| &s.ike_up);
     let deleted = answering.sum(|s| &s.deleted);
+    let esp = [answering.sum(|s| &s.esp_in), answering.sum(|s| &s.esp_out), answering.sum(|s| &s.capped)];
     let last = figures(&answering);
     let seconds = clock.now().as_secs_f64();
     let answered = answering.finish().map_err(CliError::environment)?;
@@ -109,6 +111,9 @@ pub fn run(
         "cookies_sent": sum(&|a| a.engine.cookies_sent),
         "limited": sum(&|a| a.engine.ignored(crate::engine::IgnoredWhy::Limit)),
         "ignored": sum(&|a| a.engine.ignored.iter().sum::<u64>()),
+        "esp_in": esp[0],
+        "esp_out": esp[1],
+        "esp_capped": esp[2],
         "receive_overflows": link.receive_overflows,
     });
     dir.write_result(&result)?;

@@ -10,10 +10,12 @@ use super::common::{self, Common};
 use super::exit::{CliError, Exit};
 use super::metrics::Metrics;
 use super::quick::Quick;
+use super::run::REPORT;
 use super::rundir::RunDir;
 use super::signals::Stop;
 use super::term;
 use crate::config::Loaded;
+use crate::engine::NatTraversal;
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
 use crate::load::ca::{self, LoadCa};
@@ -24,10 +26,11 @@ use crate::load::run::{Fleet, Setup, StartError};
 use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
 use crate::load::threshold::{self, Threshold};
+use crate::load::traffic::{self, TrafficSpec};
 use crate::load::verdict::{self, Honesty};
 use crate::load::workload::{self, Order, Played, Workload};
 use crate::load::{files, keep};
-use crate::report::load_text;
+use crate::report::{load_html, load_text};
 use crate::time::{Instant, RealClock, utc_text};
 use crate::vendor::persona::Persona;
 
@@ -73,15 +76,27 @@ pub struct Args {
     /// closed: set-ups kept open per thread
     #[arg(long, value_name = "N", default_value_t = 64)]
     window: u64,
-    /// hold: for how long tunnels are kept
+    /// hold: for how long tunnels are kept; traffic: for how long each rate is
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     hold: String,
     /// churn: how long a tunnel lives
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     live: String,
-    /// rekey-ike, rekey-child: spread the rekeys over this time; 0s means all at once
+    /// rekey-ike, rekey-child, children: spread the exchanges over this time; 0s means all at once
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     over: String,
+    /// children: how many more Child SAs each tunnel gets
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    children: u64,
+    /// traffic: bits of inner packets per second in each direction, all tunnels together; steps like 20M,50M,100M,200M
+    #[arg(long, value_name = "RATES", default_value = "10M,20M,50M,100M,200M")]
+    offer: String,
+    /// traffic: octets of each inner packet
+    #[arg(long, value_name = "OCTETS", default_value_t = 1400)]
+    packet_size: usize,
+    /// traffic: the echo service (UDP port 7) behind the peer [default: a host of the peer's selectors]
+    #[arg(long, value_name = "ADDR")]
+    echo: Option<std::net::IpAddr>,
     /// How long to wait for open operations after the last one was begun
     #[arg(long, value_name = "DURATION", default_value = "15s")]
     drain: String,
@@ -173,6 +188,10 @@ enum Kind {
     RekeyIke,
     /// Bring tunnels up, then rekey the Child SA of each
     RekeyChild,
+    /// Bring tunnels up, then give each of them --children more Child SAs
+    Children,
+    /// Bring tunnels up, then send packets through them to an echo service behind the peer, and count what comes back
+    Traffic,
     /// IKE_SA_INIT only: half-open IKE SAs
     Flood,
     /// Bring tunnels up until one is refused, and say which and why
@@ -218,6 +237,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         file: loaded.source.as_ref().map(|p| p.display().to_string()),
         remote: std::net::SocketAddr::new(remote, loaded.spec.remote_ports.ike).to_string(),
     };
+    let natt = loaded.spec.remote_ports.natt;
     let clock = RealClock::start();
     let setup = Setup {
         peers,
@@ -231,6 +251,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         in_flight: args.max_open,
         too_late: plan.too_late,
         keep: true,
+        traffic: (args.workload == Kind::Traffic).then(|| packets(args, natt)).transpose()?,
     };
     let mut fleet = Fleet::start(setup, clock).map_err(|error| match error {
         StartError::Usage(why) => CliError::usage(format!("--sources: {why}")),
@@ -280,6 +301,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         workload: order.workload.name().into(),
         thresholds: threshold::judge_run(&plan.thresholds, &played.stages, &played.times),
         recovery: played.recovery.clone(),
+        traffic: played.traffic.clone(),
         stages: played.stages.clone(),
         capacity: played.capacity.clone(),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
@@ -294,6 +316,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
     let value = serde_json::to_value(&result).expect("a result is plain data");
     dir.write_result(&value)?;
+    dir.write(REPORT, load_html::page(&result).as_bytes())?;
     if shown {
         term::print(&load_text::render(&result, term::stdout_paint()));
     } else {
@@ -374,6 +397,15 @@ impl Plan {
                 let over = time("--over", &args.over)?;
                 Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
             }
+            Kind::Children if args.children == 0 => return Err(CliError::usage("--children: at least one")),
+            Kind::Children => Workload::Children { each: args.children, over: time("--over", &args.over)? },
+            Kind::Traffic => {
+                let length = time("--hold", &args.hold)?;
+                if length.is_zero() {
+                    return Err(CliError::usage("--hold: must be longer than nothing"));
+                }
+                Workload::Traffic { length }
+            }
             Kind::Flood => Workload::Flood,
             Kind::Tunnels => Workload::Tunnels,
         };
@@ -446,6 +478,7 @@ impl Plan {
                 drain,
                 delete_rate: (!args.keep && workload != Workload::Flood).then_some(delete_rate),
                 start: None,
+                offers: offers(&args.offer)?,
             },
             thresholds,
             // The order of tunnels is the question.
@@ -471,6 +504,18 @@ impl Plan {
             return Err(CliError::usage(format!("--start-at: {at} is more than a day ahead")));
         }
         Ok(Some(Instant((ahead * 1e9) as u64)))
+    }
+}
+
+/// `20M,50M`, in rising order.
+fn offers(text: &str) -> Result<Vec<f64>, CliError> {
+    let rates: Option<Vec<f64>> = text.split(',').map(traffic::parse_bits).collect();
+    match rates {
+        Some(rates) if rates.is_sorted() => Ok(rates),
+        Some(_) => Err(CliError::usage(format!("--offer: `{text}` does not rise"))),
+        None => Err(CliError::usage(format!(
+            "--offer: `{text}` is not a list of rates in bits per second, from 1k to 1000G, like 20M,50M,100M"
+        ))),
     }
 }
 
@@ -554,6 +599,10 @@ fn fault(args: &Args, workload: Workload) -> Result<(Option<Faulty>, Vec<crate::
 /// Who the tunnels are.
 fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
     let mut spec = loaded.spec.clone();
+    if args.workload == Kind::Traffic {
+        // ESP in UDP, which needs no raw socket and is steered to the thread that has the tunnel.
+        spec.nat.traversal = NatTraversal::Force;
+    }
     spec.behaviour.initial_contact = args.initial_contact;
     let local = spec.local_addr.expect("prepare fills it in");
     let mut peers = Peers::new(spec, local).map_err(|e| CliError::usage(format!("local.id: {e}")))?;
@@ -577,6 +626,16 @@ fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
     }
     peers.faulty = plan.faulty.clone();
     Ok(peers)
+}
+
+/// What is sent through the tunnels; `natt` is the peer's port for ESP in UDP.
+fn packets(args: &Args, natt: u16) -> Result<TrafficSpec, CliError> {
+    let sizes = traffic::SIZES;
+    if !sizes.contains(&args.packet_size) {
+        let (from, to) = (sizes.start(), sizes.end());
+        return Err(CliError::usage(format!("--packet-size: {} is not from {from} to {to}", args.packet_size)));
+    }
+    Ok(TrafficSpec { size: args.packet_size, target: args.echo, natt_ports: (0, natt) })
 }
 
 /// Everything before the first packet: file or flags, name resolution, target guard, our address.

@@ -12,7 +12,7 @@ use crate::load::files;
 use crate::load::merge::{Times, merge};
 use crate::load::summary::{LoadResult, RESULT_VERSION};
 use crate::report::run_text::RunText;
-use crate::report::{html, load_text, run_junit};
+use crate::report::{html, load_html, load_text, run_junit};
 use crate::scenario::result::{self as run_result, RunResult};
 use crate::scenario::syslog;
 
@@ -31,7 +31,7 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Failure scenarios: write the page again, to this file
+    /// Write the page again, to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Failure scenarios: write JUnit XML to this file
@@ -57,8 +57,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let results = results.collect::<Result<Vec<_>, CliError>>()?;
     match results.as_slice() {
         [(dir, one)] if one["command"] == "run" && !args.merge => scenarios(args, dir, one),
-        _ if args.html.is_some() || args.junit.is_some() || !args.syslog.is_empty() => {
-            Err(CliError::usage("--html, --junit and --syslog are for a run of failure scenarios, and there is none"))
+        _ if args.junit.is_some() || !args.syslog.is_empty() => {
+            Err(CliError::usage("--junit and --syslog are for a run of failure scenarios, and there is none"))
         }
         all => load(args, all),
     }
@@ -127,6 +127,11 @@ fn load(args: &Args, results: &[(&Path, Value)]) -> Result<Exit, CliError> {
         let dir = RunDir::create(Some(out), crate::time::UnixTime(0))?;
         files::write(dir.path(), &result.stages, &times).map_err(CliError::environment)?;
         dir.write_result(&value)?;
+        dir.write(REPORT, load_html::page(&result).as_bytes())?;
+    }
+    if let Some(file) = &args.html {
+        std::fs::write(file, load_html::page(&result))
+            .map_err(|e| CliError::environment(format!("cannot write {}: {e}", file.display())))?;
     }
     if args.json {
         term::print(&format!("{value}\n"));

@@ -54,6 +54,13 @@ impl RunDir {
         &self.0
     }
 
+    /// Writes a file into it.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CliError> {
+        let path = self.file(name);
+        std::fs::write(&path, bytes)
+            .map_err(|e| CliError::environment(format!("cannot write {}: {}", path.display(), words(&e))))
+    }
+
     /// Writes `result.json`.
     pub fn write_result(&self, value: &Value) -> Result<(), CliError> {
         let path = self.file("result.json");

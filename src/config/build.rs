@@ -447,6 +447,7 @@ fn limits(at: &LimitsSection) -> Result<Limits, Problem> {
         max_half_open: number(&at.max_half_open).unwrap_or(plain.max_half_open),
         max_half_open_per_address: number(&at.max_half_open_per_address).or(plain.max_half_open_per_address),
         max_ike_sas: number(&at.max_ike_sas).or(plain.max_ike_sas),
+        max_child_sas: number(&at.max_child_sas).or(plain.max_child_sas),
         half_open_timeout: at.half_open_timeout.as_ref().map_or(Ok(plain.half_open_timeout), positive)?,
         linger: at.linger.as_ref().map_or(Ok(plain.linger), duration)?,
         stateless_per_second: number(&at.stateless_per_second).unwrap_or(plain.stateless_per_second),

@@ -293,6 +293,8 @@ pub(crate) struct LimitsSection {
     pub max_half_open_per_address: Option<At<u32>>,
     /// Answer no IKE_SA_INIT beyond this many IKE SAs in all; no limit by default.
     pub max_ike_sas: Option<At<u32>>,
+    /// Refuse Child SAs beyond this many in all with NO_ADDITIONAL_SAS; no limit by default.
+    pub max_child_sas: Option<At<u32>>,
     /// Forget a half-open IKE SA after this long.
     pub half_open_timeout: Option<At<Quantity>>,
     /// A closed IKE SA still answers repeats for this long.

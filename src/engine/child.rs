@@ -104,6 +104,11 @@ impl ChildSpec {
 }
 
 impl Core {
+    /// Whether as many Child SAs stand as are allowed, `reserved` SPIs for new ones left out of the count.
+    pub(super) fn child_limit_met(&self, reserved: usize) -> bool {
+        self.cfg.limits.max_child_sas.is_some_and(|max| self.by_esp.len().saturating_sub(reserved) >= max as usize)
+    }
+
     /// A fresh inbound ESP SPI: above the reserved 0 to 255, not in use, its first octet the shard's if there is one.
     pub(super) fn fresh_esp_spi(&mut self, now: Instant, sa: &mut IkeSa) -> u32 {
         loop {

@@ -592,6 +592,9 @@ pub struct Limits {
     pub max_half_open_per_address: Option<u32>,
     /// Answer no IKE_SA_INIT beyond this many IKE SAs in all.
     pub max_ike_sas: Option<u32>,
+    /// Refuse a further Child SA with NO_ADDITIONAL_SAS (RFC 7296 1.3) once there are this many, as boxes do that are
+    /// licensed for a number of tunnels; `None` means no limit.
+    pub max_child_sas: Option<u32>,
     /// A half-open IKE SA is forgotten after this long.
     pub half_open_timeout: Duration,
     /// A closed IKE SA still answers repeats for this long. Where the answer that says why is lost, the peer learns the
@@ -611,6 +614,7 @@ impl Default for Limits {
             max_half_open: 65_535,
             max_half_open_per_address: None,
             max_ike_sas: None,
+            max_child_sas: None,
             half_open_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(30),
             stateless_per_second: 100,

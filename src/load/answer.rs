@@ -11,14 +11,15 @@ use std::time::Duration;
 use super::resource::{self, Used};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ConnectionSpec, Counters, Endpoint, EndpointConfig, Event, IgnoredWhy, Limits, Ports, SaId, Side, TunnelId,
+    ConnectionSpec, Counters, Endpoint, EndpointConfig, EspNote, Event, IgnoredWhy, Limits, Ports, SaId, Side, TunnelId,
 };
+use crate::esp::{Plane, PlaneConfig};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Link, LinkCounters};
-use crate::net::SocketRole;
+use crate::net::{Path, SocketRole, Transmit};
 use crate::record::Recorder;
 use crate::seed::Seeds;
-use crate::time::RealClock;
+use crate::time::{Instant, RealClock};
 
 /// How long the peers may take to answer DELETE before we leave all the same.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -44,6 +45,16 @@ pub struct Headend {
     pub socket_buffer: usize,
     /// Seeds of the run.
     pub seeds: Seeds,
+    /// Carry ESP in UDP, and answer pings and UDP echo; without this ESP is ignored and tunnels cost less memory.
+    pub data: Option<DataPlane>,
+}
+
+/// The data plane of a headend.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct DataPlane {
+    /// Bits of ESP packets per second that are carried in each direction at most, as a licence limits it; what is beyond is
+    /// dropped.
+    pub cap: Option<f64>,
 }
 
 /// A running headend.
@@ -84,6 +95,12 @@ pub struct Shown {
     pub repeats: AtomicU64,
     /// Rekeys, of both kinds.
     pub rekeyed: AtomicU64,
+    /// ESP packets received.
+    pub esp_in: AtomicU64,
+    /// ESP packets sent.
+    pub esp_out: AtomicU64,
+    /// ESP packets dropped by the cap, in either direction.
+    pub capped: AtomicU64,
 }
 
 /// What became of one thread.
@@ -144,8 +161,11 @@ impl Answering {
             let mine = Arc::new(Shown::default());
             wakers.push(link.waker());
             shown.push(Arc::clone(&mine));
+            // The bits of a licence are dealt out like the other limits.
+            let data = headend.data.map(|data| DataPlane { cap: data.cap.map(|cap| cap / f64::from(threads)) });
+            let data = data.map(|data| Data::new(data, (ports.natt, 4500)));
             let (seeds, flags) = (headend.seeds.clone(), [Arc::clone(&stop), Arc::clone(&silent)]);
-            let work = move || serve(link, config, seeds, &flags, &mine);
+            let work = move || serve(link, config, seeds, &flags, &mine, data);
             let thread = std::thread::Builder::new().name(format!("answer-{octet}")).spawn(work);
             handles.push(thread.map_err(BindError::Wait)?);
         }
@@ -214,6 +234,7 @@ fn part(limits: &Limits, threads: u32) -> Limits {
         max_half_open: share(limits.max_half_open),
         max_half_open_per_address: limits.max_half_open_per_address.map(share),
         max_ike_sas: limits.max_ike_sas.map(share),
+        max_child_sas: limits.max_child_sas.map(share),
         stateless_per_second: share(limits.stateless_per_second),
         ..limits.clone()
     }
@@ -225,12 +246,13 @@ fn serve(
     seeds: Seeds,
     [stop, silent]: &[Arc<AtomicBool>; 2],
     shown: &Arc<Shown>,
+    data: Option<Data>,
 ) -> io::Result<Answered> {
     let before = Used::of_thread();
     let closing = Arc::new(EndpointConfig { respond: false, ..config.clone() });
     let epoch = link.epoch();
     let mut driver = Driver::new(Endpoint::new(Arc::new(config), seeds, epoch), link, Recorder::new());
-    let mut counting = Counting(Arc::clone(shown));
+    let mut counting = Counting { shown: Arc::clone(shown), data };
     while !stop.load(Relaxed) {
         let soon = driver.link.now() + NAP;
         driver.turn(Some(soon), &mut counting)?;
@@ -269,13 +291,99 @@ fn show(shown: &Shown, driver: &Driver<UdpLink>) {
     set(&shown.sas, driver.endpoint.sa_count() as u64);
 }
 
-struct Counting(Arc<Shown>);
+struct Counting {
+    shown: Arc<Shown>,
+    data: Option<Data>,
+}
 
 impl Observer for Counting {
-    fn event(&mut self, _: crate::time::Instant, _: TunnelId, _: SaId, event: Event) {
-        if matches!(event, Event::Deleted { by: Side::Peer }) {
-            self.0.deleted.fetch_add(1, Relaxed);
+    fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        if let Some(data) = &mut self.data {
+            data.plane.event(now, tunnel, sa, &event);
         }
+        if matches!(event, Event::Deleted { by: Side::Peer }) {
+            self.shown.deleted.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        let Some(data) = &mut self.data else { return };
+        self.shown.esp_in.fetch_add(1, Relaxed);
+        if !data.caps[0].admits(now, packet.len()) {
+            self.shown.capped.fetch_add(1, Relaxed);
+            return;
+        }
+        data.plane.handle_packet(now, path, packet);
+        while data.plane.poll_event().is_some() {}
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let data = self.data.as_mut()?;
+        loop {
+            let transmit = data.plane.poll_transmit()?;
+            if data.caps[1].admits(now, transmit.bytes.len()) {
+                self.shown.esp_out.fetch_add(1, Relaxed);
+                return Some(transmit);
+            }
+            self.shown.capped.fetch_add(1, Relaxed);
+            data.plane.reclaim(transmit.bytes);
+        }
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.data.as_mut()?.plane.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        if let Some(data) = &mut self.data {
+            data.plane.reclaim(buffer);
+        }
+    }
+}
+
+/// A thread's data plane and its caps, inbound and outbound.
+struct Data {
+    plane: Plane,
+    caps: [Cap; 2],
+}
+
+impl Data {
+    fn new(data: DataPlane, natt_ports: (u16, u16)) -> Data {
+        let config = PlaneConfig { natt_ports, ..PlaneConfig::default() };
+        Data { plane: Plane::new(config), caps: [data.cap.map_or_else(Cap::default, Cap::new); 2] }
+    }
+}
+
+/// A token bucket; without a rate it admits everything.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cap {
+    /// Octets per nanosecond.
+    rate: Option<f64>,
+    /// Octets left.
+    left: f64,
+    last: Instant,
+}
+
+impl Cap {
+    /// What may pass in this time comes at once.
+    const DEPTH: Duration = Duration::from_millis(10);
+
+    fn new(bits: f64) -> Cap {
+        let rate = bits / 8e9;
+        Cap { rate: Some(rate), left: rate * Cap::DEPTH.as_nanos() as f64, last: Instant::ZERO }
+    }
+
+    fn admits(&mut self, now: Instant, octets: usize) -> bool {
+        let Some(rate) = self.rate else { return true };
+        // At least one packet fits, however low the rate is.
+        let depth = (rate * Cap::DEPTH.as_nanos() as f64).max(1600.0);
+        self.left = (self.left + rate * now.since(self.last).as_nanos() as f64).min(depth);
+        self.last = self.last.max(now);
+        let fits = self.left >= octets as f64;
+        if fits {
+            self.left -= octets as f64;
+        }
+        fits
     }
 }
 
@@ -287,6 +395,18 @@ pub fn links(answered: &[Answered]) -> LinkCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cap_lets_its_rate_pass_whatever_is_offered() {
+        let mut cap = Cap::new(80e6);
+        let mut passed = 0;
+        for n in 0..200_000_u64 {
+            passed += u64::from(cap.admits(Instant(n * 10_000), 1000));
+        }
+        // 2 s at 10 MB/s, offered ten times that.
+        assert!((20_000..20_150).contains(&passed), "{passed}");
+        assert!((0..100).all(|_| Cap::default().admits(Instant::ZERO, 1500)));
+    }
 
     #[test]
     fn limits_are_dealt_out_to_the_threads() {

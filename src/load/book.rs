@@ -10,9 +10,11 @@ use super::gauge::Gauges;
 use super::keep::Keeper;
 use super::measure::{Dropped, Stats, Timed};
 use super::peers::{FAULTY, Peers};
+use super::traffic::Traffic;
 use crate::drive::Observer;
-use crate::engine::{Event, FailScope, Failed, SaId, Side, TunnelId};
+use crate::engine::{EspNote, Event, FailScope, Failed, Failure, SaId, Side, TunnelId};
 use crate::link::LinkNote;
+use crate::net::{Path, Transmit};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
 use crate::wire::registry::ExchangeType;
@@ -29,6 +31,8 @@ pub enum Open {
     RekeyIke,
     /// CREATE_CHILD_SA that replaces the Child SA.
     RekeyChild,
+    /// CREATE_CHILD_SA that makes one more Child SA.
+    NewChild,
     /// DELETE.
     Delete,
 }
@@ -39,6 +43,7 @@ impl Open {
             Open::Nothing | Open::SetUp => Timed::Up,
             Open::RekeyIke => Timed::RekeyIke,
             Open::RekeyChild => Timed::RekeyChild,
+            Open::NewChild => Timed::Child,
             Open::Delete => Timed::Delete,
         }
     }
@@ -99,8 +104,10 @@ pub struct Book {
     down: VecDeque<usize>,
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
-    to_abandon: Vec<usize>,
+    to_delete: Vec<usize>,
     keeper: Option<Keeper>,
+    /// What passes through the tunnels, if anything does.
+    pub traffic: Option<Box<Traffic>>,
 }
 
 impl Book {
@@ -123,8 +130,9 @@ impl Book {
             down: VecDeque::new(),
             deletes: VecDeque::new(),
             to_share: Vec::new(),
-            to_abandon: Vec::new(),
+            to_delete: Vec::new(),
             keeper,
+            traffic: None,
         }
     }
 
@@ -175,9 +183,9 @@ impl Book {
         self.to_share.pop()
     }
 
-    /// A tunnel that is to be forgotten without a word.
-    pub fn take_to_abandon(&mut self) -> Option<usize> {
-        self.to_abandon.pop()
+    /// A tunnel that is of no use and is to be deleted.
+    pub fn take_to_delete(&mut self) -> Option<usize> {
+        self.to_delete.pop()
     }
 
     /// A tunnel whose time to be deleted has come, and when that was.
@@ -257,6 +265,7 @@ impl Book {
         let stage = match self.tunnels[place].open {
             Open::Delete => "delete",
             Open::RekeyIke | Open::RekeyChild => "rekey",
+            Open::NewChild => "child",
             _ if self.tunnels[place].mark > Instant::ZERO => "auth",
             _ => "init",
         };
@@ -330,6 +339,9 @@ impl Book {
             if self.peers.rests_on_base() {
                 self.to_share.push(place);
             }
+            if let Some(traffic) = &mut self.traffic {
+                traffic.up(now, place, self.peers.tunnel_id(self.lane.number(place as u64)), planned);
+            }
             if let Some(live) = self.live {
                 self.deletes.push_back((now + live, place));
             }
@@ -368,12 +380,20 @@ impl Book {
     /// The first failure of a stage, with the words that the classes do not have.
     fn refused(&mut self, place: usize, failed: &Failed, class: &'static str) {
         if self.stats.refused.is_none() && !self.faulty(place) {
-            self.stats.refused = Some((self.stats.done, format!("{} ({class})", failed.why)));
+            let words = match &failed.why {
+                // The name of the notify is what a person looks for in the box's log.
+                Failure::Rejected { notify, .. } => notify.to_string(),
+                why => format!("{why} ({class})"),
+            };
+            self.stats.refused = Some((self.stats.done, words));
         }
     }
 
     /// The tunnel is not up any more, by whatever cause.
     fn set_down(&mut self, place: usize) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.down(place);
+        }
         let tunnel = &mut self.tunnels[place];
         tunnel.sa = SaId::NONE;
         if std::mem::take(&mut tunnel.up) {
@@ -397,6 +417,7 @@ impl Book {
             // Our DELETE was not answered; the engine forgets the IKE SA and says so in its next event.
             (FailScope::Exchange, Open::Delete) => self.fail(place, now, class, "delete"),
             (FailScope::Exchange, Open::RekeyIke) => self.fail(place, now, class, "rekey"),
+            (FailScope::Exchange, Open::NewChild) => self.fail(place, now, class, "child"),
             (FailScope::Exchange | FailScope::Child, _) => {}
         }
     }
@@ -404,6 +425,9 @@ impl Book {
 
 impl Observer for Book {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.event(now, tunnel, sa, &event);
+        }
         let number = if tunnel.0 >= FAULTY { tunnel.0 - FAULTY } else { tunnel.0 };
         let place = self.lane.index(number).and_then(|place| usize::try_from(place).ok());
         let Some(place) = place.filter(|&place| place < self.tunnels.len()) else { return };
@@ -438,6 +462,7 @@ impl Observer for Book {
             }
             Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
             Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
+            Event::ChildOutbound { .. } if open == Open::NewChild => self.succeed(place, now),
             Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
                 self.tunnels[place].child = new;
                 if open == Open::RekeyChild {
@@ -447,18 +472,22 @@ impl Observer for Book {
             Event::ChildFailed(failed) if open == Open::RekeyChild => {
                 self.fail(place, now, failed.why.class(failed.exchange), "rekey");
             }
+            Event::ChildFailed(failed) if open == Open::NewChild => {
+                self.fail(place, now, failed.why.class(failed.exchange), "child");
+            }
             Event::ChildFailed(failed) if open == Open::SetUp => {
                 // The IKE SA is of no use here without its Child.
                 let class = failed.why.class(failed.exchange);
                 self.refused(place, &failed, class);
                 self.fail(place, now, class, "child");
-                self.to_abandon.push(place);
+                self.to_delete.push(place);
             }
             Event::Failed(failed) => self.failed(now, place, &failed),
             Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now),
             Event::Deleted { by: Side::Peer } => match open {
                 Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
                 Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
+                Open::NewChild => self.fail(place, now, "peer_deleted", "child"),
                 // Both ends had the same idea.
                 Open::Delete => self.succeed(place, now),
                 Open::Nothing if up => *self.stats.lost.entry("peer_deleted").or_default() += 1,
@@ -483,6 +512,37 @@ impl Observer for Book {
         }
     }
 
+    fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
+        let Some(traffic) = &mut self.traffic else { return };
+        traffic.received(now, path, packet);
+        while let Some(echo) = traffic.take_echo(now) {
+            for (what, value) in [(Timed::First, echo.first), (Timed::Rtt, echo.rtt)] {
+                if let Some(value) = value {
+                    self.stats.time(what, value);
+                    self.gauges.time(what, value);
+                }
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.traffic.as_mut()?.poll_transmit(now)
+    }
+
+    fn poll_note(&mut self) -> Option<(u32, EspNote)> {
+        self.traffic.as_mut()?.poll_note()
+    }
+
+    fn reclaim(&mut self, buffer: Vec<u8>) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.reclaim(buffer);
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.traffic.as_ref()?.poll_timeout()
+    }
+
     fn note(&mut self, _: Instant, note: LinkNote) {
         if matches!(note, LinkNote::NotSent { .. }) {
             self.stats.dropped.not_sent += 1;
@@ -493,6 +553,7 @@ impl Observer for Book {
 fn stage_of(open: Open, exchange: ExchangeType) -> &'static str {
     match (open, exchange) {
         (Open::Delete, _) => "delete",
+        (Open::NewChild, _) => "child",
         (_, ExchangeType::IKE_SA_INIT) => "init",
         (_, ExchangeType::IKE_AUTH) => "auth",
         (_, ExchangeType::CREATE_CHILD_SA) => "rekey",

@@ -27,11 +27,15 @@ pub enum Timed {
     Delete,
     /// How late the tester itself began what was planned.
     Lag,
+    /// From the planned start of a tunnel to the first packet that came back through it.
+    First,
+    /// A packet through a tunnel: there and back.
+    Rtt,
 }
 
 impl Timed {
     /// All of them, in order.
-    pub const ALL: [Timed; 9] = [
+    pub const ALL: [Timed; 11] = [
         Timed::Init,
         Timed::Auth,
         Timed::Up,
@@ -41,6 +45,8 @@ impl Timed {
         Timed::Dpd,
         Timed::Delete,
         Timed::Lag,
+        Timed::First,
+        Timed::Rtt,
     ];
 
     /// Name in files and metrics.
@@ -55,6 +61,8 @@ impl Timed {
             Timed::Dpd => "T_dpd",
             Timed::Delete => "T_delete",
             Timed::Lag => "start_lag",
+            Timed::First => "T_first_packet",
+            Timed::Rtt => "T_rtt",
         }
     }
 
@@ -70,6 +78,8 @@ impl Timed {
             Timed::Dpd => "dpd",
             Timed::Delete => "delete",
             Timed::Lag => "lag",
+            Timed::First => "first_packet",
+            Timed::Rtt => "rtt",
         }
     }
 }
@@ -122,6 +132,8 @@ pub struct Stats {
     pub retried: u64,
     /// The first set-up that failed: how many had succeeded before it, and why, in words.
     pub refused: Option<(u64, String)>,
+    /// What passed through the tunnels, in a stage of traffic.
+    pub traffic: Option<super::traffic::Passed>,
     times: Vec<Option<Histogram<u64>>>,
     /// One per second, from the stage's begin.
     pub bins: Vec<Bin>,
@@ -217,6 +229,9 @@ impl Stats {
         self.requests += other.requests;
         self.retransmits += other.retransmits;
         self.retried += other.retried;
+        if let Some(more) = &other.traffic {
+            self.traffic.get_or_insert_default().add(more);
+        }
         if self.refused.is_none() {
             self.refused.clone_from(&other.refused);
         }

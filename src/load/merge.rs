@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 
-use super::summary::{Bin, Failures, Latency, LoadResult, StageResult, Tester, Window};
+use super::summary::{Bin, Failures, Latency, LoadResult, StageResult, Tester, TrafficResult, Window};
 use super::threshold::{self, Threshold};
 use super::verdict;
 
@@ -70,6 +70,7 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
         result.seconds = result.seconds.max(part.seconds);
         result.interrupted |= part.interrupted;
     }
+    result.traffic = super::traffic::finding(&result.stages);
     let thresholds: Vec<Threshold> =
         result.thresholds.iter().map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
     result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
@@ -123,6 +124,9 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
     let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
     into.achieved_rate = if length > 0.0 { into.done as f64 / length } else { 0.0 };
+    if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
+        add_traffic(a, b);
+    }
     into.up += other.up;
     into.sas += other.sas;
     let (a, b) = (&mut into.used, &other.used);
@@ -151,6 +155,29 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
         a.failed += b.failed;
         a.dropped += b.dropped;
     }
+}
+
+fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
+    // Shares weigh as much as what they are shares of.
+    let mean = |x: Option<f64>, y: Option<f64>, of: (u64, u64)| {
+        let whole = (of.0 + of.1).max(1) as f64;
+        x.zip(y).map(|(x, y)| (x * of.0 as f64 + y * of.1 as f64) / whole)
+    };
+    let sent = (a.sent, b.sent);
+    let sealed = |t: &TrafficResult| (t.sent as f64 * (1.0 - t.loss_there.unwrap_or(0.0))) as u64;
+    a.loss_back = mean(a.loss_back, b.loss_back, (sealed(a), sealed(b)));
+    a.loss_there = mean(a.loss_there, b.loss_there, sent);
+    a.loss = mean(Some(a.loss), Some(b.loss), sent).unwrap_or(0.0);
+    a.overhead = mean(Some(a.overhead), Some(b.overhead), sent).unwrap_or(1.0);
+    a.offered += b.offered;
+    a.sent += b.sent;
+    a.late += b.late;
+    a.unsent += b.unsent;
+    a.returned += b.returned;
+    a.sent_rate += b.sent_rate;
+    a.throughput += b.throughput;
+    a.bad += b.bad;
+    a.active += b.active;
 }
 
 fn together(a: &[Failures], b: &[Failures]) -> Vec<Failures> {

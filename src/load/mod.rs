@@ -20,5 +20,6 @@ pub mod shard;
 pub mod summary;
 pub mod template;
 pub mod threshold;
+pub mod traffic;
 pub mod verdict;
 pub mod workload;

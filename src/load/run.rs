@@ -15,6 +15,7 @@ use super::measure::Stats;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Core, Used};
 use super::shard::{Order, Report, Shard, ShardConfig, Stage, Work};
+use super::traffic::TrafficSpec;
 use crate::engine::{ConnectionSpec, Ports};
 use crate::fault::Rule;
 use crate::link::LinkCounters;
@@ -52,6 +53,8 @@ pub struct Setup {
     pub too_late: Duration,
     /// Keep the datagrams of the failed and the slowest handshakes.
     pub keep: bool,
+    /// How packets are sent through the tunnels, if any are.
+    pub traffic: Option<TrafficSpec>,
 }
 
 /// What the shards have in common outside of their work.
@@ -205,6 +208,7 @@ impl Fleet {
                 in_flight: (setup.in_flight / threads).max(1),
                 too_late: setup.too_late,
                 keeper,
+                traffic: setup.traffic.map(|spec| TrafficSpec { natt_ports: (ports.natt, spec.natt_ports.1), ..spec }),
             };
             let (orders, orders_in) = mpsc::channel();
             let (reports_out, reports) = mpsc::channel();

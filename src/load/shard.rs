@@ -18,6 +18,7 @@ use super::keep::Keeper;
 use super::measure::{Stats, Timed};
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
+use super::traffic::{Traffic, TrafficSpec};
 use crate::drive::Driver;
 use crate::engine::{Command, Counters, Endpoint, EndpointConfig, Limits};
 use crate::fault::{FaultPlan, Rule};
@@ -33,6 +34,8 @@ const BATCH: usize = 16;
 const STARTS: usize = 16;
 /// How long a shard sleeps at most without looking for orders.
 const NAP: Duration = Duration::from_millis(50);
+/// How long the last echoes are waited for.
+const LAST_ECHOES: Duration = Duration::from_secs(1);
 /// How often the receive queues are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -62,6 +65,8 @@ pub struct ShardConfig {
     pub too_late: Duration,
     /// Keeps the datagrams of some handshakes.
     pub keeper: Option<Keeper>,
+    /// How packets are sent through the tunnels, if any are.
+    pub traffic: Option<TrafficSpec>,
 }
 
 /// What the coordinator says to a shard.
@@ -114,12 +119,19 @@ pub enum Work {
     },
     /// Keep what is up.
     Hold(Duration),
-    /// Rekey what is up.
-    Rekey {
+    /// Rekey what is up, or give it one more Child SA.
+    Create {
         /// When.
         schedule: Arc<Schedule>,
-        /// The IKE SAs, or their Child SAs.
-        ike: bool,
+        /// Which CREATE_CHILD_SA exchange.
+        what: Open,
+    },
+    /// Send packets through what is up.
+    Traffic {
+        /// Bits of inner packets per second, through all tunnels of all shards.
+        rate: f64,
+        /// For how long.
+        length: Duration,
     },
     /// Delete what is up.
     Delete(Arc<Schedule>),
@@ -167,13 +179,15 @@ pub struct Shard {
     queue: usize,
     looked: Instant,
     until_refused: bool,
+    /// Of which configured Child SA more are made.
+    child_name: String,
 }
 
 impl Shard {
     /// A shard on its sockets.
     pub fn new(config: ShardConfig, link: UdpLink) -> Self {
         let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, .. } = config;
-        let ShardConfig { in_flight, too_late, keeper, .. } = config;
+        let ShardConfig { in_flight, too_late, keeper, traffic, .. } = config;
         let mut recorder = Recorder::new();
         if let Some(keeper) = &keeper {
             recorder.add(keeper.clone());
@@ -192,7 +206,9 @@ impl Shard {
         if !rules.is_empty() {
             endpoint.set_tamper(Box::new(FaultPlan::new(rules, &plan)));
         }
-        let book = Book::new(lane, Arc::clone(&peers), gauges, keeper);
+        let mut book = Book::new(lane, Arc::clone(&peers), gauges, keeper);
+        book.traffic = traffic.map(|spec| Box::new(Traffic::new(spec)));
+        let child_name = peers.base.children.first().map_or_else(String::new, |child| child.name.clone());
         let driver = Driver::with_batch(endpoint, link, recorder, BATCH);
         Shard {
             driver,
@@ -210,6 +226,7 @@ impl Shard {
             queue: 0,
             looked: Instant::ZERO,
             until_refused: false,
+            child_name,
         }
     }
 
@@ -244,8 +261,7 @@ impl Shard {
         let (used, link) = (Used::of_thread(), self.driver.link.counters());
         self.queue = 0;
         let purpose = match &stage.work {
-            Work::Rekey { ike: true, .. } => Open::RekeyIke,
-            Work::Rekey { ike: false, .. } => Open::RekeyChild,
+            Work::Create { what, .. } => *what,
             Work::Delete(_) => Open::Delete,
             _ => Open::SetUp,
         };
@@ -259,7 +275,7 @@ impl Shard {
                 self.run(stage, Arc::clone(schedule), Open::SetUp)?;
                 self.book.live = None;
             }
-            Work::Delete(schedule) | Work::Rekey { schedule, .. } => self.run(stage, Arc::clone(schedule), purpose)?,
+            Work::Delete(schedule) | Work::Create { schedule, .. } => self.run(stage, Arc::clone(schedule), purpose)?,
             Work::Serial { count } => self.serial(stage, *count)?,
             Work::Closed { count, window } => self.closed(stage, *count, *window)?,
             Work::Hold(length) => {
@@ -268,6 +284,7 @@ impl Shard {
                     self.turn(end)?;
                 }
             }
+            Work::Traffic { rate, length } => self.traffic(stage, *rate, *length)?,
             Work::Forget => self.forget()?,
         }
         let stats = self.book.end_stage();
@@ -316,7 +333,8 @@ impl Shard {
             if next.is_none() {
                 let patience = if self.stopped() { stage.drain.min(Duration::from_secs(2)) } else { stage.drain };
                 let until = *drained.get_or_insert(now + patience);
-                if self.book.open() == 0 && self.book.planned_deletes() == 0 {
+                let trying = self.book.traffic.as_ref().is_some_and(|traffic| traffic.is_trying());
+                if self.book.open() == 0 && self.book.planned_deletes() == 0 && !(trying && now < until) {
                     return Ok(());
                 }
                 if now >= until {
@@ -375,6 +393,28 @@ impl Shard {
             }
             let full = left == 0 || self.book.open() >= window;
             self.turn(if full { now + NAP } else { now })?;
+        }
+        Ok(())
+    }
+
+    /// Packets at a fixed rate through all tunnels in turn, whatever comes back.
+    fn traffic(&mut self, stage: &Stage, rate: f64, length: Duration) -> io::Result<()> {
+        let end = stage.start + length;
+        if let Some(traffic) = &mut self.book.traffic {
+            traffic.begin(stage.start, end, rate / self.lane.stride as f64);
+        }
+        while self.driver.link.now() < end && !self.stopped() {
+            self.turn(end)?;
+        }
+        let until = self.driver.link.now() + stage.drain.min(LAST_ECHOES);
+        if let Some(traffic) = &mut self.book.traffic {
+            traffic.stop(self.driver.link.now());
+        }
+        while self.driver.link.now() < until && self.book.traffic.as_ref().is_some_and(|t| !t.is_back()) {
+            self.turn(until)?;
+        }
+        if let Some(traffic) = &mut self.book.traffic {
+            self.book.stats.traffic = Some(traffic.end());
         }
         Ok(())
     }
@@ -447,6 +487,7 @@ impl Shard {
         let command = match op {
             Open::RekeyIke => Command::RekeyIke,
             Open::RekeyChild => Command::RekeyChild(self.book.child(place)),
+            Open::NewChild => Command::NewChild(self.child_name.clone()),
             _ => Command::Delete,
         };
         match self.driver.endpoint.command(now, sa, command) {
@@ -465,8 +506,11 @@ impl Shard {
                 self.driver.endpoint.share_spec(sa, &base);
             }
         }
-        while let Some(place) = self.book.take_to_abandon() {
-            if let Some(sa) = self.book.sa(place) {
+        // An IKE SA without its Child: the peer is told, or it would keep what nobody uses.
+        while let Some(place) = self.book.take_to_delete() {
+            if let Some(sa) = self.book.sa(place)
+                && self.driver.endpoint.command(now, sa, Command::Delete).is_err()
+            {
                 self.driver.endpoint.abandon(now, sa);
             }
         }

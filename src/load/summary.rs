@@ -48,6 +48,9 @@ pub struct LoadResult {
     /// How the peer recovered from a reconnect storm, if there was one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recovery: Option<Recovery>,
+    /// What steps of traffic have found, if packets were sent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traffic: Option<TrafficFinding>,
     /// The search for the limit, if that was the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub capacity: Option<Capacity>,
@@ -194,10 +197,60 @@ pub struct StageResult {
     pub up: u64,
     /// IKE SAs in our tables at the end.
     pub sas: u64,
+    /// Packets through the tunnels, in a stage of traffic.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traffic: Option<TrafficResult>,
     /// What the tester used.
     pub used: UsedResult,
     /// One per second.
     pub bins: Vec<Bin>,
+}
+
+/// Packets through the tunnels to an echo service behind the peer, and back.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficResult {
+    /// Bits of inner packets per second that were to be sent, in each direction, by this process.
+    pub offered: f64,
+    /// Octets of each inner packet, its IP header included.
+    pub size: u64,
+    /// Octets on the wire (IP and UDP headers, ESP) by octets of inner packets, outbound.
+    pub overhead: f64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets due that the tester came to too late.
+    pub late: u64,
+    /// Packets that could not be sent: no tunnel was up.
+    pub unsent: u64,
+    /// Packets that came back.
+    pub returned: u64,
+    /// Bits of inner packets per second that were sent.
+    pub sent_rate: f64,
+    /// Bits of inner packets per second that came back while packets were sent.
+    pub throughput: f64,
+    /// Share of the packets sent that did not come back.
+    pub loss: f64,
+    /// Share of the packets sent for which the peer sealed no answer, by its sequence numbers: lost on the way there, or
+    /// inside the peer. None where its Child SAs were replaced meanwhile.
+    pub loss_there: Option<f64>,
+    /// Share of what the peer sealed that did not arrive.
+    pub loss_back: Option<f64>,
+    /// Packets that were refused: integrity, replay, selectors.
+    pub bad: u64,
+    /// Tunnels that are active: a packet came back through them.
+    pub active: u64,
+}
+
+/// What steps of traffic say together.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficFinding {
+    /// The largest throughput, in bits per second per direction.
+    pub best: f64,
+    /// The largest offered rate of which at least 98 % came back; 0 if there was none.
+    pub carried: f64,
+    /// Where the throughput stays however much is offered, if it does.
+    pub plateau: Option<f64>,
+    /// In a sentence.
+    pub finding: String,
 }
 
 /// Attempts and what came of them.
@@ -468,7 +521,44 @@ impl Tester {
     }
 }
 
+impl TrafficResult {
+    /// The counts; rates are [`StageResult::offer`]'s to say, which finds the bits that came back in time here.
+    fn of(passed: &super::traffic::Passed) -> TrafficResult {
+        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
+        // Dead peers and other packets of the peer's are sealed, too: never less than nothing is lost.
+        let known = passed.sealed >= passed.opened;
+        TrafficResult {
+            size: passed.size,
+            sent: passed.sent,
+            late: passed.late,
+            unsent: passed.unsent,
+            returned: passed.returned,
+            throughput: (passed.in_time * passed.size * 8) as f64,
+            loss: share(passed.sent.saturating_sub(passed.returned), passed.sent),
+            loss_there: known.then(|| share(passed.sent.saturating_sub(passed.sealed), passed.sent)),
+            loss_back: known.then(|| share(passed.sealed - passed.opened, passed.sealed)),
+            bad: passed.bad,
+            active: passed.active,
+            ..TrafficResult::default()
+        }
+    }
+}
+
 impl StageResult {
+    /// What a stage of traffic was offered: bits per second by all `processes`, and what that makes of its figures.
+    pub fn offer(&mut self, rate: f64, processes: u64) {
+        let octets = self.used.octets.0 as f64;
+        let seconds = self.planned_seconds.max(f64::MIN_POSITIVE);
+        let Some(traffic) = &mut self.traffic else { return };
+        let rate_of = |packets: u64| packets as f64 * traffic.size as f64 * 8.0 / seconds;
+        let (sent, in_time) = (rate_of(traffic.sent), rate_of(traffic.returned).min(traffic.throughput / seconds));
+        (traffic.offered, traffic.sent_rate, traffic.throughput) = (rate / processes as f64, sent, in_time);
+        let inner = traffic.sent as f64 * traffic.size as f64;
+        // UDP payload is what the sockets count: an IPv4 and a UDP header come on top.
+        traffic.overhead = if inner > 0.0 { (octets + traffic.sent as f64 * 28.0) / inner } else { 1.0 };
+        self.planned = traffic.sent + traffic.late + traffic.unsent;
+    }
+
     /// The figures, without what the tester used.
     pub fn of_stats(name: &str, stats: &Stats) -> StageResult {
         let window = |w: &super::measure::Window| Window { started: w.started, done: w.done, failed: w.failed };
@@ -513,6 +603,7 @@ impl StageResult {
             retransmit_ratio: stats.retransmit_ratio(),
             retried: stats.retried,
             latency: latency.collect(),
+            traffic: stats.traffic.as_ref().map(TrafficResult::of),
             bins: stats.bins.iter().map(bin).collect(),
             ..StageResult::default()
         }
@@ -616,6 +707,7 @@ pub mod testing {
             thresholds: vec![judged],
             stages: vec![StageResult { name: "setup".into(), method: "open-loop".into(), ..StageResult::default() }],
             recovery: None,
+            traffic: None,
             capacity: None,
             limit: Limit { who: "nobody".into(), sentence: "x".into(), tester_limited: false },
             interrupted: false,

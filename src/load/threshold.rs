@@ -97,7 +97,10 @@ pub fn judge_run(
     stages: &[StageResult],
     times: &[BTreeMap<String, Histogram<u64>>],
 ) -> Vec<Judged> {
-    let about = stages.iter().position(|s| s.name == "storm" || s.name.starts_with("rekey")).unwrap_or(0);
+    let about = stages
+        .iter()
+        .position(|s| ["storm", "children"].contains(&s.name.as_str()) || s.name.starts_with("rekey"))
+        .unwrap_or(0);
     let (Some(stage), Some(own)) = (stages.get(about), times.get(about)) else { return Vec::new() };
     let (mut stage, mut own) = (stage.clone(), own.clone());
     for (other, more) in stages.iter().zip(times).skip(about + 1) {

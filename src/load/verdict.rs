@@ -55,6 +55,13 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
             d.not_sent
         ));
     }
+    if let Some(traffic) = stage.traffic.as_ref().filter(|t| t.late * 100 > t.sent + t.late) {
+        out.push(format!(
+            "in {name} it could not send {} of {} packets in time",
+            traffic.late,
+            traffic.late + traffic.sent
+        ));
+    }
     let (thread, busiest) = (0..)
         .zip(&stage.used.threads)
         .map(|(n, share)| (n, *share))

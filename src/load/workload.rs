@@ -8,10 +8,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::arrival::{Lane, Schedule, Segment, Spacing};
+use super::book::Open;
 use super::gauge::Gauges;
 use super::run::{Fleet, Outcome};
 use super::shard::Work;
-use super::summary::{Capacity, Recovery, StageResult, histograms};
+use super::summary::{Capacity, Recovery, StageResult, TrafficFinding, histograms};
 use crate::time::Instant;
 
 /// What is done to the peer.
@@ -36,6 +37,18 @@ pub enum Workload {
         /// Spread over this time; none means all at once.
         over: Duration,
     },
+    /// Bring tunnels up, then give each of them more Child SAs: the phase 2 rate.
+    Children {
+        /// How many more.
+        each: u64,
+        /// Spread over this time; none means all at once.
+        over: Duration,
+    },
+    /// Bring tunnels up, then send packets through them, at one rate after the other.
+    Traffic {
+        /// How long each rate is kept.
+        length: Duration,
+    },
     /// IKE_SA_INIT only.
     Flood,
     /// Bring tunnels up until one is refused.
@@ -54,6 +67,8 @@ impl Workload {
             Workload::Storm => "storm",
             Workload::Rekey { ike: true, .. } => "rekey-ike",
             Workload::Rekey { ike: false, .. } => "rekey-child",
+            Workload::Children { .. } => "children",
+            Workload::Traffic { .. } => "traffic",
             Workload::Flood => "flood",
             Workload::Tunnels => "tunnels",
         }
@@ -77,6 +92,8 @@ pub struct Order {
     pub delete_rate: Option<f64>,
     /// When the first stage begins.
     pub start: Option<Instant>,
+    /// Traffic: bits of inner packets per second, one step after the other.
+    pub offers: Vec<f64>,
 }
 
 /// What the caller sees of a run while it lasts: the stage's name, the gauges, the time since the stage began.
@@ -93,6 +110,8 @@ pub struct Played {
     pub recovery: Option<Recovery>,
     /// What a search has found.
     pub capacity: Option<Capacity>,
+    /// What steps of traffic have found.
+    pub traffic: Option<TrafficFinding>,
     /// Ended by a signal.
     pub interrupted: bool,
 }
@@ -148,8 +167,37 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
                 true => Schedule::count(up, up as f64 / seconds),
                 false => Schedule::at_once(up),
             };
-            let work = Work::Rekey { schedule: Arc::new(schedule), ike };
+            let what = if ike { Open::RekeyIke } else { Open::RekeyChild };
+            let work = Work::Create { schedule: Arc::new(schedule), what };
             player.stage(order.workload.name(), "open-loop", None, work, Duration::ZERO, (up, seconds))?;
+        }
+        Workload::Children { each, over } => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            let up = player.played.stages.last().map_or(0, |s| s.up);
+            // One round after the other: a tunnel makes one Child SA at a time.
+            let seconds = over.as_secs_f64();
+            let (rounds, count) = if seconds > 0.0 { (1, up * each) } else { (each, up) };
+            for _ in 0..rounds {
+                let schedule = match seconds > 0.0 {
+                    true => Schedule::count(count, count as f64 / seconds),
+                    false => Schedule::at_once(count),
+                };
+                let work = Work::Create { schedule: Arc::new(schedule), what: Open::NewChild };
+                player.stage("children", "open-loop", None, work, Duration::ZERO, (count, seconds))?;
+            }
+        }
+        Workload::Traffic { length } => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            for &rate in &order.offers {
+                let work = Work::Traffic { rate, length };
+                player.stage("traffic", "open-loop", None, work, Duration::ZERO, (0, length.as_secs_f64()))?;
+                let stage = player.played.stages.last_mut().expect("it was played just now");
+                stage.offer(rate, processes);
+                if player.played.interrupted {
+                    break;
+                }
+            }
+            player.played.traffic = super::traffic::finding(&player.played.stages);
         }
         Workload::Storm => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::paint::{Paint, Tone, wrap};
 use crate::load::summary::{LoadResult, StageResult};
 use crate::load::threshold::duration;
+use crate::load::traffic::bits;
 
 /// The whole result.
 pub fn render(result: &LoadResult, paint: Paint) -> String {
@@ -31,6 +32,9 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
             at(2),
             at(3)
         );
+    }
+    if let Some(traffic) = &result.traffic {
+        let _ = writeln!(out, "\nthroughput\n  {}", traffic.finding);
     }
     if let Some(capacity) = &result.capacity {
         let _ = writeln!(
@@ -89,7 +93,30 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
     let mut out = String::new();
     let label = if stage.method == "none" { String::new() } else { format!(" ({})", stage.method) };
     let _ = writeln!(out, "\n{}{label}", paint.tone(Tone::Strong, &stage.name));
-    if stage.name != "hold" {
+    if let Some(t) = &stage.traffic {
+        let percent = |share: Option<f64>| share.map_or_else(|| "?".to_owned(), |s| format!("{:.2} %", s * 100.0));
+        let _ = writeln!(
+            out,
+            "  offered {}   came back {}   in packets of {} octets through {} active tunnels",
+            bits(t.offered),
+            bits(t.throughput),
+            t.size,
+            t.active
+        );
+        let _ = writeln!(
+            out,
+            "  sent {}   came back {}   lost {} (there or in the peer {}, on the way back {})   refused {}",
+            t.sent,
+            t.returned,
+            percent(Some(t.loss)),
+            percent(t.loss_there),
+            percent(t.loss_back),
+            t.bad
+        );
+        if t.late + t.unsent > 0 {
+            let _ = writeln!(out, "  not sent: {} too late, {} without a tunnel", t.late, t.unsent);
+        }
+    } else if stage.name != "hold" {
         let _ = writeln!(
             out,
             "  begun {}   done {}   failed {}   dropped by the tester {}   up at the end {}",

@@ -4,6 +4,8 @@ pub mod data;
 pub mod diagnosis;
 pub mod html;
 pub mod ladder;
+pub mod load_html;
+mod load_plot;
 pub mod load_text;
 pub mod paint;
 pub mod preflight;

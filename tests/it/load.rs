@@ -52,6 +52,7 @@ impl Lab {
             interface: None,
             socket_buffer: 1 << 20,
             seeds: Seeds::simulated("headend"),
+            data: None,
         };
         let headend = Answering::start(headend, clock).expect("loopback binds");
         let ours = address("127.0.0.61");
@@ -73,6 +74,7 @@ impl Lab {
             in_flight: 10_000,
             too_late: 10 * SECOND,
             keep: true,
+            traffic: None,
         };
         let order = Order {
             workload: Workload::Setup,
@@ -82,6 +84,7 @@ impl Lab {
             drain: 10 * SECOND,
             delete_rate: Some(1000.0),
             start: None,
+            offers: Vec::new(),
         };
         Lab { headend, setup, order }
     }

@@ -10,12 +10,35 @@ use crate::cli_errors::{interrupt, until, until_line};
 
 struct Lab(tempfile::TempDir);
 
+/// `ikelab listen`, which does not outlive a test that fails.
+struct Headend(Child);
+
+impl Drop for Headend {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Headend {
+    /// Ctrl-C, and its exit code.
+    fn end(&mut self) -> Option<i32> {
+        interrupt(&self.0);
+        self.0.wait().unwrap().code()
+    }
+}
+
 /// How late the tester is, is not the question on a busy machine.
 const PATIENT: [&str; 4] = ["--max-lag", "20s", "--max-cpu", "100%"];
 
 impl Lab {
     /// A headend on `127.0.0.NN` with a port of its own, and the file of its initiators.
-    fn new(host: u8) -> (Lab, Child) {
+    fn new(host: u8) -> (Lab, Headend) {
+        Lab::with(host, "", &["--threads", "2"])
+    }
+
+    /// The same with more lines in the headend's file and other flags.
+    fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
         let lab = Lab(tempfile::tempdir().unwrap());
         let end = |id: &str, remote: &str, ts: (u8, u8)| {
             format!(
@@ -27,16 +50,17 @@ impl Lab {
                 ts.1
             )
         };
-        std::fs::write(lab.path().join("r.yaml"), end("fqdn:r.test", "{id: any}", (2, 1))).unwrap();
-        let mut listen = lab.command(&["listen", "-c", "r.yaml", "--threads", "2", "--out", "listen"]);
-        listen.args(["--source-port", "0", "--natt-port", "0"]).stdout(Stdio::piped());
+        let file = end("fqdn:r.test", "{id: any}", (2, 1)) + more;
+        std::fs::write(lab.path().join("r.yaml"), file).unwrap();
+        let mut listen = lab.command(&["listen", "-c", "r.yaml", "--out", "listen"]);
+        listen.args(flags).args(["--source-port", "0", "--natt-port", "0"]).stdout(Stdio::piped());
         let mut child = listen.spawn().unwrap();
         let text = until_line(&mut child, "listening on");
         let ports: Vec<&str> =
             text.split(&format!("127.0.0.{host}:")).skip(1).map(|t| t.split([',', ' ']).next().unwrap()).collect();
         let remote = format!("{{address: 127.0.0.{host}, port: {}, natt_port: {}}}", ports[0], ports[1]);
         std::fs::write(lab.path().join("i.yaml"), end("email:peer-{n}@lab", &remote, (1, 2))).unwrap();
-        (lab, child)
+        (lab, Headend(child))
     }
 
     fn path(&self) -> &Path {
@@ -82,11 +106,16 @@ fn a_run_leaves_a_result_and_says_who_was_the_limit() {
     let times = files::read_hlog(&std::fs::read(lab.path().join("run").join(files::HLOG)).unwrap()).unwrap();
     assert_eq!(times[0]["T_up"].len(), 100);
     assert!(std::fs::read_to_string(lab.path().join("run").join(files::CSV)).unwrap().lines().count() > 2);
+    let page = lab.path().join("run/report.html");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("Operations per second") && html.contains("T_up"));
+    let again = lab.command(&["report", "run", "--html", "again.html"]).output().unwrap();
+    let written = std::fs::read_to_string(lab.path().join("again.html")).unwrap_or_default();
+    assert!(again.status.code() == Some(0) && written == html, "{}", says(&again));
     for name in ["slowest.pcapng", "handshakes.txt"] {
         assert!(lab.path().join("run").join(name).exists(), "{name}");
     }
-    interrupt(&headend);
-    assert_eq!(headend.wait().unwrap().code(), Some(0));
+    assert_eq!(headend.end(), Some(0));
     let text = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&listened["counters"]["ike_sas_up"], &listened["threads"]), (&100.into(), &2.into()), "{listened:#}");
@@ -104,8 +133,7 @@ fn a_missed_threshold_is_1_and_a_tester_that_was_the_limit_is_4() {
     let text = says(&limited);
     assert!(limited.status.code() == Some(4) && text.contains("This tester was the limit"), "{text}");
     assert!(lab.result("limited").stages[0].dropped.in_flight > 0);
-    interrupt(&headend);
-    headend.wait().unwrap();
+    headend.end();
 }
 
 #[test]
@@ -125,8 +153,7 @@ fn shards_divide_the_work_and_are_joined_again() {
     assert_eq!((result.stages[0].done, result.stages[0].latency["T_up"].count, result.tester.sources), (40, 40, 14));
     let twice = lab.command(&["report", "--merge", "shard-1", "shard-1"]).output().unwrap();
     assert!(twice.status.code() == Some(2) && says(&twice).contains("twice"), "{}", says(&twice));
-    interrupt(&headend);
-    headend.wait().unwrap();
+    headend.end();
 }
 
 #[test]
@@ -183,8 +210,7 @@ fn metrics_are_served_while_it_runs_and_ctrl_c_ends_in_good_order() {
     let result = lab.result("stopped");
     assert!(result.interrupted && result.stages[0].done > 0 && code == Some(0), "{code:?} {:?}", result.stages[0]);
     assert_eq!(result.stages.last().unwrap().up, 0, "what was up was deleted");
-    interrupt(&headend);
-    headend.wait().unwrap();
+    headend.end();
 }
 
 #[test]
@@ -204,6 +230,184 @@ fn wrong_flags_are_explained() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && text.starts_with(&format!("error: {line}")), "{args:?}: {text}");
     }
-    interrupt(&headend);
-    headend.wait().unwrap();
+    headend.end();
+}
+
+#[test]
+fn a_search_finds_the_rate_that_is_held_and_what_lies_beyond() {
+    // 40 tunnels fit. So in runs of one second, after which all are deleted, 40 per second are held and more are not.
+    let (lab, mut headend) = Lab::with(76, "limits: {max_child_sas: 40}\n", &["--threads", "1"]);
+    let args = ["--search", "--rate", "20", "--for", "1s", "--trials", "1", "--threads", "1", "--out", "search"];
+    let output = lab.load(&args);
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let result = lab.result("search");
+    let found = result.capacity.as_ref().unwrap();
+    assert!((38.0..=42.0).contains(&found.median), "{found:?}");
+    assert_eq!((found.trials.len(), found.range), (1, (found.median, found.median)));
+    let offered: Vec<f64> = found.steps.iter().map(|s| s.offered).collect();
+    assert_eq!(offered[..4], [20.0, 40.0, 80.0, 60.0], "doubled until missed, then bisected");
+    let worst = found.steps.iter().find(|s| s.offered > 79.0).unwrap();
+    assert!(!worst.held && !worst.tester_limited && (worst.success - 0.5).abs() < 0.01, "{worst:?}");
+    let (low, high) = (
+        found.steps.iter().filter(|s| s.held).map(|s| s.offered).fold(0.0, f64::max),
+        found.steps.iter().filter(|s| !s.held).map(|s| s.offered).fold(f64::INFINITY, f64::min),
+    );
+    assert!(low == found.median && high / low <= 1.0501, "{low} {high}");
+    // The licence holds whatever is offered: a plateau.
+    assert_eq!(found.curve.len(), 7);
+    let last = found.curve.last().unwrap();
+    assert!((last.offered / found.median - 3.0).abs() < 1e-9 && (last.goodput - 40.0).abs() < 2.0, "{last:?}");
+    assert!(found.finding.contains("a plateau: at 3.0 times"), "{}", found.finding);
+    assert!(text.contains("capacity\n") && text.contains(&found.finding), "{text}");
+    assert_eq!(result.limit.who, "peer");
+
+    // Where no more is tried than is held, that is said instead.
+    let capped = ["--search", "--rate", "10", "--max-rate", "20", "--for", "1s", "--trials", "2", "--no-curve"];
+    let output = lab.load(&[&capped[..], &["--threads", "1", "--out", "capped"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let found = lab.result("capped").capacity.unwrap();
+    assert_eq!((found.median, found.range, found.trials.len(), found.curve.len()), (20.0, (20.0, 20.0), 2, 0));
+    assert!(found.finding.contains("no more was tried (--max-rate)"), "{}", found.finding);
+    headend.end();
+}
+
+#[test]
+fn the_tunnel_beyond_the_licence_is_named() {
+    let (lab, mut headend) = Lab::with(77, "limits: {max_child_sas: 25}\n", &["--threads", "1"]);
+    let output = lab.load(&["--workload", "tunnels", "--rate", "100", "--for", "1s", "--out", "tunnels"]);
+    let text = says(&output);
+    let result = lab.result("tunnels");
+    let found = result.capacity.as_ref().unwrap();
+    assert_eq!((found.of.as_str(), found.median), ("tunnels", 25.0));
+    assert!(found.finding.starts_with("tunnel 26 was refused: NO_ADDITIONAL_SAS"), "{}", found.finding);
+    assert!(text.contains("tunnel 26 was refused: NO_ADDITIONAL_SAS"), "{text}");
+    let failures = &result.stages[0].failures;
+    assert!(failures.iter().all(|f| f.class == "no_additional_sas" && f.stage == "child"), "{failures:?}");
+    // Below the limit there is nothing to name.
+    let output =
+        lab.load(&["--workload", "tunnels", "--rate", "100", "--for", "1s", "--tunnels", "25", "--out", "fewer"]);
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let found = lab.result("fewer").capacity.unwrap();
+    assert_eq!(found.finding, "all of 25 tunnels came up: no limit was met");
+    headend.end();
+}
+
+#[test]
+fn shards_begin_together_at_the_time_they_were_given() {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    let (lab, mut headend) = Lab::new(78);
+    let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let at = unix() + 3.0;
+    let begin = |shard: &str, out: &str| {
+        let mut load = lab.command(&["load", "-c", "i.yaml", "--source-port", "0", "--natt-port", "0", "--rate", "40"]);
+        load.args(["--for", "1s", "--threads", "1", "--shard", shard, "--start-at", &format!("{at:.3}"), "--out", out]);
+        load.args(PATIENT).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut first = begin("0/2", "s0");
+    std::thread::sleep(Duration::from_millis(700));
+    let mut second = begin("1/2", "s1");
+    while unix() < at - 0.2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(first.try_wait().unwrap().is_none() && second.try_wait().unwrap().is_none(), "both are waiting");
+    assert_eq!((first.wait().unwrap().code(), second.wait().unwrap().code()), (Some(0), Some(0)));
+    let (s0, s1) = (lab.result("s0"), lab.result("s1"));
+    // Each counts from its own begin: the second one waited 0.7 s less.
+    let (a, b) = (s0.stages[0].from, s1.stages[0].from);
+    assert!(a > b && (0.6..2.5).contains(&(a - b)), "{a} {b}");
+    for (result, from) in [(&s0, a), (&s1, b)] {
+        let epoch = utc_seconds(&result.started);
+        assert!((epoch + from - at).abs() < 1.1, "{} {from} {at}", result.started);
+        assert_eq!((result.stages[0].planned, result.stages[0].done), (20, 20));
+    }
+    headend.end();
+}
+
+/// Seconds since 1970 of `2026-01-31T12:00:00...`.
+fn utc_seconds(text: &str) -> f64 {
+    let n = |range: std::ops::Range<usize>| text[range].parse::<i64>().unwrap();
+    let (y, m, d) = (n(0..4), n(5..7), n(8..10));
+    let (y, m) = if m < 3 { (y - 1, m + 9) } else { (y, m - 3) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + d - 1 - 719_468;
+    (days * 86_400 + n(11..13) * 3600 + n(14..16) * 60 + n(17..19)) as f64
+}
+
+#[test]
+fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
+    let (lab, mut headend) = Lab::with(79, "", &["--threads", "1", "--echo", "--data-cap", "2M"]);
+    let args = ["--workload", "traffic", "--rate", "20", "--for", "1s", "--threads", "1", "--hold", "2s"];
+    let steps = ["--offer", "1M,4M,8M", "--packet-size", "1000", "--out", "t", "--threshold", "p99(first_packet)<10s"];
+    let output = lab.load(&[&args[..], &steps].concat());
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let result = lab.result("t");
+    assert_eq!(
+        (result.context.nat_traversal.as_str(), result.stages[0].latency["T_first_packet"].count),
+        ("force", 20)
+    );
+    let steps: Vec<_> = result.stages.iter().filter_map(|s| s.traffic.as_ref()).collect();
+    assert_eq!(steps.iter().map(|t| (t.offered, t.active)).collect::<Vec<_>>(), [(1e6, 20), (4e6, 20), (8e6, 20)]);
+    let first = steps[0];
+    assert_eq!((first.sent, first.returned, first.unsent, first.bad), (250, 250, 0, 0), "{first:?}");
+    assert_eq!((first.loss, first.loss_there, first.loss_back), (0.0, Some(0.0), Some(0.0)));
+    assert!((1.03..1.15).contains(&first.overhead), "{first:?}");
+    for step in &steps[1..] {
+        // The cap counts octets of ESP, the throughput those inside.
+        assert!((1.7e6..2.0e6).contains(&step.throughput), "{step:?}");
+        assert!(step.loss > 0.4 && step.loss_there.is_some_and(|l| l > 0.4), "{step:?}");
+        // What the cap drops outbound was sealed already.
+        assert!(step.loss_back.is_some_and(|l| l < 0.2), "{step:?}");
+    }
+    let found = result.traffic.as_ref().unwrap();
+    assert!(found.plateau.is_some_and(|at| (1.7e6..2.0e6).contains(&at)) && found.carried == 1e6, "{found:?}");
+    assert!(text.contains("throughput\n  a plateau at 1.") && text.contains("there or in the peer"), "{text}");
+    headend.end();
+    let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
+    assert!(listened["counters"]["esp_capped"].as_u64().unwrap() > 1000, "{listened:#}");
+}
+
+#[test]
+fn a_headend_without_a_cap_carries_what_is_offered_over_threads() {
+    let (lab, mut headend) = Lab::with(80, "", &["--threads", "2", "--echo"]);
+    let args = ["--workload", "traffic", "--rate", "20", "--for", "1s", "--threads", "2", "--hold", "1s"];
+    let output = lab.load(&[&args[..], &["--offer", "1M,2M", "--out", "t"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let result = lab.result("t");
+    let found = result.traffic.as_ref().unwrap();
+    assert_eq!((found.plateau, found.carried), (None, 2e6), "{found:?}");
+    assert!(result.stages[1].latency["T_rtt"].count > 80, "{:?}", result.stages[1].latency);
+    for (args, says) in [
+        (["--offer", "5M,1M"], "--offer: `5M,1M` does not rise"),
+        (["--offer", "fast"], "--offer: `fast` is not a list of rates"),
+        (["--packet-size", "9000"], "--packet-size: 9000 is not from 72 to 1500"),
+    ] {
+        let output = lab.load(&[&["--workload", "traffic"], &args[..]].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && text.contains(says), "{text}");
+    }
+    headend.end();
+}
+
+#[test]
+fn more_child_sas_are_made_at_a_rate_or_round_by_round() {
+    let (lab, mut headend) = Lab::new(81);
+    let args = ["--workload", "children", "--children", "3", "--rate", "20", "--for", "1s"];
+    let output = lab.load(&[&args[..], &["--over", "1s", "--out", "spread"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let result = lab.result("spread");
+    let stage = &result.stages[1];
+    assert_eq!((stage.name.as_str(), stage.planned, stage.done, stage.failed), ("children", 60, 60, 0), "{stage:?}");
+    assert!((stage.achieved_rate - 60.0).abs() < 1e-9 && stage.latency["T_child"].count == 60, "{stage:?}");
+    let output = lab.load(&[&args[..], &["--out", "rounds"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let rounds: Vec<u64> =
+        lab.result("rounds").stages.iter().filter(|s| s.name == "children").map(|s| s.done).collect();
+    assert_eq!(rounds, [20, 20, 20]);
+    headend.end();
+    let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
+    assert_eq!(listened["counters"]["child_sas_up"], 2 * (20 + 60), "{listened:#}");
 }

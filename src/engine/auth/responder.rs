@@ -249,6 +249,10 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
+            None if self.child_limit_met(1) => {
+                let why = Failure::Local(LocalFault::Other("no more Child SAs (limits.max_child_sas)".into()));
+                Err((NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS), why))
+            }
             None => self.grant(sa, parts.cp).and_then(|granted| {
                 answer.extend(granted);
                 self.select_child(sa, &parts.child(), None, Groups::None)

@@ -166,6 +166,9 @@ impl Core {
                 Some((old.spi_in, old.spec))
             }
         };
+        if old.is_none() && self.child_limit_met(0) {
+            return Err(Refuse::plain(NotifyType::NO_ADDITIONAL_SAS));
+        }
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
         check_nonce(ni, &up.suite).map_err(Refuse::syntax)?;
         let mut refuse = None;
