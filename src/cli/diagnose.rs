@@ -12,6 +12,7 @@ use crate::diagnose::transcript::{self, Ours};
 use crate::diagnose::{Finding, diagnose};
 use crate::engine::{ConnectionSpec, IdMatch, ProposalSpec};
 use crate::report::diagnosis;
+use crate::report::paint::Paint;
 use crate::wire::Proposal;
 
 /// Arguments.
@@ -74,6 +75,19 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         return Ok(Exit::Met);
     }
     Ok(Exit::NotMet)
+}
+
+/// The first failure in a directory of transcripts, explained, for a run that has just been played; empty if there is none.
+pub(super) fn first_failure(dir: &Path, paint: Paint) -> String {
+    let Ok(files) = transcripts(dir) else { return String::new() };
+    for text in files.iter().filter_map(|file| std::fs::read_to_string(file).ok()) {
+        if let Ok((past, ours)) = transcript::read(&text)
+            && let Some(past) = past.first()
+        {
+            return diagnosis::render(&diagnose(&past.failed, &past.facts, &stand_in(&ours), None), paint);
+        }
+    }
+    String::new()
 }
 
 /// The transcripts that a path stands for.

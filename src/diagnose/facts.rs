@@ -63,6 +63,8 @@ pub struct Facts {
     pub outages: Vec<Instant>,
     /// When IKE SAs came up.
     pub ups: Vec<Instant>,
+    /// When the latest event was.
+    pub now: Instant,
     /// Wall clock of the run's begin.
     pub epoch: Option<UnixTime>,
 }
@@ -78,6 +80,8 @@ pub struct Asked {
     pub sent: u32,
     /// Octets of the IKE message.
     pub len: usize,
+    /// When it was first sent.
+    pub at: Instant,
     /// It went to the NAT-T port.
     pub natt: bool,
     /// An accepted answer came.
@@ -129,6 +133,7 @@ impl CreateRequest {
 impl Facts {
     /// Takes in one event.
     pub fn note(&mut self, now: Instant, event: &Event) {
+        self.now = now;
         let seen = match event {
             Event::Message(trace) => Seen::Message {
                 from: trace.from,
@@ -164,6 +169,7 @@ impl Facts {
     }
 
     pub(super) fn take(&mut self, now: Instant, seen: Seen<'_>) {
+        self.now = now;
         match seen {
             Seen::Message { from, header, natt, len, outer, sk } => {
                 self.packets += 1;
@@ -181,7 +187,7 @@ impl Facts {
                         self.sent += 1;
                         if !response {
                             let (exchange, id) = (header.exchange, header.message_id);
-                            self.asked = Some(Asked { exchange, id, sent: 1, len, natt, answered: false });
+                            self.asked = Some(Asked { exchange, id, sent: 1, len, at: now, natt, answered: false });
                         }
                     }
                     Side::Peer => {

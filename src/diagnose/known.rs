@@ -1,5 +1,7 @@
 //! The lines of "What we know": the transcript in sentences, and nothing else.
 
+use std::time::Duration;
+
 use super::Facts;
 use crate::crypto::{Encr, Group, Integ, Prf};
 use crate::engine::{
@@ -106,11 +108,18 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
             lines.push(fault.to_string());
         }
         Failure::AuthFailed(_) => lines.push(failed.why.to_string()),
-        Failure::NoAnswer { attempts } => lines.push(format!(
-            "{} was sent {attempts} times over {} and never answered",
-            failed.exchange,
-            duration_words(schedule(spec, failed.exchange).total())
-        )),
+        Failure::NoAnswer { attempts } => {
+            let asked = facts.asked.filter(|a| a.exchange == failed.exchange && !a.answered);
+            let over = match asked {
+                // In tenths of a second.
+                Some(asked) => {
+                    Duration::from_millis(facts.now.0.saturating_sub(asked.at.0).div_ceil(100_000_000) * 100)
+                }
+                None => schedule(spec, failed.exchange).total(),
+            };
+            let over = duration_words(over);
+            lines.push(format!("{} was sent {attempts} times over {over} and never answered", failed.exchange));
+        }
         Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
             lines.push(failed.why.to_string());
         }

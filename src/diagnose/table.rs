@@ -169,11 +169,11 @@ static CISCO_FRAGMENTS: Entry = Entry {
     headline: "the peer answers in Cisco's own fragments (payload 132), which nobody else puts together",
     likely: &[
         (
-            "fragmentation",
+            "frag_not_agreed",
             "RFC 7383 was not agreed on, and the Cisco box falls back to its scheme from before it",
             None,
         ),
-        ("fragmentation", "ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
+        ("frag_off", "ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
     ],
     on_peer: &[],
     next: &[

@@ -69,7 +69,7 @@ pub fn read(text: &str) -> Result<(Vec<Past>, Ours), String> {
         match value["event"].as_str().unwrap_or_default() {
             "failed" | "child_failed" => {
                 if let Some(failed) = failed(&value, here) {
-                    here.packet = None;
+                    here.now = now;
                     past.push(Past { at, sa, failed, facts: here.clone() });
                 }
             }
@@ -128,6 +128,7 @@ fn note(facts: &mut Facts, now: Instant, event: &str, value: &Value) {
                 IgnoredWhy::NoConnection,
                 IgnoredWhy::StrayFragment,
                 IgnoredWhy::Tampered,
+                IgnoredWhy::CiscoFragment,
             ];
             if let Some(why) = all.into_iter().find(|why| value["why"] == why.text()) {
                 let repeat = why == IgnoredWhy::Repeat;
