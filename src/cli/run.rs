@@ -18,22 +18,27 @@ use super::rundir::RunDir;
 use super::signals::Stop;
 use crate::config;
 use crate::engine::{Limits, RetransmitSpec};
+use crate::esp;
+use crate::link::Link;
 use crate::link::guard;
-use crate::link::udp::{UdpLink, source_address_for};
+use crate::link::udp::source_address_for;
 use crate::report::run_text::{self, RunText};
 use crate::report::{html, run_junit};
 use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
+use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
 use crate::scenario::estimate;
 use crate::scenario::file::Role;
 use crate::scenario::halt::{GOODBYE, Halt};
+use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
-use crate::scenario::peer::{EMBEDDED_COOKIES_FROM, EmbeddedPeer, LoopbackPair, PeerDriver};
+use crate::scenario::peer::PeerDriver;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
 use crate::scenario::stand_in::counterpart;
-use crate::scenario::suite::{self, Plan, Progress};
-use crate::seed::KeySeed;
+use crate::scenario::station::Carry;
+use crate::scenario::suite::{self, Plan, Planned, Progress};
+use crate::seed::{KeySeed, Seeds};
 use crate::time::RealClock;
 
 /// The baseline of the embedded peer, when no connection file is given.
@@ -67,6 +72,9 @@ pub struct RunArgs {
     /// Only list the scenarios.
     #[arg(long)]
     pub list: bool,
+    /// Without --peer: play everything in a simulated network, in virtual time.
+    #[arg(long, conflicts_with = "peer")]
+    pub sim: bool,
     /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
     #[arg(long, value_name = "DURATION")]
     pub max_time: Option<String>,
@@ -113,54 +121,20 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let max_time = args.max_time.as_deref().map(max_time).transpose().map_err(usage)?;
     let clock = RealClock::start();
-    let target = Target::open(args, clock)?;
-    let stop = Stop::watch(target.link.waker()).map_err(failure)?;
     let seeds = args.common.seeds().map_err(failure)?;
     let plan_seed = seeds.plan.text().to_owned();
-    let dir = RunDir::create(args.common.out.as_deref(), clock.epoch()).map_err(failure)?;
-    let out = dir.path().to_owned();
-
-    let head = RunResult {
-        version: RESULT_VERSION,
-        command: "run".to_owned(),
-        tool: format!("ikelab {}", env!("CARGO_PKG_VERSION")),
-        plan_seed: plan_seed.clone(),
-        baseline: target.baseline_name.clone(),
-        peer: target.info.clone(),
-        started_unix_ms: clock.epoch().0 / 1_000_000,
-        seconds: 0.0,
-        security: Security { keys_exported: args.common.keys, key_seed_from_os: true },
-        cases: Vec::new(),
-        stopped: None,
-        interrupted: false,
-        summary: Summary::default(),
-    };
-    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut printer = Printer { text: RunText::new(color, args.common.verbose > 0), quiet: args.common.json };
-    printer.print(&printer.text.head(&head, &format!("{}/", out.display())));
     let roles = match args.role {
         None => Role::ALL.to_vec(),
         Some(RoleArg::Initiator) => vec![Role::Initiator],
         Some(RoleArg::Responder) => vec![Role::Responder],
     };
     let again = |id: &str, role: Role| again(args, &plan_seed, id, role);
-    let plan = Plan { scenarios: &scenarios, roles: &roles, again: &again };
-    if args.peer.is_some() {
-        let about = estimate::plan(&plan, &target.baseline.spec.retransmit, target.clears);
-        printer.print(&format!("     {} scenarios, about {}\n", scenarios.len(), estimate::words(about)));
-    }
-    let deadline = max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE));
-    let mut bench = Bench::new(BenchSpec {
-        link: target.link,
-        baseline: target.baseline,
-        seeds,
-        peer: (target.driver)(&out, stop.flag()),
-        out: out.clone(),
-        export_keys: args.common.keys,
-        halt: Halt::new(stop.flag(), deadline),
-        tell: Box::new(|text| eprintln!("{text}")),
-    });
-    let result = suite::run(&mut bench, &plan, head, &mut printer).map_err(|error| environment(error.to_string()))?;
+    let plan = Plan::new(&scenarios, &roles, &again);
+    let run = Run { args, clock, seeds, max_time, plan: &plan };
+    let (result, out, printer) = match &args.peer {
+        Some(peer) => run.real(peer)?,
+        None => run.embedded()?,
+    };
     printer.print(&printer.text.summary(&result));
     let json = run_junit::json(&result);
     if args.common.json {
@@ -186,30 +160,56 @@ fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
     load::select(all, &args.selectors)
 }
 
-/// Makes what drives the peer, once the run directory is there; the flag says that the run is to stop.
-type MakeDriver = Box<dyn FnOnce(&Path, Arc<AtomicBool>) -> Box<dyn PeerDriver>>;
-
-/// Whom to test, and with what.
-struct Target {
-    link: UdpLink,
-    baseline: Setup,
-    baseline_name: String,
-    /// Makes the driver of the other end, which keeps what the box says in the run directory.
-    driver: MakeDriver,
-    info: PeerInfo,
-    /// It can be made to forget.
-    clears: bool,
+/// What a run is made of, whoever the peer is.
+struct Run<'a> {
+    args: &'a RunArgs,
+    clock: RealClock,
+    seeds: Seeds,
+    max_time: Option<Duration>,
+    plan: &'a Plan<'a>,
 }
 
-impl Target {
-    fn open(args: &RunArgs, clock: RealClock) -> Result<Target, Failure> {
-        match &args.peer {
-            None => Target::embedded(args, clock),
-            Some(peer) => Target::real(args, peer, clock),
-        }
+/// The result, the run directory, and what printed it.
+type Played = (RunResult, PathBuf, Printer);
+
+/// How many lanes play on real sockets at once: they mostly wait.
+const LANES: u8 = 3;
+
+impl Run<'_> {
+    /// Makes the run directory and prints the head.
+    fn begin(&self, peer: &PeerInfo, baseline: &str) -> Result<(RunResult, PathBuf, Printer), Failure> {
+        let args = self.args;
+        let dir = RunDir::create(args.common.out.as_deref(), self.clock.epoch()).map_err(failure)?;
+        let out = dir.path().to_owned();
+        let head = RunResult {
+            version: RESULT_VERSION,
+            command: "run".to_owned(),
+            tool: format!("ikelab {}", env!("CARGO_PKG_VERSION")),
+            plan_seed: self.seeds.plan.text().to_owned(),
+            baseline: baseline.to_owned(),
+            peer: peer.clone(),
+            started_unix_ms: self.clock.epoch().0 / 1_000_000,
+            seconds: 0.0,
+            security: Security { keys_exported: args.common.keys, key_seed_from_os: true },
+            cases: Vec::new(),
+            stopped: None,
+            interrupted: false,
+            summary: Summary::default(),
+        };
+        let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let printer = Printer { text: RunText::new(color, args.common.verbose > 0), quiet: args.common.json };
+        printer.print(&printer.text.head(&head, &format!("{}/", out.display())));
+        Ok((head, out, printer))
     }
 
-    fn embedded(args: &RunArgs, clock: RealClock) -> Result<Target, Failure> {
+    fn deadline(&self) -> Option<crate::time::Instant> {
+        self.max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE))
+    }
+
+    /// With the peer over loopback and, where timers are long, in a simulated network.
+    fn embedded(&self) -> Result<Played, Failure> {
+        let args = self.args;
+        let environment = |error: String| (ENVIRONMENT, error);
         let (loaded, name) = match &args.config {
             Some(file) => (config::load(file).map_err(|error| (USAGE, error.to_string()))?, file.display().to_string()),
             None => {
@@ -218,42 +218,109 @@ impl Target {
             }
         };
         let mut spec = loaded.spec;
-        let environment = |error: String| (ENVIRONMENT, error);
-        let pair = LoopbackPair::bind(clock).map_err(|error| environment(error.to_string()))?;
-        pair.address(&mut spec);
         spec.retransmit = quick();
-        if spec.dpd.is_some() {
-            spec.dpd = None;
-        }
-        let key = key_seed().map_err(environment)?;
+        spec.dpd = None;
         let theirs = counterpart(&mut spec).map_err(|why| (USAGE, format!("{name}: {why}")))?;
-        let peer = EmbeddedPeer::start(pair.theirs, theirs, key);
+        let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
+        let mut lanes: Vec<Lane<'_>> = Vec::new();
+        let mut wakers = Vec::new();
+        let mut pairs = Vec::new();
+        for lane in 0..if args.sim { 0 } else { LANES } {
+            let pair = LoopbackPair::bind(lane, self.clock).map_err(|error| environment(error.to_string()))?;
+            wakers.push(pair.ours.waker());
+            pairs.push(pair);
+        }
         let wait = spec.retransmit.initial.as_millis();
+        let address = match args.sim {
+            true => "192.0.2.2:500 (embedded, simulated network)".to_owned(),
+            false => format!("{} (embedded)", embedded::loopback(0).1),
+        };
         let info = PeerInfo {
-            address: format!("{} (embedded)", peer.address()),
+            address,
             embedded: true,
             notes: vec![
                 "embedded peer: a demonstration, not evidence about a vendor".to_owned(),
                 format!(
                     "both ends retransmit after {wait} ms, {} times in all; the embedded peer demands cookies from {} \
-                     half-open IKE SAs on",
-                    spec.retransmit.attempts, EMBEDDED_COOKIES_FROM
+                     half-open IKE SAs on, checks liveness after {} s, and its lifetimes are {} h and {} h",
+                    spec.retransmit.attempts,
+                    embedded::EMBEDDED_COOKIES_FROM,
+                    embedded::EMBEDDED_DPD.as_secs(),
+                    embedded::EMBEDDED_CHILD_LIFETIME.as_secs() / 3600,
+                    embedded::EMBEDDED_IKE_LIFETIME.as_secs() / 3600,
                 ),
+                "seconds with a v passed in virtual time".to_owned(),
             ],
             controlled: true,
         };
-        let baseline = Setup { spec, limits: limits() };
-        Ok(Target {
-            link: pair.ours,
-            baseline,
-            baseline_name: name,
-            driver: Box::new(|_, _| Box::new(peer)),
-            info,
-            clears: true,
-        })
+        let stop = Stop::watch_all(wakers, Arc::new(AtomicBool::new(false))).map_err(failure)?;
+        let (head, out, mut printer) = self.begin(&info, &name)?;
+        let real = pairs.len();
+        for (number, pair) in pairs.into_iter().enumerate() {
+            let mut spec = spec.clone();
+            pair.address(&mut spec);
+            let peer = EmbeddedPeer::start(pair.theirs, &spec, &theirs, key_seed().map_err(environment)?);
+            let bench = self.bench_spec(&out, number as u64 * 1000, ping);
+            let halt = Halt::new(stop.flag(), self.deadline());
+            let (link, carry) = (pair.ours, embedded::in_udp(&spec));
+            lanes.push(Box::new(move |plan, head, progress| {
+                let baseline = Setup { spec, limits: limits() };
+                suite::run(
+                    &mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, false)),
+                    plan,
+                    head,
+                    progress,
+                )
+            }));
+        }
+        let key = key_seed().map_err(environment)?;
+        let bench = self.bench_spec(&out, real as u64 * 1000, ping);
+        let (plan_seed, flag, retransmit) = (self.seeds.plan.clone(), stop.flag(), spec.retransmit.clone());
+        lanes.push(Box::new(move |plan, head, progress| {
+            let mut spec = spec;
+            let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &plan_seed, key);
+            let carry = embedded::simulated(&spec);
+            let baseline = Setup { spec, limits: limits() };
+            // Virtual time says nothing about how long anybody waits.
+            let halt = Halt::new(flag, None);
+            suite::run(&mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, true)), plan, head, progress)
+        }));
+        let long = |planned: &Planned<'_>| estimate::is_long(planned.case, &retransmit);
+        let lane_of = |index: usize, planned: &Planned<'_>| {
+            if real == 0 || long(planned) { real } else { index % real }
+        };
+        let played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer);
+        Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
     }
 
-    fn real(args: &RunArgs, peer: &str, clock: RealClock) -> Result<Target, Failure> {
+    /// Makes what all embedded benches have in common.
+    #[allow(clippy::type_complexity)]
+    fn bench_spec<L: Link>(
+        &self,
+        out: &Path,
+        number_from: u64,
+        ping: Option<IpAddr>,
+    ) -> impl FnOnce(L, Setup, Carry, Box<dyn PeerDriver>, Halt, bool) -> BenchSpec<L> + Send + use<L> {
+        let (out, seeds, export_keys) = (out.to_owned(), self.seeds.clone(), self.args.common.keys);
+        move |link, baseline, carry, peer, halt, virtual_time| BenchSpec {
+            link,
+            baseline,
+            carry,
+            number_from,
+            virtual_time,
+            ping,
+            seeds,
+            peer,
+            out,
+            export_keys,
+            halt,
+            tell: Box::new(|text| eprintln!("{text}")),
+        }
+    }
+
+    /// Against a real peer, in real time.
+    fn real(&self, peer: &str) -> Result<Played, Failure> {
+        let (args, clock) = (self.args, self.clock);
         let usage = |message: String| (USAGE, message);
         let environment = |message: String| (ENVIRONMENT, message);
         let file = args.config.as_ref().ok_or_else(|| {
@@ -276,9 +343,19 @@ impl Target {
         };
         loaded.set_local_address(local);
         let ports = loaded.spec.local_ports;
-        let link = common.bind(vec![local], ports.ike, ports.natt, clock).map_err(failure)?;
+        let mut link = common.bind(vec![local], ports.ike, ports.natt, clock).map_err(failure)?;
         loaded.spec.local_ports.natt = link.port(crate::net::SocketRole::NatT);
         loaded.spec.local_ports.ike = link.port(crate::net::SocketRole::Ike);
+        let native = common.bind_esp(&mut link, loaded.data.encapsulation).map_err(failure)?;
+        let carry = Carry {
+            encapsulation: match loaded.data.encapsulation {
+                config::Encapsulation::Auto => esp::Encapsulation::Auto,
+                config::Encapsulation::ForceUdp => esp::Encapsulation::ForceUdp,
+                config::Encapsulation::Native => esp::Encapsulation::Native,
+            },
+            native,
+            natt_ports: (loaded.spec.local_ports.natt, loaded.spec.remote_ports.natt),
+        };
         let info = PeerInfo {
             address: SocketAddr::new(address, loaded.spec.remote_ports.ike).to_string(),
             embedded: false,
@@ -291,11 +368,18 @@ impl Target {
         let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
         let limits = loaded.limits.clone().unwrap_or_else(limits);
         let baseline = Setup { spec: loaded.spec.clone(), limits };
-        let name = file.display().to_string();
-        let driver = move |out: &Path, stop: Arc<AtomicBool>| -> Box<dyn PeerDriver> {
-            Box::new(Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop))
-        };
-        Ok(Target { link, baseline, baseline_name: name, driver: Box::new(driver), info, clears })
+        let stop = Stop::watch(link.waker()).map_err(failure)?;
+        let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
+        let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);
+        let many = self.plan.scenarios();
+        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about)));
+        let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
+        let controller = Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop.flag());
+        let spec = self.bench_spec(&out, 0, ping);
+        let halt = Halt::new(stop.flag(), self.deadline());
+        let mut bench = Bench::new(spec(link, baseline, carry, Box::new(controller), halt, false));
+        let played = suite::run(&mut bench, self.plan, head, &mut printer);
+        Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
     }
 }
 
@@ -348,6 +432,9 @@ fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
     }
     for path in &args.scenarios {
         text.push_str(&format!(" --scenarios {}", path.display()));
+    }
+    if args.sim {
+        text.push_str(" --sim");
     }
     text.push_str(&format!(" --seed {seed} -v"));
     text

@@ -18,6 +18,11 @@ impl Stop {
 
     /// The same with a flag that others look at.
     pub fn watch_flag(waker: Waker, flag: Arc<AtomicBool>) -> Result<Stop, CliError> {
+        Stop::watch_all(vec![waker], flag)
+    }
+
+    /// The same for several links.
+    pub fn watch_all(wakers: Vec<Waker>, flag: Arc<AtomicBool>) -> Result<Stop, CliError> {
         let stop = Stop(flag);
         let flag = stop.clone();
         let failed = |e: std::io::Error| CliError::environment(format!("cannot watch for signals: {e}"));
@@ -38,7 +43,7 @@ impl Stop {
                     if flag.0.swap(true, Ordering::SeqCst) {
                         std::process::exit(Exit::Inconclusive as i32);
                     }
-                    waker.wake();
+                    wakers.iter().for_each(Waker::wake);
                 }
             });
         });

@@ -1,5 +1,6 @@
 //! Gives the file's words their meaning: [`super::file`] to [`crate::engine`].
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -468,6 +469,16 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         reload: at.reload.as_ref().map(action).transpose()?,
         rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
         rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
+        orders: {
+            let given = [&at.rekey_child, &at.rekey_ike, &at.second_child, &at.delete, &at.ping, &at.restart];
+            let mut orders = BTreeMap::new();
+            for (key, at) in ControlSpec::ORDERS.into_iter().zip(given) {
+                if let Some(at) = at {
+                    orders.insert(key, action(at)?);
+                }
+            }
+            orders
+        },
         timeout: at.timeout.as_ref().map_or(Ok(ControlSpec::default().timeout), positive)?,
     })
 }

@@ -317,10 +317,18 @@ pub(crate) struct ControlSection {
     pub show: Option<Vec<At<String>>>,
     /// Loads a changed configuration into the box.
     pub reload: Option<At<String>>,
-    /// Makes the box rekey the Child SA, for `connect --preflight`.
+    /// Makes the box rekey its Child SA.
     pub rekey_child: Option<At<String>>,
-    /// Makes the box rekey the IKE SA, for `connect --preflight`.
+    /// Makes the box rekey its IKE SA.
     pub rekey_ike: Option<At<String>>,
+    /// Makes the box bring up one more Child SA.
+    pub second_child: Option<At<String>>,
+    /// Makes the box delete the IKE SA.
+    pub delete: Option<At<String>>,
+    /// Makes a host behind the box ping a host behind us.
+    pub ping: Option<At<String>>,
+    /// Makes the box forget everything without a goodbye, as in a power cut.
+    pub restart: Option<At<String>>,
     /// How long one command may take; 30s by default.
     pub timeout: Option<At<Quantity>>,
 }

@@ -1,5 +1,6 @@
 //! What the connection file says about the box at the other end: vendor, lifetimes, how to drive it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -91,8 +92,15 @@ pub struct ControlSpec {
     pub rekey_child: Option<ControlAction>,
     /// Makes it rekey the IKE SA.
     pub rekey_ike: Option<ControlAction>,
+    /// What else it can be made to do, by the name of its key: [`ControlSpec::ORDERS`].
+    pub orders: BTreeMap<&'static str, ControlAction>,
     /// How long one command may take.
     pub timeout: Duration,
+}
+
+impl ControlSpec {
+    /// Names of what a box can be made to do besides initiating.
+    pub const ORDERS: [&str; 6] = ["rekey_child", "rekey_ike", "second_child", "delete", "ping", "restart"];
 }
 
 impl Default for ControlSpec {
@@ -104,6 +112,7 @@ impl Default for ControlSpec {
             reload: None,
             rekey_child: None,
             rekey_ike: None,
+            orders: BTreeMap::new(),
             timeout: Duration::from_secs(30),
         }
     }

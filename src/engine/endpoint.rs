@@ -132,6 +132,11 @@ impl Endpoint {
         self.core.tamper = Some(tamper);
     }
 
+    /// Takes the bender of the engine out again, for another endpoint.
+    pub fn take_tamper(&mut self) -> Option<Box<dyn Tamper>> {
+        self.core.tamper.take()
+    }
+
     /// The configuration for IKE SAs made from now on.
     pub fn config(&self) -> &Arc<EndpointConfig> {
         &self.core.cfg

@@ -106,7 +106,7 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
     html! {
         details.case id=(anchor(n, case)) open[open] {
             summary {
-                (chip(case.verdict)) " " strong { (name(case)) } " " span.dim { (format!("{:.3} s", case.seconds)) }
+                (chip(case.verdict)) " " strong { (name(case)) } " " span.dim { (format!("{:.3} s{}", case.seconds, if case.virtual_time { " of virtual time" } else { "" })) }
                 br; span.detail { (case.title) }
             }
             p { (case.detail) }

@@ -66,7 +66,8 @@ impl RunText {
         };
         let verdict = format!("{:>VERDICT$}", case.verdict.label());
         let verdict = self.paint(colour(case.verdict), &verdict);
-        let line = format!("{verdict} [{:>7.3}s] {name:<NAME$} {}", case.seconds, case.detail);
+        let unit = if case.virtual_time { 'v' } else { 's' };
+        let line = format!("{verdict} [{:>7.3}{unit}] {name:<NAME$} {}", case.seconds, case.detail);
         writeln!(text, "{}", line.trim_end()).expect("a String takes any text");
         let mut more = |label: &str, value: &str| {
             writeln!(text, "{:14}{label:<14}{value}", "").expect("a String takes any text");
@@ -121,6 +122,9 @@ impl RunText {
                 parts.push(format!("{n} {word}"));
             }
         }
+        if s.explained > 0 {
+            parts.push(format!("{} explained, nothing to play", s.explained));
+        }
         if s.sanity_failed > 0 {
             parts.push(format!("{} honest tunnels failed", s.sanity_failed));
         }
@@ -159,8 +163,8 @@ pub fn list(scenarios: &[LoadedScenario]) -> String {
                 Some(format!("{role} ({who})"))
             })
             .collect();
-        writeln!(text, "{:<30} {:<60} {}", scenario.id, scenario.title, roles.join(", "))
-            .expect("a String takes any text");
+        let roles = if scenario.explained.is_some() { "explained".to_owned() } else { roles.join(", ") };
+        writeln!(text, "{:<34} {:<60} {roles}", scenario.id, scenario.title).expect("a String takes any text");
     }
     text
 }
@@ -175,6 +179,12 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
     section("What happens", &wrap(&s.story, width, 2));
     section("On the wire", &wrap(&s.mechanics, width, 2));
     let mut body = String::new();
+    if let Some(explained) = &s.explained {
+        body.push_str(&wrap(&format!("nothing to play: {}", explained.because), width, 2));
+        for other in &explained.looks_like {
+            writeln!(body, "  looks the same from outside: ikelab run {other}").expect("a String takes any text");
+        }
+    }
     for role in Role::ALL {
         if let Some(case) = s.roles.get(role) {
             let who = if case.detects == Who::Us { "we detect it" } else { "the peer detects it" };
@@ -184,7 +194,9 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
     if let Some(why) = &s.roles.only_one_because {
         body.push_str(&wrap(&format!("only one role: {why}"), width, 2));
     }
-    writeln!(body, "  run it: ikelab run {}", s.id).expect("a String takes any text");
+    if s.explained.is_none() {
+        writeln!(body, "  run it: ikelab run {}", s.id).expect("a String takes any text");
+    }
     section("How it is reproduced", &body);
     section("What you will see", &symptoms(s, width));
     let mut body = String::new();

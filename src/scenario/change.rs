@@ -3,19 +3,17 @@
 //! A setting that was changed and a message that shows it are two things. [`prove`] compares what we sent with what the
 //! baseline's handshake sent in the one field that the change is about.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use sha1::{Digest, Sha1};
-
-use super::file::{ChangeOp, Need, Role, Who};
-use super::observe::{Observation, SeenMessage};
-use crate::crypto::{Secret, psk_auth};
-use crate::engine::{AuthSpec, ConnectionSpec, IdMatch, Limits, NatTraversal, ProposalSpec};
-use crate::fault::table::did_you_mean;
-use crate::wire::registry::{EncrId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
-use crate::wire::{IdPayload, Payload, Proposal, TrafficSelector, Transform, TsRange, encode_into};
+use super::file::{ChangeOp, Need};
+use crate::crypto::Secret;
+use crate::engine::{
+    AuthSpec, ConnectionSpec, CreateChildPolicy, DpdMode, DpdSpec, IdMatch, Limits, Mode, NatTraversal, ProposalSpec,
+};
+use crate::fault::table::{did_you_mean, parse_duration};
+use crate::wire::registry::{EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
+use crate::wire::{IdPayload, TrafficSelector, Transform, TsRange};
 
 /// What we run with: a connection and the limits of a responder.
 #[derive(Clone, Debug)]
@@ -24,21 +22,6 @@ pub struct Setup {
     pub spec: ConnectionSpec,
     /// The limits.
     pub limits: Limits,
-}
-
-/// A change that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Proof {
-    /// The setting.
-    pub path: String,
-    /// What it shows in.
-    pub field: String,
-    /// What the baseline's handshake sent there.
-    pub baseline: String,
-    /// What this one sent.
-    pub sent: String,
-    /// In which packet.
-    pub packet: Option<u64>,
 }
 
 /// Why a change could not be made.
@@ -52,7 +35,7 @@ pub enum ChangeError {
 
 /// What a setting shows in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Field {
+pub(super) enum Field {
     IkeTransform(TransformType),
     IkeProposals,
     ChildTransform(TransformType),
@@ -65,11 +48,21 @@ enum Field {
     NatDetection,
     Cookie,
     VendorIds,
+    /// The key exchange of a CREATE_CHILD_SA of ours.
+    Pfs,
+    /// A notify in this exchange of ours.
+    Notify(NotifyType, ExchangeType),
+    /// IDr in an IKE_AUTH request: whom an initiator wants to talk to.
+    Idr,
+    /// What we refuse in any message.
+    Refusals,
+    /// Requests of ours in this exchange.
+    Requests(ExchangeType),
 }
 
-struct Row {
+pub(super) struct Row {
     path: &'static str,
-    field: Field,
+    pub(super) field: Field,
     ops: &'static [&'static str],
 }
 
@@ -87,15 +80,41 @@ const ROWS: &[Row] = &[
     Row { path: "children.0.proposals", field: Field::ChildProposals, ops: &["set"] },
     Row { path: "children.0.local_ts", field: Field::LocalTs, ops: TS },
     Row { path: "children.0.remote_ts", field: Field::RemoteTs, ops: TS },
-    Row { path: "children.0.ts", field: Field::BothTs, ops: &["swap"] },
+    Row { path: "children.0.ts", field: Field::BothTs, ops: &["swap", "set"] },
+    Row { path: "children.0.esn", field: Field::ChildTransform(TransformType::ESN), ops: &["set"] },
+    Row { path: "children.0.pfs", field: Field::Pfs, ops: &["set", "differ", "omit"] },
+    Row {
+        path: "children.0.mode",
+        field: Field::Notify(NotifyType::USE_TRANSPORT_MODE, ExchangeType::IKE_AUTH),
+        ops: &["set"],
+    },
+    Row { path: "children.0.lifetime", field: Field::Requests(ExchangeType::CREATE_CHILD_SA), ops: &["set"] },
+    Row { path: "ike.lifetime", field: Field::Requests(ExchangeType::CREATE_CHILD_SA), ops: &["set"] },
+    Row { path: "ike.reauth_after", field: Field::Requests(ExchangeType::IKE_SA_INIT), ops: &["set"] },
+    Row {
+        path: "ike.fragmentation",
+        field: Field::Notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, ExchangeType::IKE_SA_INIT),
+        ops: &["set"],
+    },
     Row { path: "auth.psk", field: Field::Auth, ops: &["differ"] },
-    Row { path: "local.id", field: Field::Identity, ops: &["differ"] },
+    Row { path: "auth.local_psk", field: Field::Auth, ops: &["differ"] },
+    Row { path: "auth.remote_psk", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "local.id", field: Field::Identity, ops: &["differ", "set"] },
+    Row { path: "remote.id", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "remote.id_hint", field: Field::Idr, ops: &["differ"] },
+    Row { path: "dpd.interval", field: Field::Requests(ExchangeType::INFORMATIONAL), ops: &["set"] },
+    Row { path: "rekey.answer", field: Field::Refusals, ops: &["set"] },
+    Row {
+        path: "behaviour.initial_contact",
+        field: Field::Notify(NotifyType::INITIAL_CONTACT, ExchangeType::IKE_AUTH),
+        ops: &["set"],
+    },
     Row { path: "nat.traversal", field: Field::NatDetection, ops: &["set"] },
     Row { path: "limits.cookie_threshold", field: Field::Cookie, ops: &["set"] },
     Row { path: "behaviour.vendor_ids", field: Field::VendorIds, ops: &["add"] },
 ];
 
-fn row(path: &str) -> Result<&'static Row, String> {
+pub(super) fn row(path: &str) -> Result<&'static Row, String> {
     ROWS.iter().find(|row| row.path == path).ok_or_else(|| {
         let near = did_you_mean(path, ROWS.iter().map(|row| row.path));
         let near = if near.is_empty() {
@@ -173,6 +192,14 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
     let wrong = |error: String| ChangeError::Wrong(format!("{path}: {error}"));
     match row.field {
         Field::IkeTransform(kind) => change_transforms(&mut spec.ike_proposals, kind, op),
+        Field::ChildTransform(TransformType::ESN) => {
+            let id = if flag(op).map_err(wrong)? { EsnId::ESN } else { EsnId::NO_ESN };
+            for proposal in &mut spec.children.first_mut().ok_or_else(no_child)?.proposals {
+                proposal.transforms.retain(|t| t.kind != TransformType::ESN);
+                proposal.transforms.push(Transform::esn(id));
+            }
+            Ok(())
+        }
         Field::ChildTransform(kind) => {
             change_transforms(&mut spec.children.first_mut().ok_or_else(no_child)?.proposals, kind, op)
         }
@@ -216,6 +243,14 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                 }
             }
         }
+        Field::BothTs if matches!(op, ChangeOp::Set(_)) => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            let parsed: Result<Vec<_>, String> =
+                values(op).iter().map(|value| crate::config::selector(value)).collect();
+            child.local_ts = parsed.map_err(wrong)?;
+            child.remote_ts = child.local_ts.clone();
+            Ok(())
+        }
         Field::BothTs => {
             let child = spec.children.first_mut().ok_or_else(no_child)?;
             std::mem::swap(&mut child.local_ts, &mut child.remote_ts);
@@ -227,11 +262,89 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             };
             let other = AuthSpec::Psk(Arc::new(other_psk(psk)));
             spec.local_auth = other.clone();
-            spec.remote_auth = other;
+            if path == "auth.psk" {
+                spec.remote_auth = other;
+            }
             Ok(())
         }
         Field::Identity => {
-            spec.local_id = IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() };
+            spec.local_id = match values(op).first() {
+                Some(text) => crate::config::identity(text).map_err(|error| wrong(error.to_string()))?,
+                None => IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() },
+            };
+            Ok(())
+        }
+        Field::Idr => {
+            // Whoever answers is taken: the hint alone is wrong.
+            spec.send_idr = true;
+            spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() });
+            Ok(())
+        }
+        Field::Pfs => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            child.pfs = match (op, child.pfs.is_empty()) {
+                (ChangeOp::Set(_), _) => {
+                    let text = values(op).concat();
+                    crate::config::pfs(&text).map_err(wrong)?
+                }
+                (ChangeOp::Omit, true) => return Err(ChangeError::Unsupported("the baseline has no PFS".to_owned())),
+                (ChangeOp::Differ, true) => {
+                    // The IKE SA's own first group: the peer can compute it, and does not want it here.
+                    spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).take(1).collect()
+                }
+                _ => Vec::new(),
+            };
+            Ok(())
+        }
+        Field::Notify(NotifyType::USE_TRANSPORT_MODE, _) => {
+            let child = spec.children.first_mut().ok_or_else(no_child)?;
+            child.mode = match values(op).concat().as_str() {
+                "transport" => Mode::Transport,
+                "tunnel" => Mode::Tunnel,
+                other => return Err(wrong(format!("{other:?} is neither transport nor tunnel"))),
+            };
+            Ok(())
+        }
+        Field::Notify(NotifyType::INITIAL_CONTACT, _) => {
+            spec.behaviour.initial_contact = flag(op).map_err(wrong)?;
+            Ok(())
+        }
+        Field::Notify(..) => {
+            spec.fragmentation = flag(op).map_err(wrong)?;
+            Ok(())
+        }
+        Field::Requests(_) => {
+            let span = parse_duration(&values(op).concat()).ok_or_else(|| wrong("write 10s, 5m or 1h".to_owned()))?;
+            match path {
+                "dpd.interval" => spec.dpd = Some(DpdSpec::new(span, DpdMode::Periodic)),
+                "ike.lifetime" => spec.lifetime = Some(span),
+                "ike.reauth_after" => spec.behaviour.rekey.reauth_after = Some(span),
+                _ => spec.children.first_mut().ok_or_else(no_child)?.lifetime = Some(span),
+            }
+            Ok(())
+        }
+        Field::Refusals => {
+            match path {
+                "auth.remote_psk" => {
+                    let AuthSpec::Psk(psk) = &spec.remote_auth else {
+                        return Err(ChangeError::Unsupported("the baseline has no pre-shared key".into()));
+                    };
+                    spec.remote_auth = AuthSpec::Psk(Arc::new(other_psk(psk)));
+                }
+                "remote.id" => {
+                    let data = b"somebody.invalid".to_vec();
+                    spec.send_idr = false;
+                    spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data });
+                }
+                _ => {
+                    spec.behaviour.rekey.answer = match values(op).concat().as_str() {
+                        "all" => CreateChildPolicy::All,
+                        "rekey-only" => CreateChildPolicy::RekeyOnly,
+                        "nothing" => CreateChildPolicy::Nothing,
+                        other => return Err(wrong(format!("{other:?} is not all, rekey-only or nothing"))),
+                    }
+                }
+            }
             Ok(())
         }
         Field::NatDetection => {
@@ -270,6 +383,15 @@ fn values(op: &ChangeOp) -> Vec<String> {
         ChangeOp::Set(values) => values.clone(),
         ChangeOp::Add(value) => vec![value.clone()],
         _ => Vec::new(),
+    }
+}
+
+/// Yes or no.
+fn flag(op: &ChangeOp) -> Result<bool, String> {
+    match values(op).concat().as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
     }
 }
 
@@ -392,195 +514,6 @@ fn block(start: u128, end: u128, bits: u32, wider: bool) -> Option<(u128, u128)>
         false if size > 1 => Some((start, start + size / 2 - 1)),
         _ => None,
     }
-}
-
-/// Proves that the change of `path` was on the wire: what we sent differs in its field from what the baseline's
-/// handshake in the same role sent.
-///
-/// # Errors
-/// In words, if it was not: the result is then inconclusive.
-pub fn prove(
-    path: &str,
-    role: Role,
-    psk: Option<&Secret>,
-    baseline: &Observation,
-    observed: &Observation,
-) -> Result<Proof, String> {
-    let row = row(path)?;
-    let exchange = match row.field {
-        Field::IkeTransform(_) | Field::IkeProposals | Field::NatDetection | Field::Cookie | Field::VendorIds => {
-            ExchangeType::IKE_SA_INIT
-        }
-        _ => ExchangeType::IKE_AUTH,
-    };
-    let (_, was) = baseline
-        .ours(exchange, role)
-        .ok_or_else(|| format!("the baseline's handshake has no {exchange} of ours as {role} to compare with"))?;
-    let (entry, is) = observed
-        .ours(exchange, role)
-        .ok_or_else(|| format!("changed {path}, but no {exchange} {} of ours was sent", kind_word(role)))?;
-    let was = show(row.field, role, psk, baseline, was);
-    let sent = show(row.field, role, psk, observed, is);
-    if was == sent {
-        return Err(format!("changed {path}, but what was sent is the same as without the change: {sent}"));
-    }
-    if is.withheld {
-        return Err(format!("changed {path}, but the message that shows it was withheld"));
-    }
-    let field = field_name(row.field, role);
-    Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet: entry.packet })
-}
-
-fn kind_word(role: Role) -> &'static str {
-    match role {
-        Role::Initiator => "request",
-        Role::Responder => "response",
-    }
-}
-
-fn field_name(field: Field, role: Role) -> String {
-    let side = |local: bool| if (role == Role::Initiator) == local { "TSi" } else { "TSr" };
-    match field {
-        Field::IkeTransform(kind) => format!("SA, {kind}"),
-        Field::ChildTransform(kind) => format!("SA of the Child, {kind}"),
-        Field::IkeProposals => "SA".to_owned(),
-        Field::ChildProposals => "SA of the Child".to_owned(),
-        Field::LocalTs => side(true).to_owned(),
-        Field::RemoteTs => side(false).to_owned(),
-        Field::BothTs => "TSi and TSr".to_owned(),
-        Field::Auth => "AUTH".to_owned(),
-        Field::Identity => if role == Role::Initiator { "IDi" } else { "IDr" }.to_owned(),
-        Field::NatDetection => "NAT_DETECTION_SOURCE_IP".to_owned(),
-        Field::Cookie => "COOKIE".to_owned(),
-        Field::VendorIds => "V".to_owned(),
-    }
-}
-
-/// A field of a message in words, so that two of them can be compared and printed. A message that lacks it shows its
-/// refusals instead.
-fn show(field: Field, role: Role, psk: Option<&Secret>, all: &Observation, seen: &SeenMessage) -> String {
-    let refusals = || {
-        let names: Vec<String> = seen.refusals().map(|kind| format!("N({kind})")).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
-    };
-    let sa = |kind: Option<TransformType>| {
-        let found = seen.payloads().find_map(|payload| match payload {
-            Payload::Sa(sa) => Some(transforms(&sa.proposals, kind)),
-            _ => None,
-        });
-        found.unwrap_or_else(refusals)
-    };
-    let ts = |initiators: bool| {
-        let found = seen.payloads().find_map(|payload| match payload {
-            Payload::TsI(ts) if initiators => Some(selectors(&ts.selectors)),
-            Payload::TsR(ts) if !initiators => Some(selectors(&ts.selectors)),
-            _ => None,
-        });
-        found.unwrap_or_else(refusals)
-    };
-    match field {
-        Field::IkeTransform(kind) | Field::ChildTransform(kind) => sa(Some(kind)),
-        Field::IkeProposals | Field::ChildProposals => sa(None),
-        Field::LocalTs => ts(role == Role::Initiator),
-        Field::RemoteTs => ts(role == Role::Responder),
-        Field::BothTs => format!("{} -> {}", ts(true), ts(false)),
-        Field::Auth => match key_of(role, psk, all, seen) {
-            Some(true) => "made with the baseline's key".to_owned(),
-            Some(false) => "made with another key".to_owned(),
-            None => refusals(),
-        },
-        Field::Identity => seen
-            .payloads()
-            .find_map(|payload| match payload {
-                Payload::IdI(id) if role == Role::Initiator => Some(id.to_string()),
-                Payload::IdR(id) if role == Role::Responder => Some(id.to_string()),
-                _ => None,
-            })
-            .unwrap_or_else(refusals),
-        Field::NatDetection => match nat_detection(seen) {
-            Some(true) => "the true address".to_owned(),
-            Some(false) => "another address".to_owned(),
-            None => "none".to_owned(),
-        },
-        Field::Cookie => match seen.notifies().any(|notify| notify.kind == NotifyType::COOKIE) {
-            true => "demanded".to_owned(),
-            false => "not demanded".to_owned(),
-        },
-        Field::VendorIds => seen.payloads().filter(|p| matches!(p, Payload::Vendor(_))).count().to_string(),
-    }
-}
-
-fn transforms(proposals: &[Proposal], kind: Option<TransformType>) -> String {
-    let mut out = String::new();
-    for proposal in proposals {
-        for transform in proposal.transforms.iter().filter(|t| kind.is_none_or(|kind| t.kind == kind)) {
-            if !out.is_empty() {
-                out.push(' ');
-            }
-            write!(out, "{transform}").expect("a String takes any text");
-        }
-    }
-    out
-}
-
-fn selectors(list: &[TrafficSelector]) -> String {
-    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// Whether the AUTH in `seen`, a message of ours, was made with `psk`: computed again as RFC 7296 2.15 says. `None` if
-/// it has none, or if the rest of the handshake was not seen.
-fn key_of(role: Role, psk: Option<&Secret>, all: &Observation, seen: &SeenMessage) -> Option<bool> {
-    let auth = seen.payloads().find_map(|payload| match payload {
-        Payload::Auth(auth) => Some(&auth.data),
-        _ => None,
-    })?;
-    let id = seen.payloads().find_map(|payload| match payload {
-        Payload::IdI(id) if role == Role::Initiator => Some(id.body()),
-        Payload::IdR(id) if role == Role::Responder => Some(id.body()),
-        _ => None,
-    })?;
-    let header = &seen.message.header;
-    let keys = all.keys.iter().find(|keys| keys.spis == (header.spi_i, header.spi_r))?;
-    // The signed message is the one that was answered: the last of ours that began this IKE SA.
-    let init = |from: Who| {
-        all.messages().map(|(_, seen)| seen).filter(move |seen| {
-            seen.from == from
-                && seen.exchange() == ExchangeType::IKE_SA_INIT
-                && seen.message.header.spi_i == header.spi_i
-                // In a request COOKIE is the answer to a challenge, and part of what is signed.
-                && (!seen.message.header.flags.is_response() || seen.refusals().next().is_none())
-        })
-    };
-    let mut bytes = Vec::new();
-    let own = init(Who::Us).filter(|seen| !seen.repeat).last()?;
-    encode_into(&mut bytes, &own.message, None);
-    let nonce = init(Who::Peer).last()?.payloads().find_map(|payload| match payload {
-        Payload::Nonce(nonce) => Some(&nonce.data),
-        _ => None,
-    })?;
-    let sk_p = if role == Role::Initiator { &keys.sk_pi } else { &keys.sk_pr };
-    let expected = psk_auth(keys.suite.prf, psk?.as_ref(), &bytes, nonce, sk_p.as_ref(), &id);
-    Some(expected.as_ref() == auth.as_slice())
-}
-
-/// Whether NAT_DETECTION_SOURCE_IP is that of the address the message was sent from (RFC 7296 2.23).
-fn nat_detection(seen: &SeenMessage) -> Option<bool> {
-    let notify = seen.notifies().find(|notify| notify.kind == NotifyType::NAT_DETECTION_SOURCE_IP)?;
-    let header = &seen.message.header;
-    // The path is ours: its local end is the source of what we send and the destination of what we receive.
-    let source = if seen.from == Who::Us { seen.path.local } else { seen.path.remote };
-    let hash = |spi_r: [u8; 8]| {
-        let mut hash = Sha1::new();
-        hash.update(header.spi_i.to_be_bytes());
-        hash.update(spi_r);
-        match source.ip() {
-            std::net::IpAddr::V4(addr) => hash.update(addr.octets()),
-            std::net::IpAddr::V6(addr) => hash.update(addr.octets()),
-        }
-        hash.update(source.port().to_be_bytes());
-        hash.finalize()
-    };
-    Some(notify.data == hash(header.spi_r.to_be_bytes())[..])
 }
 
 /// A connection on which values can be tried out.

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::super::proof::selectors;
 use super::*;
 
 /// A baseline made from a connection file.

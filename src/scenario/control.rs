@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 
+use super::file::PeerOrder;
 use super::peer::PeerDriver;
 use crate::config::{ControlAction, ControlSpec, Loaded};
 use crate::time::{RealClock, utc_text};
@@ -190,7 +191,10 @@ impl Controller {
             }
             None => None,
         };
-        let asked = Some(Arc::clone(&self.asked)).filter(|a| what == "initiate" || !a.load(Ordering::SeqCst));
+        let asked = Some(Arc::clone(&self.asked)).filter(|a| {
+            matches!(what, "initiate" | "rekey_child" | "rekey_ike" | "second_child" | "delete" | "ping" | "restart")
+                || !a.load(Ordering::SeqCst)
+        });
         let halt = Halted(asked.into_iter().chain([Arc::clone(&self.over)]).collect());
         Ok(Job { command, timeout: self.spec.timeout, file, clock: self.clock, halt })
     }
@@ -204,6 +208,18 @@ impl PeerDriver for Controller {
 
     fn clear(&mut self) -> Result<bool, String> {
         Controller::clear(self)
+    }
+
+    fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {
+        match self.spec.orders.get(order.key()).cloned() {
+            None => Ok(Some(order.words().to_owned())),
+            Some(ControlAction::Prompt(text)) => Ok(Some(text)),
+            Some(ControlAction::Shell(command)) => {
+                let job = self.job(order.key(), command)?;
+                self.running.push(std::thread::spawn(move || job.run()));
+                Ok(None)
+            }
+        }
     }
 
     fn show(&mut self) -> Option<String> {

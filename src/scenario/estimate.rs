@@ -12,21 +12,34 @@ const HANDSHAKE: Duration = Duration::from_millis(300);
 /// How long a peer takes to begin once it is told to.
 const PEER_BEGINS: Duration = Duration::from_secs(1);
 
+/// More than this is long.
+const SHORT: Duration = Duration::from_secs(2);
+/// What is looked out for longer than this does not come at once.
+const PATIENT: Duration = Duration::from_secs(10);
+
 /// All of a plan: cases, the honest tunnels between them, what is waited out (unless the peer can be told to forget,
 /// `clears`), by the retransmission times of `retransmit`.
 pub fn plan(plan: &Plan<'_>, retransmit: &RetransmitSpec, clears: bool) -> Duration {
     // An honest tunnel before and one after.
     let mut total = 2 * HANDSHAKE;
-    for one in plan.scenarios {
-        for found in plan.roles.iter().filter_map(|role| one.scenario.roles.get(*role)) {
-            total += case(found, retransmit);
-            if one.scenario.after.sanity {
-                total += HANDSHAKE;
-                total += one.scenario.settle.filter(|_| !clears).map_or(Duration::ZERO, |span| span.0);
-            }
+    for one in &plan.cases {
+        total += case(one.case, retransmit);
+        if one.scenario.after.sanity {
+            total += HANDSHAKE;
+            total += one.scenario.settle.filter(|_| !clears).map_or(Duration::ZERO, |span| span.0);
         }
     }
     total
+}
+
+/// Whether a case has timers so long that it plays in virtual time where that is possible.
+pub fn is_long(found: &RoleCase, retransmit: &RetransmitSpec) -> bool {
+    let patient = |step: &Step| match step {
+        Step::Expect(expect) => expect.within.0 > PATIENT,
+        Step::Wait(wait) => wait.span.0 > SHORT,
+        _ => false,
+    };
+    case(found, retransmit) > SHORT || found.steps.iter().any(patient)
 }
 
 fn case(case: &RoleCase, retransmit: &RetransmitSpec) -> Duration {
@@ -35,7 +48,9 @@ fn case(case: &RoleCase, retransmit: &RetransmitSpec) -> Duration {
         Step::Wait(wait) => wait.span.0,
         Step::HalfOpen(half) => half.every.map_or(Duration::from_millis(50), |span| span.0) * half.at_most,
         Step::PeerInitiates(_) => PEER_BEGINS,
-        Step::Establish(_) | Step::Liveness(_) | Step::Delete(_) => Duration::ZERO,
+        Step::Tunnel(_) => HANDSHAKE,
+        Step::Ping(ping) => ping.every.map_or(Duration::from_millis(200), |span| span.0) * ping.count as u32,
+        _ => Duration::ZERO,
     };
     HANDSHAKE + case.steps.iter().map(step).sum::<Duration>()
 }

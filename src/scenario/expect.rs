@@ -81,7 +81,7 @@ fn matches(sight: &Sight, entry: &Entry) -> bool {
                 // A narrowed Child SA is up all the same.
                 || (name == EventName::ChildUp && happened.name == EventName::ChildNarrowed);
             same && is_honest(entry.tunnel)
-                && sight.class.as_deref().is_none_or(|class| happened.class == Some(class))
+                && sight.class.as_deref().is_none_or(|class| happened.class.as_deref() == Some(class))
                 && sight.by.is_none_or(|by| happened.by == Some(by))
         }
         (What::Message(seen), None) => {

@@ -9,10 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+pub use super::step::*;
 use crate::fault::table;
 use crate::fault::{PayloadSel, Rule};
 use crate::net::SocketRole;
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::registry::ExchangeType;
 
 /// One documented failure and the ways to reproduce it.
 #[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
@@ -40,7 +41,11 @@ pub struct Scenario {
     #[serde(default)]
     pub needs: Vec<Need>,
     /// How to play it at either end.
+    #[serde(default)]
     pub roles: Roles,
+    /// Instead of roles: why there is nothing to play. It can be read and found, and a run counts it as explained.
+    #[serde(default)]
+    pub explained: Option<Explained>,
     /// Half-open and lockout timers of the peer to wait out afterwards, unless it can be cleared.
     #[serde(default)]
     pub settle: Option<Span>,
@@ -73,6 +78,14 @@ pub enum Phase {
     Liveness,
     /// The data plane.
     Data,
+    /// Network address translation.
+    Nat,
+    /// Load and limits.
+    Load,
+    /// Post-quantum key exchange and keys.
+    PostQuantum,
+    /// Settings of a box that never reach the wire.
+    Config,
 }
 
 impl Phase {
@@ -86,6 +99,10 @@ impl Phase {
             Phase::Rekey => "rekey",
             Phase::Liveness => "liveness",
             Phase::Data => "data",
+            Phase::Nat => "nat",
+            Phase::Load => "load",
+            Phase::PostQuantum => "post-quantum",
+            Phase::Config => "config",
         }
     }
 }
@@ -134,8 +151,19 @@ impl Need {
     }
 }
 
-/// The two ends at which we can be.
+/// A failure that is explained and not played: a setting of the box alone, or nothing that a peer could do.
 #[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Explained {
+    /// Why there is nothing to play.
+    pub because: String,
+    /// Scenarios that look the same from outside and can be played.
+    #[serde(default)]
+    pub looks_like: Vec<String>,
+}
+
+/// The two ends at which we can be.
+#[derive(Clone, Debug, Default, DeriveDeserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Roles {
     /// We initiate.
@@ -359,7 +387,7 @@ pub struct FaultUse {
 #[serde(deny_unknown_fields)]
 pub struct FaultWhen {
     /// Only in this exchange.
-    #[serde(default, deserialize_with = "exchange_name")]
+    #[serde(default, deserialize_with = "super::step::exchange_name")]
     #[schemars(with = "Option<String>")]
     pub exchange: Option<ExchangeType>,
     /// Only in responses (true) or requests (false).
@@ -375,7 +403,7 @@ pub struct FaultWhen {
     #[serde(default)]
     pub port: Option<Port>,
     /// Only a message that holds this payload.
-    #[serde(default, deserialize_with = "payload_name")]
+    #[serde(default, deserialize_with = "super::step::payload_name")]
     #[schemars(with = "Option<String>")]
     pub payload: Option<PayloadSel>,
 }
@@ -416,163 +444,6 @@ impl FaultUse {
         when.port = self.when.port.map(Port::role).or(when.port);
         Ok(rule)
     }
-}
-
-/// One step. Each has one key.
-#[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// We initiate a tunnel; the outcome is for `expect` to see.
-    Establish(Empty),
-    /// The peer initiates: driven through `control`, or waited for.
-    PeerInitiates(PeerInitiates),
-    /// What must be seen.
-    Expect(Expect),
-    /// An empty INFORMATIONAL.
-    Liveness(Empty),
-    /// IKE SAs are begun and left half open, until something is seen.
-    HalfOpen(HalfOpen),
-    /// We delete the IKE SA.
-    Delete(Empty),
-    /// Nothing for a while.
-    Wait(Wait),
-}
-
-/// A step without arguments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
-
-/// The peer initiates.
-#[derive(Clone, Debug, Default, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PeerInitiates {
-    /// How long to wait for its first packet; 60 s by default.
-    #[serde(default)]
-    pub within: Option<Span>,
-}
-
-/// What must be seen on the wire or told by the engine.
-#[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Expect {
-    /// At least one of these.
-    #[serde(default)]
-    pub any: Vec<Sight>,
-    /// Each of these.
-    #[serde(default)]
-    pub all: Vec<Sight>,
-    /// None of these, for the whole window.
-    #[serde(default)]
-    pub none: Vec<Sight>,
-    /// How long to look out for them.
-    pub within: Span,
-}
-
-/// One thing that can be seen: a message or an event. All that is given must hold.
-#[derive(Clone, Debug, Default, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sight {
-    /// In words, for the report: "the peer refuses the selectors".
-    #[serde(rename = "is", default)]
-    pub words: Option<String>,
-    /// Who sent it; for a notify, payload or exchange it is the peer by default.
-    #[serde(default)]
-    pub from: Option<Who>,
-    /// Its exchange.
-    #[serde(default, deserialize_with = "exchange_name")]
-    #[schemars(with = "Option<String>")]
-    pub exchange: Option<ExchangeType>,
-    /// A response (true) or a request (false).
-    #[serde(default)]
-    pub response: Option<bool>,
-    /// It holds this notify.
-    #[serde(default, deserialize_with = "notify_name")]
-    #[schemars(with = "Option<String>")]
-    pub notify: Option<NotifyType>,
-    /// It holds this payload.
-    #[serde(default, deserialize_with = "payload_name")]
-    #[schemars(with = "Option<String>")]
-    pub payload: Option<PayloadSel>,
-    /// It does not hold this payload.
-    #[serde(default, deserialize_with = "payload_name")]
-    #[schemars(with = "Option<String>")]
-    pub without: Option<PayloadSel>,
-    /// It is (or is not) a repeat of something sent before.
-    #[serde(default)]
-    pub repeat: Option<bool>,
-    /// It came or went by this port.
-    #[serde(default)]
-    pub port: Option<Port>,
-    /// Not a message but something that happened.
-    #[serde(default)]
-    pub event: Option<EventName>,
-    /// For `failed` and `child-failed`: the class of the failure.
-    #[serde(default)]
-    pub class: Option<String>,
-    /// For `failed` and `child-failed`: who found it. For `deleted`: who asked.
-    #[serde(default)]
-    pub by: Option<Who>,
-    /// So many of them; 1 by default.
-    #[serde(default)]
-    pub count: Option<u32>,
-}
-
-/// Things that happen, as the engine tells them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DeriveDeserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventName {
-    /// The IKE SA is authenticated.
-    Up,
-    /// A Child SA is there.
-    ChildUp,
-    /// A Child SA with narrower selectors than the initiator asked for.
-    ChildNarrowed,
-    /// A Child SA could not be made.
-    ChildFailed,
-    /// The IKE SA failed.
-    Failed,
-    /// The IKE SA was deleted.
-    Deleted,
-    /// The peer answered a liveness check.
-    Alive,
-}
-
-impl EventName {
-    /// In words.
-    pub fn words(self) -> &'static str {
-        match self {
-            EventName::Up => "the IKE SA comes up",
-            EventName::ChildUp => "the Child SA comes up",
-            EventName::ChildNarrowed => "the Child SA comes up with narrower selectors",
-            EventName::ChildFailed => "the Child SA fails",
-            EventName::Failed => "the IKE SA fails",
-            EventName::Deleted => "the IKE SA is deleted",
-            EventName::Alive => "the peer answers a liveness check",
-        }
-    }
-}
-
-/// Half-open IKE SAs.
-#[derive(Clone, Debug, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HalfOpen {
-    /// Begin no more once this is seen.
-    pub until: Sight,
-    /// Begin no more than these.
-    pub at_most: u32,
-    /// Time between them.
-    #[serde(default)]
-    pub every: Option<Span>,
-}
-
-/// A pause.
-#[derive(Clone, Copy, Debug, DeriveDeserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Wait {
-    /// How long.
-    #[serde(rename = "for")]
-    pub span: Span,
 }
 
 /// What must hold after a scenario.
@@ -777,19 +648,4 @@ fn fault_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     let name = String::deserialize(deserializer)?;
     table::find(&name).map_err(de::Error::custom)?;
     Ok(name)
-}
-
-fn exchange_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ExchangeType>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    table::exchange_by_name(&name).map(Some).map_err(de::Error::custom)
-}
-
-fn notify_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NotifyType>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    table::notify_by_name(&name).map(Some).map_err(de::Error::custom)
-}
-
-fn payload_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PayloadSel>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    table::payload_by_name(&name).map(|kind| Some(PayloadSel::of(kind))).map_err(de::Error::custom)
 }

@@ -195,8 +195,11 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             return fail(&scenario.id, wanted);
         }
     }
-    if scenario.roles.initiator.is_none() && scenario.roles.responder.is_none() {
-        return fail("roles", "no role is given".to_owned());
+    let played = scenario.roles.initiator.is_some() || scenario.roles.responder.is_some();
+    match (played, scenario.explained.is_some()) {
+        (false, false) => return fail("roles", "no role is given, and `explained` does not say why".to_owned()),
+        (true, true) => return fail("explained", "it has roles to play, so `explained` is wrong".to_owned()),
+        _ => {}
     }
     for role in Role::ALL {
         if let Some(case) = scenario.roles.get(role) {
@@ -213,13 +216,14 @@ fn check_case(role: Role, case: &RoleCase) -> Result<(), (String, String)> {
     for fault in &case.faults {
         fault.rule().map_err(|message| (fault.name.clone(), message))?;
     }
-    if case.change.is_empty() && case.faults.is_empty() && !case.steps.iter().any(|s| matches!(s, Step::HalfOpen(_))) {
+    let step = |step: &Step| step.is_cause() || matches!(step, Step::Path(_));
+    if case.change.is_empty() && case.faults.is_empty() && !case.steps.iter().any(step) {
         let message = format!("role {role}: nothing is changed and no fault is ordered, so nothing can be reproduced");
         return Err((role.name().to_owned(), message));
     }
     let starts = |step: &Step| match role {
-        Role::Initiator => matches!(step, Step::Establish(_)),
-        Role::Responder => matches!(step, Step::PeerInitiates(_)),
+        Role::Initiator => matches!(step, Step::Establish(_) | Step::Tunnel(_) | Step::Collide(_)),
+        Role::Responder => matches!(step, Step::PeerInitiates(_) | Step::Tunnel(_) | Step::Collide(_)),
     };
     if !case.steps.iter().any(starts) {
         let wanted = if role == Role::Initiator { "establish" } else { "peer_initiates" };

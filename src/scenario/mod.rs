@@ -2,18 +2,24 @@
 
 pub mod change;
 pub mod control;
+pub mod embedded;
 pub mod estimate;
 pub mod expect;
 pub mod file;
 pub mod halt;
+pub mod lanes;
 pub mod load;
 pub mod matcher;
 pub mod observe;
 pub mod peer;
+pub mod proof;
 pub mod result;
 pub mod rung;
 pub mod runner;
+pub mod stage;
 pub mod stand_in;
+pub mod station;
+pub mod step;
 pub mod suite;
 pub mod syslog;
 pub mod verdict;

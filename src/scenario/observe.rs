@@ -1,10 +1,13 @@
 //! What was seen: messages and events of one scenario, in order. Expectations and proofs read only this.
 
+use std::borrow::Cow;
+use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::{Event, IkeKeyExport, MessageTrace};
 use crate::engine::{Failed, SaId, Side, TunnelId};
+use crate::esp::PlaneEvent;
 use crate::net::{Class, Path};
 use crate::record::{Datagram, Direction, Fate, Record};
 use crate::time::Instant;
@@ -68,8 +71,8 @@ pub struct Happened {
     pub name: EventName,
     /// Who found or asked for it.
     pub by: Option<Who>,
-    /// The class of a failure.
-    pub class: Option<&'static str>,
+    /// The class of a failure, or why.
+    pub class: Option<Cow<'static, str>>,
     /// In words.
     pub words: String,
 }
@@ -134,6 +137,52 @@ impl Observation {
                 happened(EventName::Deleted, Some(who(*by)), None, format!("deleted by {}", words(*by)));
             }
             Event::Alive { .. } => happened(EventName::Alive, None, None, "the peer is alive".to_owned()),
+            Event::ChildRekeyed { .. } => {
+                happened(EventName::ChildRekeyed, None, None, "the Child SA is rekeyed".to_owned());
+            }
+            Event::IkeRekeyed(rekeyed) => {
+                let by = Some(if rekeyed.initiator { Who::Us } else { Who::Peer });
+                happened(EventName::IkeRekeyed, by, None, format!("the IKE SA is rekeyed, {}", rekeyed.suite));
+            }
+            Event::ChildDown { by, .. } => {
+                let text = format!("the Child SA is deleted by {}", words(*by));
+                happened(EventName::ChildDeleted, Some(who(*by)), None, text);
+            }
+            Event::PeerDead { measured, .. } => {
+                let text =
+                    format!("the peer is dead, noticed {:.1} s after it was last heard of", measured.as_secs_f64());
+                happened(EventName::PeerDead, None, None, text);
+            }
+            Event::Reauthenticating { .. } => {
+                happened(EventName::Reauthenticating, None, None, "the tunnel is authenticated anew".to_owned());
+            }
+            Event::Ignored(ignored) => {
+                let class = Some(slug(&ignored.why));
+                happened(EventName::Ignored, None, class, format!("a message is ignored: {}", ignored.why.text()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in something that no event of the engine tells.
+    pub fn happened(&mut self, at: Instant, name: EventName, class: Option<Cow<'static, str>>, words: String) {
+        let what = What::Event(Happened { name, by: None, class, words });
+        self.entries.push(Entry { at, tunnel: TunnelId(0), packet: None, what });
+    }
+
+    /// Takes in an event of the data plane.
+    pub fn plane(&mut self, at: Instant, event: &PlaneEvent) {
+        match event {
+            PlaneEvent::Pong { seq, rtt, .. } => {
+                let words = format!("ping {seq} answered after {:.1} ms", rtt.as_secs_f64() * 1000.0);
+                self.happened(at, EventName::Pong, None, words);
+            }
+            PlaneEvent::PingLost { seq } => {
+                self.happened(at, EventName::PingLost, None, format!("ping {seq} not answered"));
+            }
+            PlaneEvent::PingUnsent { seq, why } => {
+                self.happened(at, EventName::PingLost, Some(slug(why)), format!("ping {seq} not sent: {}", why.text()));
+            }
             _ => {}
         }
     }
@@ -150,7 +199,7 @@ impl Observation {
     }
 
     fn failed(&mut self, at: Instant, tunnel: TunnelId, packet: Option<u64>, name: EventName, failed: &Failed) {
-        let class = Some(failed.why.class(failed.exchange));
+        let class = Some(Cow::Borrowed(failed.why.class(failed.exchange)));
         let what = Happened { name, by: Some(who(failed.found_by)), class, words: failed.why.to_string() };
         self.entries.push(Entry { at, tunnel, packet, what: What::Event(what) });
     }
@@ -170,6 +219,7 @@ impl Observation {
                 && (other.exchange, other.message_id) == (header.exchange, header.message_id)
                 && other.flags.is_response() == header.flags.is_response()
         };
+        let before = self.messages().any(|(entry, seen)| entry.packet.is_some() && same(seen));
         let told = self.entries.iter_mut().find_map(|entry| match &mut entry.what {
             What::Message(seen) if entry.packet.is_none() && same(seen) => Some((&mut entry.packet, seen)),
             _ => None,
@@ -177,6 +227,8 @@ impl Observation {
         if let Some((packet, seen)) = told {
             *packet = Some(tapped.number);
             seen.withheld = tapped.withheld;
+            // A peer's repeat, of something that a rule has withheld before, is new to the engine.
+            seen.repeat |= before;
             return;
         }
         let earlier = self.messages().find(|(_, seen)| same(seen)).map(|(entry, seen)| (entry.tunnel, seen.clone()));
@@ -224,6 +276,30 @@ impl Observation {
             What::Message(_) => None,
             What::Event(happened) => Some((entry, happened)),
         })
+    }
+
+    /// The events from entry `mark` on.
+    pub fn events_since(&self, mark: usize) -> impl Iterator<Item = (&Entry, &Happened)> {
+        self.entries.get(mark..).unwrap_or_default().iter().filter_map(|entry| match &entry.what {
+            What::Message(_) => None,
+            What::Event(happened) => Some((entry, happened)),
+        })
+    }
+
+    /// What came of a step of a tunnel's life: the last things that happened from entry `mark` on, or what came of it all.
+    pub fn outcome_since(&self, mark: usize) -> String {
+        if mark == 0 || self.events().all(|(_, what)| what.name != EventName::Up) {
+            return self.outcome();
+        }
+        let mut told: Vec<String> = Vec::new();
+        for (entry, what) in self.events_since(mark).filter(|(entry, _)| is_honest(entry.tunnel)) {
+            let packet = entry.packet.map(|n| format!(" (packet {n})")).unwrap_or_default();
+            told.push(format!("{}{packet}", what.words));
+        }
+        match told.len() {
+            0 => "nothing happened".to_owned(),
+            n => told.split_off(n.saturating_sub(3)).join("; "),
+        }
     }
 
     /// Our first message of `exchange` in `tunnel`, in the direction that `role` sends: what a change is proved on.
@@ -324,6 +400,18 @@ impl Record for Tap {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A reason's name as written in files: `BadIcv` is `bad-icv`.
+pub fn slug(why: &impl Debug) -> Cow<'static, str> {
+    let mut out = String::new();
+    for c in format!("{why:?}").chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    Cow::Owned(out)
 }
 
 fn who(side: Side) -> Who {

@@ -1,22 +1,11 @@
 //! The other end, as a scenario sees it: something that can be made to initiate and to forget.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
+use super::file::PeerOrder;
 use crate::auth::eap::{AuthenticatorSpec, Credential, Method, PeerSpec, User};
-use crate::drive::{Driver, Queue};
-use crate::engine::{
-    AuthSpec, ConnectionSpec, CpRequest, CpSpec, Endpoint, EndpointConfig, IdMatch, Limits, PoolSpec, Ports, TunnelId,
-};
-use crate::link::Link;
-use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
-use crate::net::SocketRole;
-use crate::record::Recorder;
-use crate::seed::{KeySeed, PlanSeed, Seeds};
-use crate::time::RealClock;
+use crate::engine::{AuthSpec, ConnectionSpec, CpRequest, CpSpec, IdMatch, PoolSpec};
 
 /// Drives the other end.
 pub trait PeerDriver {
@@ -32,62 +21,15 @@ pub trait PeerDriver {
     /// In words, if it failed.
     fn clear(&mut self) -> Result<bool, String>;
 
+    /// Makes it do something else, or asks for it. `Ok(None)` if it was told to; a text if a person has to do something.
+    ///
+    /// # Errors
+    /// In words, if there is no way or it failed.
+    fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String>;
+
     /// What it shows of its state, as text to be kept.
     fn show(&mut self) -> Option<String> {
         None
-    }
-}
-
-/// The address of the embedded peer.
-pub const EMBEDDED_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// Our own address when we talk to it.
-pub const EMBEDDED_US: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
-/// From this many half-open IKE SAs on, the embedded peer demands cookies.
-pub const EMBEDDED_COOKIES_FROM: u32 = 4;
-
-/// The embedded peer: an endpoint with its own sockets, seeds, configuration and thread. Nothing is shared with us; what
-/// can be done to it is what `control` can do to a box.
-pub struct EmbeddedPeer {
-    orders: Sender<Order>,
-    waker: Waker,
-    thread: Option<JoinHandle<()>>,
-    address: SocketAddr,
-}
-
-enum Order {
-    Initiate,
-    Clear(Sender<()>),
-    Stop,
-}
-
-/// Sockets of both ends on loopback, before either knows the other's ports.
-pub struct LoopbackPair {
-    /// Ours.
-    pub ours: UdpLink,
-    /// The embedded peer's.
-    pub theirs: UdpLink,
-}
-
-impl LoopbackPair {
-    /// Binds both on ports that the system chooses.
-    ///
-    /// # Errors
-    /// If loopback sockets cannot be opened.
-    pub fn bind(clock: RealClock) -> Result<Self, BindError> {
-        let bind = |address| {
-            let config = UdpConfig { addresses: vec![address], ike_port: 0, natt_port: 0, ..UdpConfig::default() };
-            UdpLink::bind(&config, clock)
-        };
-        Ok(LoopbackPair { ours: bind(EMBEDDED_US)?, theirs: bind(EMBEDDED_PEER)? })
-    }
-
-    /// Writes both ends' addresses and ports into our connection.
-    pub fn address(&self, spec: &mut ConnectionSpec) {
-        let ports = |link: &UdpLink| Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };
-        spec.local_addr = Some(EMBEDDED_US);
-        spec.remote_addr = Some(EMBEDDED_PEER);
-        spec.local_ports = ports(&self.ours);
-        spec.remote_ports = ports(&self.theirs);
     }
 }
 
@@ -161,101 +103,4 @@ fn other_end_cp(cp: &CpSpec) -> CpSpec {
         Arc::new(PoolSpec { v4, v6, dns: Vec::new(), split: Vec::new(), required: false, version: None })
     });
     CpSpec { request, pool, dynamic: cp.dynamic.clone() }
-}
-
-impl EmbeddedPeer {
-    /// Starts it on `link` with its own half of a connection ([`counterpart`](super::stand_in::counterpart)). It draws its
-    /// own keys.
-    pub fn start(link: UdpLink, spec: ConnectionSpec, key: KeySeed) -> Self {
-        let spec = Arc::new(spec);
-        let address = SocketAddr::new(EMBEDDED_PEER, link.port(SocketRole::Ike));
-        let (orders, inbox) = channel();
-        let waker = link.waker();
-        let seeds = Seeds::new(PlanSeed::from_text("embedded peer"), key);
-        let thread = std::thread::spawn(move || live(link, spec, seeds, &inbox));
-        EmbeddedPeer { orders, waker, thread: Some(thread), address }
-    }
-
-    /// Its address and port.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    fn order(&self, order: Order) -> Result<(), String> {
-        self.orders.send(order).map_err(|_| "the embedded peer has stopped".to_owned())?;
-        self.waker.wake();
-        Ok(())
-    }
-}
-
-impl PeerDriver for EmbeddedPeer {
-    fn initiate(&mut self) -> Result<Option<String>, String> {
-        self.order(Order::Initiate).map(|()| None)
-    }
-
-    fn clear(&mut self) -> Result<bool, String> {
-        // Only when it has forgotten may the next packet be sent: it might otherwise begin with the old state.
-        let (done, wait) = channel();
-        self.order(Order::Clear(done))?;
-        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())?;
-        Ok(true)
-    }
-}
-
-impl Drop for EmbeddedPeer {
-    fn drop(&mut self) {
-        let _ = self.order(Order::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// The embedded peer's thread.
-fn live(link: UdpLink, spec: Arc<ConnectionSpec>, seeds: Seeds, inbox: &Receiver<Order>) {
-    let epoch = link.epoch();
-    let mut generation = 0;
-    let endpoint = |generation: u64| {
-        let limits = Limits {
-            cookie_threshold: Some(EMBEDDED_COOKIES_FROM),
-            linger: Duration::from_millis(200),
-            ..Limits::default()
-        };
-        let config = EndpointConfig {
-            connections: vec![Arc::clone(&spec)],
-            limits,
-            trace: false,
-            // The seeds are the same for life: each new endpoint must draw other values.
-            salt: generation,
-            ..EndpointConfig::default()
-        };
-        Endpoint::new(Arc::new(config), seeds.clone(), epoch)
-    };
-    let mut driver = Driver::new(endpoint(generation), link, Recorder::new());
-    let mut queue = Queue::default();
-    let mut tunnel = 0;
-    loop {
-        loop {
-            match inbox.try_recv() {
-                Ok(Order::Initiate) => {
-                    let now = driver.link.now();
-                    tunnel += 1;
-                    driver.endpoint.connect(now, Arc::clone(&spec), TunnelId(tunnel), EMBEDDED_PEER);
-                }
-                Ok(Order::Clear(done)) => {
-                    generation += 1;
-                    driver.endpoint = endpoint(generation);
-                    // Whoever asked may have gone.
-                    let _ = done.send(());
-                }
-                Ok(Order::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
-                Err(std::sync::mpsc::TryRecvError::Empty) => break,
-            }
-        }
-        if driver.turn(None, &mut queue).is_err() {
-            return;
-        }
-        queue.events.clear();
-        queue.notes.clear();
-    }
 }

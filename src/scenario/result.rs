@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::change::Proof;
 use super::file::{Evidence, Phase, Role, Who};
+use super::proof::Proof;
 use super::rung::Rung;
 use super::verdict::Verdict;
 
@@ -103,6 +103,8 @@ pub struct CaseResult {
     pub at: f64,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// Its seconds passed in a simulated network with a virtual clock.
+    pub virtual_time: bool,
     /// It was not run to its end, or not at all, because the run was stopped.
     pub stopped: bool,
     /// Its capture, relative to the run directory.
@@ -155,6 +157,9 @@ pub struct Summary {
     pub inconclusive: usize,
     /// The baseline has nothing to provoke it with.
     pub unsupported: usize,
+    /// Scenarios among those chosen that are explained and have nothing to play.
+    #[serde(default)]
+    pub explained: usize,
     /// Sanity handshakes that came up.
     pub sanity_passed: usize,
     /// Sanity handshakes that did not.

@@ -146,7 +146,8 @@ mod tests {
 
     fn event(millis: u64, class: Option<&'static str>) -> Entry {
         let words = format!("event at {millis}");
-        let what = What::Event(Happened { name: EventName::Up, by: Some(Who::Us), class, words });
+        let what =
+            What::Event(Happened { name: EventName::Up, by: Some(Who::Us), class: class.map(Into::into), words });
         Entry { at: Instant::from_millis(millis), tunnel: TunnelId(0), packet: Some(1), what }
     }
 

@@ -7,34 +7,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{self, ChangeError, Setup};
-use super::expect::{self, Progress};
-use super::file::{EventName, Expect, HalfOpen, Need, Role, RoleCase, Scenario, Step, VendorName, Who};
-use super::halt::{GOODBYE, Halt};
-use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What, is_honest};
+use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step, VendorName};
+use super::halt::Halt;
+use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap};
 use super::peer::PeerDriver;
+use super::proof::{self, Proof};
 use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
+use super::stage::{Next, Stage, last_host};
+use super::station::{Carry, Station};
 use super::verdict::{self, Evidence, Outcome, Verdict};
-use crate::drive::{Driver, Queue};
-use crate::engine::{AuthSpec, Command, Endpoint, EndpointConfig, SaId, Tamper, TunnelId};
-use crate::fault::{Action, Choice, FaultPlan, FiringLog, Rule, When};
+use crate::drive::Driver;
+use crate::engine::{Command, Endpoint, EndpointConfig, TunnelId};
+use crate::esp::Counters;
+use crate::fault::{Action, Choice, FaultPlan, Rule, When};
+use crate::link::netem::{Netem, PathSpec};
 use crate::link::{Link, RxBatch};
 use crate::net::SocketRole;
-use crate::record::{Direction, Fate, KeyTables, PcapNg, Recorder, TranscriptDir};
+use crate::record::{KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// How long a peer that is driven may take to send its first packet.
 const INITIATE_WITHIN: Duration = Duration::from_secs(60);
-/// How long we wait for the answer to our DELETE.
-const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// How long an honest tunnel may take.
 const SANITY_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long our last answer in a handshake may travel.
+const LAST_ANSWER: Duration = Duration::from_millis(50);
+
 /// What a run is made with.
 pub struct Bench<L> {
-    /// Our sockets; taken while a case runs.
-    link: Option<L>,
+    /// Our sockets, behind a path that can be made bad; taken while a case runs.
+    link: Option<Netem<L>>,
     /// The working baseline.
     baseline: Setup,
     seeds: Seeds,
@@ -46,6 +51,9 @@ pub struct Bench<L> {
     healthy: Result<(), String>,
     halt: Halt,
     tell: Box<dyn FnMut(&str)>,
+    carry: Carry,
+    ping: Option<IpAddr>,
+    virtual_time: bool,
 }
 
 /// How a bench is set up.
@@ -54,6 +62,14 @@ pub struct BenchSpec<L> {
     pub link: L,
     /// The working baseline.
     pub baseline: Setup,
+    /// How ESP leaves us.
+    pub carry: Carry,
+    /// The first case gets the number after this one.
+    pub number_from: u64,
+    /// The link's clock is virtual.
+    pub virtual_time: bool,
+    /// An address of the peer's side that answers echo requests; otherwise the first one of its selectors.
+    pub ping: Option<IpAddr>,
     /// The plan seed decides faults; the key seed comes from the operating system.
     pub seeds: Seeds,
     /// How the other end is driven.
@@ -68,35 +84,24 @@ pub struct BenchSpec<L> {
     pub tell: Box<dyn FnMut(&str)>,
 }
 
-/// One case while it runs.
-struct Stage<L: Link> {
-    driver: Driver<L>,
-    queue: Queue,
-    seen: Observation,
-    firings: FiringLog,
-    firings_read: usize,
-    tap: Tap,
-    mark: usize,
-    sa: Option<SaId>,
-    setup: Setup,
-    halt: Halt,
-}
-
 impl<L: Link> Bench<L> {
     /// Ready to run; no honest tunnel has come up yet.
     pub fn new(spec: BenchSpec<L>) -> Self {
         Bench {
-            link: Some(spec.link),
+            link: Some(Netem::new(spec.link, PathSpec::default(), &spec.seeds.plan)),
             baseline: spec.baseline,
             seeds: spec.seeds,
             peer: spec.peer,
             out: spec.out,
             export_keys: spec.export_keys,
-            cases: 0,
+            cases: spec.number_from,
             observed: [None, None],
             healthy: Err("no honest tunnel has come up yet".to_owned()),
             halt: spec.halt,
             tell: spec.tell,
+            carry: spec.carry,
+            ping: spec.ping,
+            virtual_time: spec.virtual_time,
         }
     }
 
@@ -188,7 +193,7 @@ impl<L: Link> Bench<L> {
             let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
             for step in &case.steps {
-                match self.step(&mut stage, step)? {
+                match self.step(&mut stage, role, step)? {
                     Next::On => {}
                     Next::Met(matches) => match &mut evidence.expectation {
                         Some(Outcome::Met(all)) => all.extend(matches),
@@ -210,12 +215,14 @@ impl<L: Link> Bench<L> {
                 }
             }
             let firings = stage.firings.clone();
+            let paths = stage.path_effects();
             // Before our DELETE: what the box makes of the failure.
             let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
             let seen = self.finish(stage)?;
             ladder = seen.rungs(began);
-            evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).collect();
+            evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).chain(paths).collect();
+            evidence.step_is_cause = case.steps.iter().any(Step::is_cause);
             faults =
                 evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
             evidence.changes = self.prove(role, case, &seen);
@@ -241,6 +248,34 @@ impl<L: Link> Bench<L> {
         Ok(result)
     }
 
+    /// Whether the expectations of a case hold, whatever caused what was seen. `None` if it did not get that far. For tests
+    /// that take causes away.
+    #[cfg(test)]
+    pub fn expectations_hold(&mut self, scenario: &Scenario, role: Role, case: &RoleCase) -> io::Result<Option<bool>> {
+        let mut setup = self.baseline.clone();
+        if prepare(scenario, case, &mut setup).is_err() {
+            return Ok(None);
+        }
+        let rules = rules(case, &setup);
+        self.clear()?;
+        let mut stage = self.stage("causeless", role, setup, rules)?;
+        let mut hold = None;
+        for step in &case.steps {
+            match self.step(&mut stage, role, step)? {
+                Next::On => {}
+                Next::Met(_) => hold = Some(true),
+                Next::Unmet { .. } => {
+                    hold = Some(false);
+                    break;
+                }
+                Next::Environment(why) => panic!("{} {role}: {why}", scenario.id),
+                Next::Stopped(_) => return Ok(None),
+            }
+        }
+        self.finish(stage)?;
+        Ok(hold)
+    }
+
     /// Waits out what the peer still holds after a scenario, unless it can be told to forget it.
     ///
     /// # Errors
@@ -259,15 +294,11 @@ impl<L: Link> Bench<L> {
         Ok(())
     }
 
-    fn prove(&self, role: Role, case: &RoleCase, seen: &Observation) -> Vec<Result<change::Proof, String>> {
-        let psk = match &self.baseline.spec.local_auth {
-            AuthSpec::Psk(psk) => Some(&**psk),
-            _ => None,
-        };
+    fn prove(&self, role: Role, case: &RoleCase, seen: &Observation) -> Vec<Result<Proof, String>> {
         case.change
             .keys()
             .map(|path| match &self.observed[role as usize] {
-                Some(baseline) => change::prove(path, role, psk, baseline, seen),
+                Some(baseline) => proof::prove(path, role, &self.baseline.spec, baseline, seen),
                 None => Err(format!("no honest tunnel with us as {role} to compare {path} with")),
             })
             .collect()
@@ -291,16 +322,26 @@ impl<L: Link> Bench<L> {
         let now = link.now();
         while link.recv_until(Some(now), &mut rx)? == crate::link::Wake::Data {}
         let epoch = link.epoch();
-        let config = EndpointConfig {
-            connections: vec![Arc::new(setup.spec.clone())],
-            limits: setup.limits.clone(),
-            trace: true,
-            // Proofs of a changed key need them; they reach no file unless key tables are asked for.
-            export_keys: true,
-            salt: self.cases,
-            ..EndpointConfig::default()
-        };
-        let mut endpoint = Endpoint::new(Arc::new(config), self.seeds.clone(), epoch);
+        let mut spec = setup.spec.clone();
+        // A second Child SA is made when a step asks for it.
+        spec.behaviour.all_children = false;
+        let setup = Setup { spec, ..setup };
+        let (connections, limits) = (vec![Arc::new(setup.spec.clone())], setup.limits.clone());
+        let (seeds, mut salt) = (self.seeds.clone(), self.cases << 8);
+        let mut anew: Box<dyn FnMut() -> Endpoint> = Box::new(move || {
+            salt += 1;
+            let config = EndpointConfig {
+                connections: connections.clone(),
+                limits: limits.clone(),
+                trace: true,
+                // Proofs of a changed key need them; they reach no file unless key tables are asked for.
+                export_keys: true,
+                salt,
+                ..EndpointConfig::default()
+            };
+            Endpoint::new(Arc::new(config), seeds.clone(), epoch)
+        });
+        let mut endpoint = anew();
         let plan = FaultPlan::new(rules, &self.seeds.plan);
         let firings = plan.log();
         endpoint.set_tamper(Box::new(plan));
@@ -317,15 +358,17 @@ impl<L: Link> Bench<L> {
         }
         Ok(Stage {
             driver: Driver::new(endpoint, link, recorder),
-            queue: Queue::default(),
+            station: Station::new(self.carry),
             seen: Observation::default(),
             firings,
             firings_read: 0,
             tap,
             mark: 0,
-            sa: None,
             setup,
             halt: self.halt.clone(),
+            anew,
+            counted: Counters::default(),
+            paths: Vec::new(),
         })
     }
 
@@ -373,219 +416,115 @@ impl<L: Link> Bench<L> {
             ladder: Vec::new(),
             at: began.as_secs_f64(),
             seconds: self.now().since(began).as_secs_f64(),
+            virtual_time: self.virtual_time,
             stopped: false,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
         }
     }
 
-    fn step(&mut self, stage: &mut Stage<L>, step: &Step) -> io::Result<Next> {
+    fn step(&mut self, stage: &mut Stage<L>, role: Role, step: &Step) -> io::Result<Next> {
         if let Some(why) = stage.halted() {
             return Ok(Next::Stopped(why));
         }
-        match step {
+        Ok(match step {
             Step::Establish(_) => {
-                stage.mark = stage.seen.entries.len();
+                stage.set_mark();
                 stage.connect(TunnelId(0));
-                Ok(Next::On)
+                Next::On
             }
             Step::PeerInitiates(wait) => {
                 let within = wait.within.map_or(INITIATE_WITHIN, |span| span.0);
-                Ok(match self.wait_for_peer(stage, within)? {
+                match self.wait_for_peer(stage, within)? {
                     Ok(()) => Next::On,
                     Err(why) => stage.halted().map_or(Next::Environment(why), Next::Stopped),
-                })
-            }
-            Step::Expect(expect) => stage.expect(expect),
-            Step::Liveness(_) => Ok(stage.command(Command::Liveness, "a liveness check")),
-            Step::Delete(_) => Ok(stage.command(Command::Delete, "a DELETE")),
-            Step::HalfOpen(half_open) => stage.half_open(half_open),
-            Step::Wait(wait) => {
-                let until = stage.driver.link.now() + wait.span.0;
-                while stage.driver.link.now() < until && stage.halted().is_none() {
-                    stage.turn(until)?;
                 }
-                Ok(stage.halted().map_or(Next::On, Next::Stopped))
             }
+            Step::Tunnel(tunnel) => self.tunnel(stage, role, tunnel.within.map_or(SANITY_WITHIN, |span| span.0))?,
+            Step::Expect(expect) => return stage.expect(expect),
+            Step::Liveness(_) => stage.command(Command::Liveness, "a liveness check"),
+            Step::Delete(delete) => stage.delete(delete.what),
+            Step::Rekey(rekey) => stage.rekey(*rekey),
+            Step::Collide(collide) => {
+                stage.set_mark();
+                let told = match collide.what {
+                    Collision::Tunnel => self.peer.initiate(),
+                    Collision::Child => self.peer.order(PeerOrder::RekeyChild),
+                    Collision::Ike => self.peer.order(PeerOrder::RekeyIke),
+                };
+                match told {
+                    Ok(words) => words.iter().for_each(|words| (self.tell)(words)),
+                    Err(why) => return Ok(Next::Environment(format!("the peer could not be made to do it: {why}"))),
+                }
+                match collide.what {
+                    Collision::Tunnel => {
+                        stage.connect(TunnelId(0));
+                        Next::On
+                    }
+                    Collision::Child => stage.ours(PeerOrder::RekeyChild, "a rekey"),
+                    Collision::Ike => stage.ours(PeerOrder::RekeyIke, "a rekey"),
+                }
+            }
+            Step::SecondChild(_) => {
+                stage.set_mark();
+                stage.ours(PeerOrder::SecondChild, "a second Child SA")
+            }
+            Step::Reauthenticate(_) => {
+                stage.set_mark();
+                stage.command(Command::Reauthenticate, "a new authentication")
+            }
+            Step::Ping(ping) => {
+                let ours = self.baseline.spec.children.first().and_then(|child| child.local_ts.last());
+                let source = ours.filter(|_| ping.from_far).and_then(last_host);
+                stage.ping(ping, source, self.ping)
+            }
+            Step::Restart(_) => stage.restart(),
+            Step::Peer(order) => {
+                stage.set_mark();
+                match self.peer.order(order.does) {
+                    Ok(None) => Next::On,
+                    Ok(Some(words)) => {
+                        (self.tell)(&words);
+                        Next::On
+                    }
+                    Err(why) => Next::Environment(format!("the peer could not be made to do it: {why}")),
+                }
+            }
+            Step::Path(path) => {
+                stage.path(path);
+                Next::On
+            }
+            Step::HalfOpen(half_open) => return stage.half_open(half_open),
+            Step::Wait(wait) => return stage.wait(wait.span.0),
+        })
+    }
+
+    /// A tunnel, begun by whichever end has that role.
+    fn tunnel(&mut self, stage: &mut Stage<L>, role: Role, within: Duration) -> io::Result<Next> {
+        stage.set_mark();
+        if role == Role::Initiator {
+            stage.connect(TunnelId(0));
+        } else if let Err(why) = self.wait_for_peer(stage, INITIATE_WITHIN)? {
+            return Ok(stage.halted().map_or(Next::Environment(why), Next::Stopped));
         }
+        Ok(match stage.come_up(within)? {
+            // An initiator is up only when it has our last answer.
+            Ok(_) if role == Role::Responder => stage.wait(LAST_ANSWER)?,
+            Ok(_) => Next::On,
+            Err(why) => {
+                stage.halted().map_or(Next::Environment(format!("the tunnel did not come up: {why}")), Next::Stopped)
+            }
+        })
     }
 
     fn wait_for_peer(&mut self, stage: &mut Stage<L>, within: Duration) -> io::Result<Result<(), String>> {
-        stage.mark = stage.seen.entries.len();
+        stage.set_mark();
         match self.peer.initiate() {
             Ok(None) => {}
             Ok(Some(words)) => (self.tell)(&words),
             Err(why) => return Ok(Err(format!("the peer could not be made to initiate: {why}"))),
         }
-        let until = stage.driver.link.now() + within;
-        while !stage.seen.entries[stage.mark..].iter().any(|entry| match &entry.what {
-            What::Message(seen) => seen.from == Who::Peer && !seen.is_response(),
-            What::Event(_) => false,
-        }) {
-            if let Some(why) = stage.halted() {
-                return Ok(Err(why.to_owned()));
-            }
-            if stage.driver.link.now() >= until {
-                return Ok(Err("the peer never initiated".to_owned()));
-            }
-            stage.turn(until)?;
-        }
-        Ok(Ok(()))
-    }
-}
-
-/// What a step leads to.
-enum Next {
-    On,
-    Met(Vec<expect::Match>),
-    Unmet { expected: String, actual: String },
-    Environment(String),
-    Stopped(&'static str),
-}
-
-impl<L: Link> Stage<L> {
-    /// Why this case is to stop now, if it is.
-    fn halted(&self) -> Option<&'static str> {
-        self.halt.why(self.driver.link.now())
-    }
-
-    /// One turn of the loop, and everything it brought up taken in.
-    fn turn(&mut self, until: Instant) -> io::Result<()> {
-        self.driver.turn(Some(self.halt.bound(until)), &mut self.queue)?;
-        while let Some((at, tunnel, sa, event)) = self.queue.events.pop_front() {
-            if is_honest(tunnel) && matches!(event, crate::engine::Event::IkeUp(_)) {
-                self.sa = Some(sa);
-            }
-            self.seen.event(at, tunnel, &event);
-        }
-        self.queue.notes.clear();
-        let firings = self.firings.since(self.firings_read);
-        self.firings_read += firings.len();
-        for firing in &firings {
-            // What was received has been recorded before a rule looked at it.
-            if let Some(dropped) = firing.dropped.as_ref().filter(|dropped| !dropped.inbound) {
-                let (path, class, fate) = (&dropped.path, dropped.class, Fate::DroppedByRule(&firing.name));
-                self.driver.recorder.datagram(firing.at, Direction::Out, path, class, &dropped.bytes, fate);
-            }
-        }
-        for tapped in self.tap.take() {
-            self.seen.datagram(&tapped);
-        }
-        self.seen.number_events();
-        self.driver.recorder.flush()
-    }
-
-    fn connect(&mut self, tunnel: TunnelId) -> SaId {
-        let now = self.driver.link.now();
-        let local = self.setup.spec.local_addr.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        self.driver.endpoint.connect(now, Arc::new(self.setup.spec.clone()), tunnel, local)
-    }
-
-    fn command(&mut self, command: Command, what: &str) -> Next {
-        let now = self.driver.link.now();
-        let outcome = match self.sa {
-            Some(sa) => self.driver.endpoint.command(now, sa, command).map_err(|error| error.to_string()),
-            None => Err("no IKE SA is up".to_owned()),
-        };
-        match outcome {
-            Ok(()) => Next::On,
-            // An IKE SA that is gone cannot be asked; what was expected of it has been judged, or will be.
-            Err(_) if self.gone() || self.failed() => Next::On,
-            Err(why) => Next::Unmet { expected: format!("an IKE SA for {what}"), actual: why },
-        }
-    }
-
-    fn failed(&self) -> bool {
-        self.seen.events().any(|(_, happened)| happened.name == EventName::Failed)
-    }
-
-    fn gone(&self) -> bool {
-        self.seen.events().any(|(_, happened)| happened.name == EventName::Deleted)
-    }
-
-    fn expect(&mut self, expect: &Expect) -> io::Result<Next> {
-        let end = self.driver.link.now() + expect.within.0;
-        let mut until = end;
-        let mut met = false;
-        loop {
-            let now = self.driver.link.now();
-            let progress = expect::progress(expect, &self.seen.entries[self.mark..]);
-            if let (Progress::Met(_), false, Some(lookout)) = (&progress, met, expect::lookout(expect)) {
-                met = true;
-                until = end.min(now + lookout);
-            }
-            let done = now >= until;
-            match progress {
-                Progress::Met(matches) if done => return Ok(Next::Met(matches)),
-                Progress::Forbidden(found) => {
-                    let packet = found.packet.map(|n| format!(" (packet {n})")).unwrap_or_default();
-                    let actual = format!("{}{packet}", found.words);
-                    return Ok(Next::Unmet { expected: expect::sentence(expect), actual });
-                }
-                _ if done => {
-                    let actual = self.seen.outcome();
-                    return Ok(Next::Unmet { expected: expect::sentence(expect), actual });
-                }
-                _ if let Some(why) = self.halted() => return Ok(Next::Stopped(why)),
-                _ => self.turn(until)?,
-            }
-        }
-    }
-
-    fn half_open(&mut self, half_open: &HalfOpen) -> io::Result<Next> {
-        let every = half_open.every.map_or(Duration::from_millis(50), |span| span.0);
-        for n in 0..half_open.at_most {
-            self.connect(TunnelId(HALF_OPEN_TUNNELS.start + u64::from(n)));
-            let until = self.driver.link.now() + every;
-            while self.driver.link.now() < until {
-                if let Some(why) = self.halted() {
-                    return Ok(Next::Stopped(why));
-                }
-                self.turn(until)?;
-                if let Some(found) = expect::find(&half_open.until, &self.seen.entries[self.mark..]) {
-                    return Ok(Next::Met(vec![found]));
-                }
-            }
-        }
-        let expected = format!("{} with {} half-open IKE SAs", expect::words(&half_open.until), half_open.at_most);
-        Ok(Next::Unmet { expected, actual: self.seen.outcome() })
-    }
-
-    /// Waits for an honest tunnel; in words, what came up or why nothing did.
-    fn come_up(&mut self, within: Duration) -> io::Result<Result<String, String>> {
-        let until = self.driver.link.now() + within;
-        loop {
-            let find = |name: EventName| self.seen.events().find(|(_, what)| what.name == name).map(|(_, what)| what);
-            if let Some(failed) = find(EventName::Failed).or(find(EventName::ChildFailed)) {
-                return Ok(Err(failed.words.clone()));
-            }
-            let child = find(EventName::ChildUp).or(find(EventName::ChildNarrowed));
-            if let (Some(up), true) = (find(EventName::Up), child.is_some() || self.setup.spec.children.is_empty()) {
-                return Ok(Ok(up.words.clone()));
-            }
-            if self.driver.link.now() >= until || self.halted().is_some() {
-                return Ok(Err(self.seen.outcome()));
-            }
-            self.turn(until)?;
-        }
-    }
-
-    /// Deletes what is up, drops what is not, with no rule in the way.
-    fn close(&mut self) -> io::Result<()> {
-        struct Honest;
-        impl Tamper for Honest {}
-        self.driver.endpoint.set_tamper(Box::new(Honest));
-        let now = self.driver.link.now();
-        let open = self.sa.is_some() && !self.gone();
-        self.driver.endpoint.delete_all(now);
-        // Whatever ends the run, the peer is to be left without an IKE SA of ours.
-        let until = now + if self.halted().is_some() { GOODBYE } else { CLOSE_WITHIN };
-        self.halt = Halt::default();
-        self.turn(now)?;
-        while open && !self.gone() && self.driver.link.now() < until {
-            self.turn(until)?;
-        }
-        Ok(())
+        stage.hear(within)
     }
 }
 

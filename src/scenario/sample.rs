@@ -1,7 +1,7 @@
 //! A finished run to try reports on.
 
-use super::change::Proof;
 use super::file::{Evidence, Phase, Role, Who};
+use super::proof::Proof;
 use super::result::{CaseResult, FaultCount, PeerInfo, RunResult, Security, Summary, VendorLine};
 use super::verdict::Verdict;
 
@@ -25,6 +25,7 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         ladder: Vec::new(),
         at: 0.0,
         seconds: 0.118,
+        virtual_time: false,
         stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::file::Role;
+use super::file::{Role, RoleCase, Scenario};
 use super::load::LoadedScenario;
 use super::result::{CaseResult, RunResult, Summary};
 use super::runner::Bench;
@@ -18,20 +18,46 @@ pub trait Progress {
 
 /// What to run.
 pub struct Plan<'a> {
-    /// The scenarios, in order.
-    pub scenarios: &'a [LoadedScenario],
-    /// The roles to play.
-    pub roles: &'a [Role],
+    /// The cases, in order.
+    pub cases: Vec<Planned<'a>>,
+    /// Scenarios that are explained and have nothing to play.
+    pub explained: usize,
     /// How to run a case again: the command line up to the selector.
-    pub again: &'a dyn Fn(&str, Role) -> String,
+    pub again: &'a (dyn Fn(&str, Role) -> String + Sync),
 }
 
-impl Plan<'_> {
-    /// How many cases that makes.
-    pub fn cases(&self) -> usize {
-        let count =
-            |one: &LoadedScenario| self.roles.iter().filter(|role| one.scenario.roles.get(**role).is_some()).count();
-        self.scenarios.iter().map(count).sum()
+/// A scenario in one role.
+#[derive(Clone, Copy)]
+pub struct Planned<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// Our role.
+    pub role: Role,
+    /// What that role does.
+    pub case: &'a RoleCase,
+}
+
+impl<'a> Plan<'a> {
+    /// All that `scenarios` have in `roles`.
+    pub fn new(
+        scenarios: &'a [LoadedScenario],
+        roles: &[Role],
+        again: &'a (dyn Fn(&str, Role) -> String + Sync),
+    ) -> Self {
+        let of = |one: &'a LoadedScenario| {
+            let scenario = &one.scenario;
+            let planned = |role: &Role| Some(Planned { scenario, role: *role, case: scenario.roles.get(*role)? });
+            roles.iter().filter_map(planned).collect::<Vec<_>>()
+        };
+        let explained = scenarios.iter().filter(|one| one.scenario.explained.is_some()).count();
+        Plan { cases: scenarios.iter().flat_map(of).collect(), explained, again }
+    }
+
+    /// How many scenarios that makes.
+    pub fn scenarios(&self) -> usize {
+        let mut ids: Vec<&str> = self.cases.iter().map(|planned| planned.scenario.id.as_str()).collect();
+        ids.dedup();
+        ids.len()
     }
 }
 
@@ -55,8 +81,7 @@ pub fn run<L: Link>(
     let first = bench.sanity(Role::Initiator)?;
     let mut healthy = first.verdict == Verdict::Pass;
     keep(first);
-    let responds = plan.roles.contains(&Role::Responder)
-        && plan.scenarios.iter().any(|one| one.scenario.roles.responder.is_some());
+    let responds = plan.cases.iter().any(|planned| planned.role == Role::Responder);
     if responds && healthy && bench.stopped().is_none() {
         let mut result = bench.sanity(Role::Responder)?;
         if result.verdict != Verdict::Pass {
@@ -71,42 +96,39 @@ pub fn run<L: Link>(
             healthy = bench.sanity(Role::Initiator)?.verdict == Verdict::Pass;
         }
     }
-    for one in plan.scenarios {
-        for role in plan.roles {
-            let Some(case) = one.scenario.roles.get(*role) else { continue };
-            if let Some(why) = bench.stopped() {
-                let mut result = bench.not_run(&one.scenario, *role, case, why);
-                result.again = Some((plan.again)(&one.scenario.id, *role));
-                left.push(result);
-                continue;
-            }
-            let mut result = bench.case(&one.scenario, *role, case)?;
-            if matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive) {
-                result.again = Some((plan.again)(&one.scenario.id, *role));
-            }
-            let hostile = result.capture.is_some();
-            keep(result);
+    for Planned { scenario, role, case } in &plan.cases {
+        if let Some(why) = bench.stopped() {
+            let mut result = bench.not_run(scenario, *role, case, why);
+            result.again = Some((plan.again)(&scenario.id, *role));
+            left.push(result);
+            continue;
+        }
+        let mut result = bench.case(scenario, *role, case)?;
+        if matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive) {
+            result.again = Some((plan.again)(&scenario.id, *role));
+        }
+        let hostile = result.capture.is_some();
+        keep(result);
+        if bench.stopped().is_some() {
+            continue;
+        }
+        if hostile && scenario.after.sanity {
+            bench.settle(scenario)?;
             if bench.stopped().is_some() {
                 continue;
             }
-            if hostile && one.scenario.after.sanity {
-                bench.settle(&one.scenario)?;
-                if bench.stopped().is_some() {
-                    continue;
-                }
-                let sanity = bench.sanity(Role::Initiator)?;
-                let passed = sanity.verdict == Verdict::Pass;
-                // A peer that stays well needs no line; one that falls ill or recovers does.
-                if passed != healthy && !sanity.stopped {
-                    keep(sanity);
-                }
-                healthy = passed;
-            } else if !healthy {
-                let sanity = bench.sanity(Role::Initiator)?;
-                healthy = sanity.verdict == Verdict::Pass;
-                if healthy {
-                    keep(sanity);
-                }
+            let sanity = bench.sanity(Role::Initiator)?;
+            let passed = sanity.verdict == Verdict::Pass;
+            // A peer that stays well needs no line; one that falls ill or recovers does.
+            if passed != healthy && !sanity.stopped {
+                keep(sanity);
+            }
+            healthy = passed;
+        } else if !healthy {
+            let sanity = bench.sanity(Role::Initiator)?;
+            healthy = sanity.verdict == Verdict::Pass;
+            if healthy {
+                keep(sanity);
             }
         }
     }
@@ -121,7 +143,7 @@ pub fn run<L: Link>(
     head.interrupted = bench.interrupted();
     // Nobody wants a line for each of them while they wait for the end.
     cases.extend(left);
-    head.summary = Summary::of(&cases, plan.cases());
+    head.summary = Summary { explained: plan.explained, ..Summary::of(&cases, plan.cases.len()) };
     head.cases = cases;
     head.seconds = bench.now().since(began).as_secs_f64();
     Ok(head)

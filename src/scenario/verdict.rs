@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Proof;
 use super::expect::Match;
+use super::proof::Proof;
 
 /// What a scenario came to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -47,6 +47,8 @@ pub struct Evidence {
     pub changes: Vec<Result<Proof, String>>,
     /// Each fault, and how often it had an effect on the wire.
     pub faults: Vec<(String, usize)>,
+    /// A step of the scenario is what provokes the failure: half-open IKE SAs, a restart.
+    pub step_is_cause: bool,
     /// What came of the expectations.
     pub expectation: Option<Outcome>,
 }
@@ -97,7 +99,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     if let Some((name, _)) = evidence.faults.iter().find(|(_, fired)| *fired == 0) {
         return plain(Verdict::Inconclusive, &format!("the fault {name} never had an effect on the wire"));
     }
-    if evidence.changes.is_empty() && evidence.faults.is_empty() {
+    if evidence.changes.is_empty() && evidence.faults.is_empty() && !evidence.step_is_cause {
         return plain(Verdict::Inconclusive, "nothing was changed and no fault was ordered");
     }
     match &evidence.expectation {
