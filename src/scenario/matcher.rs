@@ -19,6 +19,8 @@ pub struct Hit {
     pub evidence: Evidence,
     /// From 0 (nothing in common) to 1 (the same but for addresses and numbers).
     pub score: f64,
+    /// It can be played; otherwise it is only explained.
+    pub played: bool,
 }
 
 /// Scenarios with a symptom like `line`, best first. Below a score of 0.6 nothing is said.
@@ -39,6 +41,7 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
                             line: known.clone(),
                             evidence: symptom.evidence,
                             score,
+                            played: scenario.explained.is_none(),
                         });
                     }
                 }
@@ -46,7 +49,10 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
         }
         hits.extend(best);
     }
-    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    // A line that many share: those first of which more is known.
+    hits.sort_by(|a, b| {
+        b.score.total_cmp(&a.score).then_with(|| b.played.cmp(&a.played)).then_with(|| a.id.cmp(&b.id))
+    });
     // Lines of one family share most of their words: what fits clearly worse than the best is another failure.
     let best = hits.first().map_or(0.0, |hit| hit.score);
     hits.retain(|hit| hit.score > best - 0.08);
