@@ -256,11 +256,15 @@ fn two_ends_and_an_interrupt() {
 #[test]
 fn an_interrupted_run() {
     let lab = Lab::new();
-    // It waits with a tunnel up, far longer than this test may take.
-    lab.file("long.yaml", LONG_SCENARIO);
+    // It waits with a tunnel up, far longer than this test may take. Against the embedded peer it would wait in virtual time.
+    lab.file("long.yaml", LONG_SCENARIO).both_ends();
     lab.file("next.yaml", &LONG_SCENARIO.replace("child/long", "child/next"));
+    let mut listen = lab.command(&["listen", "-c", "r.yaml", "--out", "r"]);
+    let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    until_line(&mut listen, "listening on ");
     let args = ["run", "child/long", "child/next", "--scenarios", "long.yaml", "--scenarios", "next.yaml"];
     let mut command = lab.command(&args);
+    command.args(["-c", "i.yaml", "--peer", "127.0.0.1", "--role", "initiator"]);
     command.args(["--out", "run", "--junit", "junit.xml"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut run = command.spawn().unwrap();
     let mut shown = until_line(&mut run, "        PASS ");
@@ -288,6 +292,8 @@ fn an_interrupted_run() {
     let dir = lab.path().join("run/002-child-long-initiator");
     assert!(has_transcript_event(&dir, "deleted"), "the peer was left with our IKE SA");
     assert!(lab.path().join("run/002-child-long-initiator.pcapng").exists());
+    interrupt(&listen);
+    listen.wait().unwrap();
 }
 
 /// A peer that is gone has two seconds for the answer to DELETE; whoever presses Ctrl-C again does not wait for that.
