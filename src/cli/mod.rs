@@ -9,6 +9,7 @@ mod crl;
 mod data;
 pub mod exit;
 pub mod failures;
+mod faults;
 mod listen;
 mod listen_many;
 mod live;
@@ -52,6 +53,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Read the catalogue of faults: what `--fault` and scenario files can do to the wire
+    Faults(faults::Args),
     /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Faults(args) => faults::run(&args),
         Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {
