@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each benchmark uses its own part
 
 pub mod alloc;
+pub mod bare;
 
 use std::net::IpAddr;
 use std::sync::Arc;

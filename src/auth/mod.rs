@@ -11,6 +11,7 @@ mod identity;
 mod judge;
 pub mod method;
 mod path;
+pub mod psk;
 #[cfg(test)]
 mod tests;
 mod usage;

@@ -111,6 +111,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let fired = faults.map(|plan| bend(plan, &plan_seed, &mut driver.endpoint, &mut data));
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
+    view.facts.epoch = Some(clock.epoch());
     view.say(&format!("plan seed {plan_seed}   {}\n\n", dir.path().display()));
     driver.endpoint.connect(clock.now(), Arc::clone(&spec), TunnelId(1), local);
 
@@ -277,6 +278,8 @@ struct View {
     /// When the first Child SA came up or failed.
     child_settled: Option<Instant>,
     children: Vec<ChildSa>,
+    /// Our inbound SPIs of those that are gone.
+    ended: Vec<u32>,
     /// Lines that wait until the IKE SA is up.
     access: Vec<String>,
     /// Failures that wait for their packets to be recorded.
@@ -305,6 +308,7 @@ impl View {
             on_hold: false,
             child_settled: None,
             children: Vec::new(),
+            ended: Vec::new(),
             access: Vec::new(),
             failures: Vec::new(),
             findings: Vec::new(),
@@ -388,7 +392,8 @@ impl View {
         self.ladder.flush();
         self.say(&session::connected(&up, &self.proof, self.facts.nat, self.paint));
         std::mem::take(&mut self.access).iter().for_each(|line| self.say(line));
-        self.children.iter().for_each(|c| self.say(&session::child_up(c, self.paint)));
+        let live = self.children.iter().filter(|c| !self.ended.contains(&c.spi_in));
+        live.for_each(|c| self.say(&session::child_up(c, self.paint)));
         if let Some(dpd) = &self.loaded.spec.dpd {
             let text = session::liveness(dpd, &self.loaded.spec.retransmit);
             self.say(&session::labelled("Liveness", &text, self.paint));
@@ -420,7 +425,7 @@ impl Observer for View {
 
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
-        self.facts.note(&event);
+        self.facts.note(now, &event);
         self.ladder.event(now, &event);
         if let Some((tone, line)) = session::life(&event) {
             self.ladder.flush();
@@ -459,6 +464,7 @@ impl Observer for View {
                 }
                 self.children.push(*child);
             }
+            Event::ChildDown { spi_in, .. } => self.ended.push(spi_in),
             Event::ChildFailed(failed) => {
                 self.child_settled.get_or_insert(now);
                 self.failures.push(*failed);
@@ -481,11 +487,12 @@ impl Observer for View {
     fn note(&mut self, _: Instant, note: LinkNote) {
         self.not_sent |= matches!(note, LinkNote::NotSent { .. });
         let text = note.to_string();
+        let port_closed = matches!(note, LinkNote::Refused { .. });
         if !self.facts.notes.contains(&text) {
             self.ladder.flush();
             self.say(&format!("{}\n", self.paint.tone(Tone::Warn, &format!("         !  {text}"))));
-            self.facts.notes.push(text);
         }
+        self.facts.note_link(&text, port_closed);
     }
 }
 

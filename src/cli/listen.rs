@@ -1,6 +1,6 @@
 //! `ikelab listen`: the responder, for any number of peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -289,6 +289,8 @@ struct View {
     peers: BTreeMap<SaId, Peer>,
     failures: Vec<(Peer, Failed)>,
     findings: Vec<Finding>,
+    /// Kinds of failures that were explained in full.
+    told: BTreeSet<String>,
 }
 
 impl View {
@@ -304,6 +306,7 @@ impl View {
             peers: BTreeMap::new(),
             failures: Vec::new(),
             findings: Vec::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -342,7 +345,10 @@ impl View {
             let from = peer.path.map_or_else(|| "?".to_owned(), |p| p.remote.to_string());
             let now = driver.link.now();
             self.line(now, Tone::Bad, &format!("x #{} {from}  {}", peer.number, finding.headline));
-            if self.verbose > 0 {
+            // In full once: a peer that tries again, and others like it, have one line.
+            let codes: Vec<&str> = finding.likely.iter().map(|c| c.code).collect();
+            let new = self.told.len() < KEPT_FINDINGS && self.told.insert(format!("{} {codes:?}", finding.class));
+            if new || self.verbose > 0 {
                 self.say(&diagnosis::render(&finding, self.paint));
             }
             if self.findings.len() < KEPT_FINDINGS {
@@ -400,7 +406,7 @@ impl Observer for View {
             self.line(now, tone, &format!("{mark} #{number}{rest}"));
         }
         let peer = self.peer(sa);
-        peer.facts.note(&event);
+        peer.facts.note(now, &event);
         peer.ladder.event(now, &event);
         if let Event::Message(trace) = &event {
             peer.path = Some(trace.path);

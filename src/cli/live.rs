@@ -120,8 +120,12 @@ pub fn finding_json(finding: &Finding) -> Value {
     json!({
         "headline": finding.headline,
         "class": finding.class,
+        "phase": finding.phase,
+        "certainty": finding.certainty.word(),
         "known": finding.known,
-        "likely": finding.likely.iter().map(|c| json!({"text": c.text, "failure": c.failure})).collect::<Vec<_>>(),
+        "likely": finding.likely.iter().map(|c| json!({
+            "code": c.code, "text": c.text, "because": c.because, "failure": c.failure,
+        })).collect::<Vec<_>>(),
         "on_peer": finding.on_peer.iter()
             .map(|l| json!({"vendor": l.vendor.name(), "text": l.text, "evidence": l.evidence.word()}))
             .collect::<Vec<_>>(),

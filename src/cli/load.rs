@@ -94,9 +94,12 @@ pub struct Args {
     /// traffic: octets of each inner packet
     #[arg(long, value_name = "OCTETS", default_value_t = 1400)]
     packet_size: usize,
-    /// traffic: the echo service (UDP port 7) behind the peer [default: a host of the peer's selectors]
+    /// traffic: the host behind the peer that is pinged [default: a host of the peer's selectors]
     #[arg(long, value_name = "ADDR")]
     echo: Option<std::net::IpAddr>,
+    /// traffic: UDP to its echo service (port 7) instead of pings
+    #[arg(long)]
+    udp_echo: bool,
     /// How long to wait for open operations after the last one was begun
     #[arg(long, value_name = "DURATION", default_value = "15s")]
     drain: String,
@@ -190,7 +193,7 @@ enum Kind {
     RekeyChild,
     /// Bring tunnels up, then give each of them --children more Child SAs
     Children,
-    /// Bring tunnels up, then send packets through them to an echo service behind the peer, and count what comes back
+    /// Bring tunnels up, then send packets through them to a host behind the peer that echoes, and count what comes back
     Traffic,
     /// IKE_SA_INIT only: half-open IKE SAs
     Flood,
@@ -635,7 +638,7 @@ fn packets(args: &Args, natt: u16) -> Result<TrafficSpec, CliError> {
         let (from, to) = (sizes.start(), sizes.end());
         return Err(CliError::usage(format!("--packet-size: {} is not from {from} to {to}", args.packet_size)));
     }
-    Ok(TrafficSpec { size: args.packet_size, target: args.echo, natt_ports: (0, natt) })
+    Ok(TrafficSpec { size: args.packet_size, target: args.echo, udp: args.udp_echo, natt_ports: (0, natt) })
 }
 
 /// Everything before the first packet: file or flags, name resolution, target guard, our address.

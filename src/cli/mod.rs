@@ -7,6 +7,7 @@ mod common;
 mod connect;
 mod crl;
 mod data;
+mod diagnose;
 pub mod exit;
 pub mod failures;
 mod faults;
@@ -55,6 +56,8 @@ enum Command {
     Failures(failures::FailuresArgs),
     /// Read the catalogue of faults: what `--fault` and scenario files can do to the wire
     Faults(faults::Args),
+    /// Explain the failures that a finished run has left in its transcripts
+    Diagnose(diagnose::Args),
     /// Print a finished run again, put the box's log into it, or join the shards of a load run
     Report(report::Args),
     /// Print the matching configuration for the box at the other end
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
         Command::Faults(args) => faults::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),
         Command::Schema(args) => {

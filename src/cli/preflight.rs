@@ -266,7 +266,7 @@ impl Observer for View {
         if sa == SaId::NONE {
             return;
         }
-        self.facts.note(&event);
+        self.facts.note(now, &event);
         self.ladder.event(now, &event);
         self.data.event(now, tunnel, sa, &event);
         if matches!(event, Event::IkeUp(_)) {
@@ -286,9 +286,7 @@ impl Observer for View {
     fn note(&mut self, _: Instant, note: LinkNote) {
         self.not_sent |= matches!(note, LinkNote::NotSent { .. });
         let text = note.to_string();
-        if !self.facts.notes.contains(&text) {
-            self.facts.notes.push(text);
-        }
+        self.facts.note_link(&text, matches!(note, LinkNote::Refused { .. }));
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

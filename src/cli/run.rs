@@ -197,7 +197,9 @@ impl Run<'_> {
             summary: Summary::default(),
         };
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let printer = Printer { text: RunText::new(color, args.common.verbose > 0), quiet: args.common.json };
+        let verbose = args.common.verbose > 0;
+        let printer =
+            Printer { text: RunText::new(color, verbose), quiet: args.common.json, verbose, out: out.clone() };
         printer.print(&printer.text.head(&head, &format!("{}/", out.display())));
         Ok((head, out, printer))
     }
@@ -443,6 +445,9 @@ fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
 struct Printer {
     text: RunText,
     quiet: bool,
+    verbose: bool,
+    /// The run directory.
+    out: PathBuf,
 }
 
 impl Printer {
@@ -459,6 +464,12 @@ impl Progress for Printer {
     fn case(&mut self, result: &CaseResult) {
         let text = self.text.case(result);
         self.print(&text);
+        // What a scenario brought about is explained for whoever asks; that an honest tunnel fails, to everybody.
+        let honest_failure = result.phase.is_none() && result.verdict != crate::scenario::verdict::Verdict::Pass;
+        if let (true, false, Some(name)) = (self.verbose || honest_failure, self.quiet, &result.transcript) {
+            let why = super::diagnose::first_failure(&self.out.join(name), super::term::stdout_paint());
+            why.lines().for_each(|line| self.print(&format!("       {line}\n")));
+        }
     }
 }
 

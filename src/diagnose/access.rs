@@ -34,8 +34,8 @@ pub(super) fn entry(failed: &Failed) -> Option<&'static Entry> {
 pub(super) static REJECTED_WITH_EAP: Entry = Entry {
     headline: "the peer refused us",
     likely: &[
-        ("the peer has no connection with EAP for the identity \"{our id}\"", None),
-        ("the key that EAP made differs at its end", None),
+        ("eap_connection", "the peer has no connection with EAP for the identity \"{our id}\"", None),
+        ("eap_key", "the key that EAP made differs at its end", None),
     ],
     on_peer: &[],
     next: &["read the peer's log for this moment: how far did EAP come?"],
@@ -44,8 +44,8 @@ pub(super) static REJECTED_WITH_EAP: Entry = Entry {
 static EAP_REFUSED: Entry = Entry {
     headline: "the EAP server refused us",
     likely: &[
-        ("the user or the password is wrong", None),
-        ("the RADIUS server behind the peer did not answer, or does not allow this method", None),
+        ("eap_user", "the user or the password is wrong", None),
+        ("radius", "the RADIUS server behind the peer did not answer, or does not allow this method", None),
     ],
     on_peer: &[],
     next: &["look for the user in the log of the peer's RADIUS server or local user list"],
@@ -53,7 +53,7 @@ static EAP_REFUSED: Entry = Entry {
 
 static EAP_METHOD: Entry = Entry {
     headline: "no EAP method in common",
-    likely: &[("the two ends are set to different EAP methods, as listed above", None)],
+    likely: &[("eap_method", "the two ends are set to different EAP methods, as listed above", None)],
     on_peer: &[],
     next: &["set auth.local.eap.method (as initiator) or auth.remote.eap.methods (as responder) to the other end's"],
 };
@@ -61,8 +61,12 @@ static EAP_METHOD: Entry = Entry {
 static EAP_TLS: Entry = Entry {
     headline: "EAP-TLS failed",
     likely: &[
-        ("a certificate that the other end does not accept: its CA, its dates, its name or its purpose", None),
-        ("no TLS version or cipher suite in common", None),
+        (
+            "eap_cert",
+            "a certificate that the other end does not accept: its CA, its dates, its name or its purpose",
+            None,
+        ),
+        ("tls_suites", "no TLS version or cipher suite in common", None),
     ],
     on_peer: &[],
     next: &["compare the CA that each end trusts with the one that signed the other's certificate"],
@@ -70,28 +74,35 @@ static EAP_TLS: Entry = Entry {
 
 static EAP_BY_US: Entry = Entry {
     headline: "the peer's EAP user or password is not one that we accept",
-    likely: &[("a typing error at one end", None), ("the peer puts a domain or realm around the user's name", None)],
+    likely: &[
+        ("eap_user", "a typing error at one end", None),
+        ("eap_realm", "the peer puts a domain or realm around the user's name", None),
+    ],
     on_peer: &[],
     next: &["compare the identity above with auth.remote.eap.users"],
 };
 
 static EAP_SERVER: Entry = Entry {
     headline: "the EAP server does not know the password that we gave",
-    likely: &[("the server lets everybody in without looking, or is not the one that we want", None)],
+    likely: &[("eap_server", "the server lets everybody in without looking, or is not the one that we want", None)],
     on_peer: &[],
     next: &["do not use this password there again before it is clear who answered"],
 };
 
 static EAP_BROKEN: Entry = Entry {
     headline: "the peer broke EAP",
-    likely: &[("a fault in the peer or in the RADIUS server behind it", None)],
+    likely: &[("peer_fault", "a fault in the peer or in the RADIUS server behind it", None)],
     on_peer: &[],
     next: &["keep the run directory: the capture shows the message"],
 };
 
 static EAP_OR_NOT: Entry = Entry {
     headline: "one end wants EAP and the other does not",
-    likely: &[("the peer is a remote-access client and this connection is for a site, or the other way round", None)],
+    likely: &[(
+        "eap_or_not",
+        "the peer is a remote-access client and this connection is for a site, or the other way round",
+        None,
+    )],
     on_peer: &[],
     next: &["give auth.remote an eap section, or make the peer use what this connection has"],
 };
@@ -99,6 +110,7 @@ static EAP_OR_NOT: Entry = Entry {
 static EAP_ALONE: Entry = Entry {
     headline: "the two ends disagree about EAP as the only proof",
     likely: &[(
+        "eap_alone",
         "one end is set to EAP-only authentication (RFC 5998), the other wants a certificate or a key too",
         None,
     )],
@@ -109,8 +121,8 @@ static EAP_ALONE: Entry = Entry {
 static NO_ADDRESS: Entry = Entry {
     headline: "the peer gave no inner address",
     likely: &[
-        ("the peer has no address pool for this connection, and ignores the request", None),
-        ("the peer's pool is of the other IP version", None),
+        ("no_pool", "the peer has no address pool for this connection, and ignores the request", None),
+        ("pool_family", "the peer's pool is of the other IP version", None),
     ],
     on_peer: &[],
     next: &["give the peer a pool, or leave out virtual_ip and name local_ts"],
@@ -119,8 +131,8 @@ static NO_ADDRESS: Entry = Entry {
 static ADDRESS_REFUSED: Entry = Entry {
     headline: "the peer has no inner address for us",
     likely: &[
-        ("its address pool is exhausted: stale sessions hold addresses", None),
-        ("it has no pool for this user or group", None),
+        ("pool_exhausted", "its address pool is exhausted: stale sessions hold addresses", None),
+        ("no_pool", "it has no pool for this user or group", None),
     ],
     on_peer: &[],
     next: &["look at the pool's leases on the peer, and at the group that the user falls into"],
@@ -128,21 +140,21 @@ static ADDRESS_REFUSED: Entry = Entry {
 
 static CP_REQUIRED: Entry = Entry {
     headline: "the peer wants us to ask for an inner address",
-    likely: &[("the peer is a remote-access headend", None)],
+    likely: &[("cp_required", "the peer is a remote-access headend", None)],
     on_peer: &[],
     next: &["set virtual_ip: any"],
 };
 
 static NOT_ASKED: Entry = Entry {
     headline: "the peer did not ask for an inner address that we have",
-    likely: &[("the peer is set up for a site, not as a remote-access client", None)],
+    likely: &[("cp_not_asked", "the peer is set up for a site, not as a remote-access client", None)],
     on_peer: &[],
     next: &["make the peer ask (a virtual or mode-config address), or leave out pool.required"],
 };
 
 static EXHAUSTED: Entry = Entry {
     headline: "our pool of inner addresses is exhausted",
-    likely: &[("more peers than addresses", None)],
+    likely: &[("pool_exhausted", "more peers than addresses", None)],
     on_peer: &[],
     next: &["enlarge pool.addresses"],
 };

@@ -1,8 +1,12 @@
 //! The lines of "What we know": the transcript in sentences, and nothing else.
 
+use std::time::Duration;
+
 use super::Facts;
 use crate::crypto::{Encr, Group, Integ, Prf};
-use crate::engine::{AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec};
+use crate::engine::{
+    AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec, RetransmitSpec,
+};
 use crate::vendor::words::{duration_words, encr_word, integ_word, prf_word, proposal_words};
 use crate::wire::registry::{ExchangeType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{Proposal, TrafficSelector, Transform};
@@ -17,7 +21,7 @@ pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Ve
         });
     }
     lines.extend(facts.notes.iter().cloned());
-    if let Some(suite) = facts.suite {
+    if let Some(suite) = &facts.suite {
         let read = if facts.auth_reply_read { "; the reply decrypted, so the keys match" } else { "" };
         lines.push(format!("IKE_SA_INIT agreed ({suite}){read}"));
     }
@@ -39,6 +43,7 @@ pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Ve
         lines.extend(super::pfs::known(facts));
     }
     of_the_failure(failed, facts, spec, &mut lines);
+    super::timing::known(failed, facts, &mut lines);
     for (why, count) in &facts.ignored {
         lines.push(format!("{count} ignored: {why}"));
     }
@@ -73,14 +78,17 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
         Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) => {
             lines.push(format!("the peer offered {}", wire_words(offered)));
             lines.push(format!("we accept {}", wire_words(wanted)));
-            let kinds = differing_kinds(offered, wanted);
-            if !kinds.is_empty() {
-                lines.push(format!("nothing in common for: {}", kinds.join(", ")));
+            let apart = super::exact::nearest(offered, wanted);
+            if let [kinds] = &apart[..] {
+                let words: Vec<String> = kinds.iter().map(|k| k.words()).collect();
+                lines.push(format!("nothing in common for: {}", words.join(", ")));
             }
         }
         Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, wanted_i, wanted_r }) => {
             lines.push(format!("the peer's   {} === {}", selectors(offered_i), selectors(offered_r)));
             lines.push(format!("ours         {} === {}", selectors(wanted_i), selectors(wanted_r)));
+            lines.extend(super::selectors::compared(offered_i, wanted_i));
+            lines.extend(super::selectors::compared(offered_r, wanted_r));
         }
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(got)) => {
             lines.push(format!("the peer answered with {}", selectors(got)));
@@ -100,11 +108,18 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
             lines.push(fault.to_string());
         }
         Failure::AuthFailed(_) => lines.push(failed.why.to_string()),
-        Failure::NoAnswer { attempts } => lines.push(format!(
-            "{} was sent {attempts} times over {} and never answered",
-            failed.exchange,
-            duration_words(spec.retransmit.total())
-        )),
+        Failure::NoAnswer { attempts } => {
+            let asked = facts.asked.filter(|a| a.exchange == failed.exchange && !a.answered);
+            let over = match asked {
+                // In tenths of a second.
+                Some(asked) => {
+                    Duration::from_millis(facts.now.0.saturating_sub(asked.at.0).div_ceil(100_000_000) * 100)
+                }
+                None => schedule(spec, failed.exchange).total(),
+            };
+            let over = duration_words(over);
+            lines.push(format!("{} was sent {attempts} times over {over} and never answered", failed.exchange));
+        }
         Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
             lines.push(failed.why.to_string());
         }
@@ -124,33 +139,11 @@ fn wire_words(proposals: &[Proposal]) -> String {
     }
 }
 
-fn selectors(list: &[TrafficSelector]) -> String {
+pub(super) fn selectors(list: &[TrafficSelector]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The transform types of which the two lists have no member in common, with what stood on either side.
-fn differing_kinds(offered: &[Proposal], wanted: &[Proposal]) -> Vec<String> {
-    let kinds = [
-        (TransformType::ENCR, "encryption"),
-        (TransformType::INTEG, "integrity"),
-        (TransformType::PRF, "PRF"),
-        (TransformType::KE, "key exchange group"),
-        (TransformType::ESN, "sequence numbers"),
-    ];
-    let of = |list: &[Proposal], kind| -> Vec<Transform> {
-        list.iter().flat_map(|p| &p.transforms).filter(|t| t.kind == kind).cloned().collect()
-    };
-    kinds
-        .into_iter()
-        .filter_map(|(kind, name)| {
-            let (theirs, ours) = (of(offered, kind), of(wanted, kind));
-            let apart = !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(|t| ours.contains(t));
-            apart.then(|| format!("{name} (theirs {}, ours {})", list(&theirs), list(&ours)))
-        })
-        .collect()
-}
-
-fn list(transforms: &[Transform]) -> String {
+pub(super) fn list(transforms: &[Transform]) -> String {
     let mut words: Vec<String> = Vec::new();
     for t in transforms {
         let word = match t.kind {
@@ -166,4 +159,11 @@ fn list(transforms: &[Transform]) -> String {
         }
     }
     words.join("/")
+}
+
+/// How a request is sent again. Silence in an INFORMATIONAL is noticed by liveness checks, which may have a schedule of
+/// their own.
+fn schedule(spec: &ConnectionSpec, exchange: ExchangeType) -> &RetransmitSpec {
+    let own = spec.dpd.as_ref().and_then(|dpd| dpd.retransmit.as_ref());
+    own.filter(|_| exchange == ExchangeType::INFORMATIONAL).unwrap_or(&spec.retransmit)
 }

@@ -4,15 +4,20 @@
 //! further than the evidence goes: AUTHENTICATION_FAILED covers keys, identities and methods alike.
 
 mod access;
+mod exact;
 mod facts;
 mod known;
 mod pfs;
+mod selectors;
 pub mod table;
+pub mod timing;
+pub mod transcript;
 
-use crate::engine::{ConnectionSpec, FailScope, Failed};
+use crate::engine::{ConnectionSpec, FailScope, Failed, Failure};
 use crate::vendor::Vendor;
+use crate::wire::registry::ExchangeType;
 
-pub use facts::{CreateRequest, Facts};
+pub use facts::{Asked, CreateRequest, Facts};
 pub use table::Evidence;
 
 /// What can be said about a failure.
@@ -22,9 +27,13 @@ pub struct Finding {
     pub headline: String,
     /// Its class in the closed set of failure classes.
     pub class: &'static str,
+    /// Which phase of a tunnel's life it failed in, in words.
+    pub phase: &'static str,
+    /// How sure the causes are.
+    pub certainty: Certainty,
     /// What the transcript shows.
     pub known: Vec<String>,
-    /// Likely causes, the likeliest first.
+    /// Causes: all of them true if they are exact, else the likeliest first.
     pub likely: Vec<Cause>,
     /// What to look for in the box's own log.
     pub on_peer: Vec<PeerLine>,
@@ -32,13 +41,53 @@ pub struct Finding {
     pub next: Vec<String>,
 }
 
-/// A likely cause.
+/// How sure the causes of a finding are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Certainty {
+    /// The transcript proves every one of them.
+    Exact,
+    /// Any of them may be it, the likeliest first.
+    Ranked,
+    /// Nothing can be said.
+    Unknown,
+}
+
+impl Certainty {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Certainty::Exact => "exact",
+            Certainty::Ranked => "ranked",
+            Certainty::Unknown => "unknown",
+        }
+    }
+}
+
+/// A cause.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cause {
+    /// For programs: one word that stays the same when the sentence is improved.
+    pub code: &'static str,
     /// In words.
     pub text: String,
+    /// What in the transcript speaks for it, or against it.
+    pub because: Option<String>,
     /// The entry of the failure catalogue that tells more.
     pub failure: Option<&'static str>,
+}
+
+impl Cause {
+    fn plain(code: &'static str, text: &str) -> Cause {
+        Cause { code, text: text.to_owned(), because: None, failure: None }
+    }
+
+    fn because(code: &'static str, text: String, because: String) -> Cause {
+        Cause { code, text, because: Some(because), failure: None }
+    }
+
+    fn see(self, failure: &'static str) -> Cause {
+        Cause { failure: Some(failure), ..self }
+    }
 }
 
 /// A log line of the box.
@@ -80,13 +129,58 @@ pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: O
         n => format!("{}, packet {n}", failed.exchange),
     };
     let mine = |line: &&PeerLine| vendor.is_none_or(|v| v == line.vendor);
+    let general = || {
+        let likely = entry.likely.iter();
+        likely.map(|(code, text, failure)| Cause { failure: *failure, ..Cause::plain(code, &fill(text)) }).collect()
+    };
+    let proof = exact::proof(failed, facts, spec);
+    let (certainty, likely, next, headline) = match proof {
+        Some(proof) => (proof.certainty, proof.causes, proof.next, proof.headline),
+        None => {
+            let likely = timing::weigh(general(), failed, facts, spec);
+            (if likely.is_empty() { Certainty::Unknown } else { Certainty::Ranked }, likely, Vec::new(), None)
+        }
+    };
+    let certainty = if likely.len() == 1 && certainty == Certainty::Ranked && timing::is_proved(&likely[0]) {
+        Certainty::Exact
+    } else {
+        certainty
+    };
+    let mut on_peer: Vec<PeerLine> = entry.on_peer.iter().filter(mine).copied().collect();
+    // Every box has a place to look at, also where no line of its log is known.
+    on_peer.extend(
+        table::PLACES
+            .iter()
+            .filter(mine)
+            .filter(|p| !on_peer.iter().any(|l| l.vendor == p.vendor))
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    let general_next = entry.next.iter().map(|text| fill(text));
     Finding {
-        headline: format!("{what}: {} ({place})", fill(entry.headline)),
+        headline: format!("{what}: {} ({place})", fill(headline.unwrap_or(entry.headline))),
         class: failed.why.class(failed.exchange),
+        phase: phase(failed, facts),
+        certainty,
         known: known::lines(failed, facts, spec),
-        likely: entry.likely.iter().map(|(text, failure)| Cause { text: fill(text), failure: *failure }).collect(),
-        on_peer: entry.on_peer.iter().filter(mine).copied().collect(),
-        next: entry.next.iter().map(|text| fill(text)).collect(),
+        likely,
+        on_peer,
+        next: next.into_iter().chain(general_next).collect(),
+    }
+}
+
+/// The phase of a tunnel's life in which something failed.
+fn phase(failed: &Failed, facts: &Facts) -> &'static str {
+    match failed.exchange {
+        ExchangeType::IKE_SA_INIT => "IKE_SA_INIT: agreeing on algorithms and keys",
+        ExchangeType::IKE_AUTH if failed.scope == FailScope::Child => "IKE_AUTH: the first Child SA",
+        ExchangeType::IKE_AUTH if matches!(failed.why, Failure::NoAnswer { .. }) => {
+            "IKE_AUTH: waiting for the peer's proof"
+        }
+        ExchangeType::IKE_AUTH => "IKE_AUTH: proving who is who",
+        ExchangeType::CREATE_CHILD_SA if facts.create.as_ref().is_some_and(|c| c.ike) => "rekey of the IKE SA",
+        ExchangeType::CREATE_CHILD_SA => "a further Child SA or a rekey",
+        _ => "the tunnel's life: liveness, deletes, notifies",
     }
 }
 

@@ -20,6 +20,12 @@ pub(super) fn entry(failed: &Failed, facts: &Facts) -> Option<&'static Entry> {
         | Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => (false, true),
         _ => return None,
     };
+    // Both lists are known: whatever differs, it is not the group.
+    if let Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) = &failed.why
+        && !super::exact::nearest(offered, wanted).iter().flatten().any(super::exact::Apart::is_group)
+    {
+        return None;
+    }
     let by_us = create.by == Side::Us;
     Some(match () {
         () if create.ike && by_us => &IKE_REKEY,
@@ -74,8 +80,8 @@ fn name(group: KeMethod) -> String {
 static WE_WANT_PFS: Entry = Entry {
     headline: "the peer refused a Child SA with PFS ({groups})",
     likely: &[
-        ("PFS mismatch: it is on here with {groups}, and off or with another group at the peer", None),
-        ("the peer's ESP proposals differ for a rekey in something else", Some("child/no-proposal")),
+        ("pfs", "PFS mismatch: it is on here with {groups}, and off or with another group at the peer", None),
+        ("esp_proposal", "the peer's ESP proposals differ for a rekey in something else", Some("child/no-proposal")),
     ],
     on_peer: &[],
     next: &[
@@ -87,8 +93,8 @@ static WE_WANT_PFS: Entry = Entry {
 static PEER_WANTS_PFS: Entry = Entry {
     headline: "the peer refused a Child SA without PFS",
     likely: &[
-        ("PFS mismatch: it is on at the peer, and off here", None),
-        ("the peer's ESP proposals differ for a rekey in something else", Some("child/no-proposal")),
+        ("pfs", "PFS mismatch: it is on at the peer, and off here", None),
+        ("esp_proposal", "the peer's ESP proposals differ for a rekey in something else", Some("child/no-proposal")),
     ],
     on_peer: &[],
     next: &[
@@ -99,8 +105,8 @@ static PEER_WANTS_PFS: Entry = Entry {
 static PEER_WITH_PFS: Entry = Entry {
     headline: "the peer offered a Child SA with PFS ({groups}), which we do not accept",
     likely: &[
-        ("PFS mismatch: it is on at the peer with {groups}, and off or with another group here", None),
-        ("the two ends' ESP proposals differ, as listed above", Some("child/no-proposal")),
+        ("pfs", "PFS mismatch: it is on at the peer with {groups}, and off or with another group here", None),
+        ("esp_proposal", "the two ends' ESP proposals differ, as listed above", Some("child/no-proposal")),
     ],
     on_peer: &[],
     next: &["set children[].pfs to a group of the peer's"],
@@ -109,8 +115,8 @@ static PEER_WITH_PFS: Entry = Entry {
 static PEER_WITHOUT_PFS: Entry = Entry {
     headline: "the peer offered a Child SA without PFS, which we do not accept",
     likely: &[
-        ("PFS mismatch: it is on here, and off at the peer", None),
-        ("the two ends' ESP proposals differ, as listed above", Some("child/no-proposal")),
+        ("pfs", "PFS mismatch: it is on here, and off at the peer", None),
+        ("esp_proposal", "the two ends' ESP proposals differ, as listed above", Some("child/no-proposal")),
     ],
     on_peer: &[],
     next: &["set children[].pfs: none, or turn PFS on at the peer"],
@@ -118,7 +124,7 @@ static PEER_WITHOUT_PFS: Entry = Entry {
 
 static OTHER_GROUP: Entry = Entry {
     headline: "the peer wants another PFS group: {demanded group}",
-    likely: &[("PFS mismatch: the peer is set to {demanded group}, and ours does not offer it", None)],
+    likely: &[("pfs", "PFS mismatch: the peer is set to {demanded group}, and ours does not offer it", None)],
     on_peer: &[],
     next: &["add {demanded group} to children[].pfs, or set the peer to a group of ours"],
 };
@@ -126,8 +132,8 @@ static OTHER_GROUP: Entry = Entry {
 static IKE_REKEY: Entry = Entry {
     headline: "the peer refused the rekey of the IKE SA",
     likely: &[
-        ("what the peer accepts for a rekey differs from what it accepted for the first IKE SA", None),
-        ("a change of the peer's configuration since the tunnel came up", None),
+        ("ike_rekey", "what the peer accepts for a rekey differs from what it accepted for the first IKE SA", None),
+        ("config_changed", "a change of the peer's configuration since the tunnel came up", None),
     ],
     on_peer: &[],
     next: &["compare ike.proposals with the peer's; a reconnect shows whether the first exchange still agrees"],

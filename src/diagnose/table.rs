@@ -2,7 +2,9 @@
 
 use super::{Facts, PeerLine};
 use crate::auth::CertFault;
-use crate::engine::{AuthFault, AuthSpec, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved};
+use crate::engine::{
+    AuthFault, AuthSpec, ConnectionSpec, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved,
+};
 use crate::vendor::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
 use crate::wire::registry::{ExchangeType, NotifyType};
 
@@ -30,8 +32,8 @@ impl Evidence {
 pub struct Entry {
     /// What happened.
     pub headline: &'static str,
-    /// Likely causes and their entries in the failure catalogue.
-    pub likely: &'static [(&'static str, Option<&'static str>)],
+    /// Likely causes: a word for programs, a sentence, and the entry in the failure catalogue.
+    pub likely: &'static [(&'static str, &'static str, Option<&'static str>)],
     /// The box's log.
     pub on_peer: &'static [PeerLine],
     /// What to try.
@@ -95,6 +97,7 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => &TS_NOT_SUBSET,
         Failure::Misbehaved(_) | Failure::Malformed(_) => &MISBEHAVED,
         Failure::DeletedByPeer => &DELETED,
+        Failure::Local(LocalFault::HalfOpenExpired) => &HALF_OPEN,
         Failure::Local(_) => &LOCAL,
     }
 }
@@ -107,13 +110,29 @@ const fn documented(vendor: Vendor, text: &'static str) -> PeerLine {
     PeerLine { vendor, text, evidence: Evidence::Documented }
 }
 
+/// Where to look on each box when no line of its log is known for the failure at hand.
+pub(super) static PLACES: &[PeerLine] = &[
+    documented(CiscoIosXe, "show crypto ikev2 sa detailed; debug crypto ikev2 while it happens"),
+    documented(CiscoAsa, "show crypto ikev2 sa detail; syslog class vpn, ids 750xxx and 751xxx"),
+    documented(CiscoFtd, "the same ids as %FTD-n-750xxx and 751xxx; system support diagnostic-cli"),
+    documented(PaloAltoPanos, "less mp-log ikemgr.log; show vpn ike-sa gateway NAME"),
+];
+
 static NO_ANSWER_INIT: Entry = Entry {
     headline: "nobody answered",
     likely: &[
-        ("UDP {ike port} does not reach the peer, or its answer does not reach us", Some("path/udp-500-silent")),
-        ("the peer has no entry for our address, and drops what it does not know", None),
-        ("no proposal in common, and the peer stays silent about it", Some("sa-init/no-proposal-encr")),
-        ("a wrong address, or IKEv2 is not enabled on that interface", None),
+        (
+            "path_ike",
+            "UDP {ike port} does not reach the peer, or its answer does not reach us",
+            Some("path/udp-500-silent"),
+        ),
+        ("no_entry", "the peer has no entry for our address, and drops what it does not know", None),
+        (
+            "no_proposal_silent",
+            "no proposal in common, and the peer stays silent about it",
+            Some("sa-init/no-proposal-encr"),
+        ),
+        ("wrong_address", "a wrong address, or IKEv2 is not enabled on that interface", None),
     ],
     on_peer: &[
         documented(CiscoAsa, "%ASA-3-751009: Unable to find tunnel group for peer."),
@@ -128,9 +147,9 @@ static NO_ANSWER_INIT: Entry = Entry {
 static NO_ANSWER_AUTH_NATT: Entry = Entry {
     headline: "IKE_SA_INIT was answered, IKE_AUTH on the NAT-T port was not",
     likely: &[
-        ("UDP {natt port} is filtered, in one direction or both", Some("path/udp-4500-blocked")),
-        ("IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
-        ("the peer found a fault and chose to stay silent", None),
+        ("path_natt", "UDP {natt port} is filtered, in one direction or both", Some("path/udp-4500-blocked")),
+        ("fragment_lost", "IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
+        ("silent_fault", "the peer found a fault and chose to stay silent", None),
     ],
     on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
     next: &["capture UDP {natt port} at the peer", "with no NAT in between, try nat.traversal: off"],
@@ -139,8 +158,8 @@ static NO_ANSWER_AUTH_NATT: Entry = Entry {
 static NO_ANSWER_AUTH: Entry = Entry {
     headline: "IKE_SA_INIT was answered, IKE_AUTH was not",
     likely: &[
-        ("IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
-        ("the peer found a fault (key, identity, selectors) and chose to stay silent", None),
+        ("fragment_lost", "IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
+        ("silent_fault", "the peer found a fault (key, identity, selectors) and chose to stay silent", None),
     ],
     on_peer: &[observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to receive the AUTH msg before the timer expired")],
     next: &["read the peer's log for this moment", "capture at the peer: does IKE_AUTH arrive whole?"],
@@ -149,8 +168,12 @@ static NO_ANSWER_AUTH: Entry = Entry {
 static CISCO_FRAGMENTS: Entry = Entry {
     headline: "the peer answers in Cisco's own fragments (payload 132), which nobody else puts together",
     likely: &[
-        ("RFC 7383 was not agreed on, and the Cisco box falls back to its scheme from before it", None),
-        ("ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
+        (
+            "frag_not_agreed",
+            "RFC 7383 was not agreed on, and the Cisco box falls back to its scheme from before it",
+            None,
+        ),
+        ("frag_off", "ike.fragmentation is off here, or IKE fragmentation is not configured on the box", None),
     ],
     on_peer: &[],
     next: &[
@@ -162,9 +185,9 @@ static CISCO_FRAGMENTS: Entry = Entry {
 static PEER_DEAD: Entry = Entry {
     headline: "the peer stopped answering",
     likely: &[
-        ("the path or the peer went down", None),
-        ("the peer restarted or cleared its IKE SAs, and ignores what it does not know", None),
-        ("a NAT on the way forgot the mapping", None),
+        ("path_down", "the path or the peer went down", None),
+        ("peer_restarted", "the peer restarted or cleared its IKE SAs, and ignores what it does not know", None),
+        ("nat_mapping", "a NAT on the way forgot the mapping", None),
     ],
     on_peer: &[],
     next: &["connect again; if that works at once, look at the peer's log for what it deleted"],
@@ -173,13 +196,14 @@ static PEER_DEAD: Entry = Entry {
 static NO_PROPOSAL_IKE: Entry = Entry {
     headline: "the peer found no IKE proposal in common",
     likely: &[
-        ("encryption or its key length differs", Some("sa-init/no-proposal-encr")),
-        ("the key exchange group differs", Some("sa-init/no-common-group")),
+        ("ike_encryption", "encryption or its key length differs", Some("sa-init/no-proposal-encr")),
+        ("ike_group", "the key exchange group differs", Some("sa-init/no-common-group")),
         (
+            "ike_prf",
             "only the PRF differs: it follows from the hash on some boxes, and is a setting on others",
             Some("sa-init/no-proposal-prf"),
         ),
-        ("the integrity algorithm differs", None),
+        ("ike_integrity", "the integrity algorithm differs", None),
     ],
     on_peer: &[
         observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to find a matching policy"),
@@ -197,7 +221,11 @@ static NO_PROPOSAL_IKE: Entry = Entry {
 
 static NO_PROPOSAL_IKE_BY_US: Entry = Entry {
     headline: "no IKE proposal of the peer's is one that we accept",
-    likely: &[("the two ends' IKE proposals differ, as listed above", Some("sa-init/no-proposal-encr"))],
+    likely: &[(
+        "ike_proposal",
+        "the two ends' IKE proposals differ, as listed above",
+        Some("sa-init/no-proposal-encr"),
+    )],
     on_peer: &[
         observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Received no proposal chosen notify"),
         observed(CiscoIosXe, "... Received no proposal chosen notify"),
@@ -208,9 +236,9 @@ static NO_PROPOSAL_IKE_BY_US: Entry = Entry {
 static NO_PROPOSAL_CHILD: Entry = Entry {
     headline: "the peer found no ESP proposal in common",
     likely: &[
-        ("encryption, key length or integrity of ESP differs", Some("child/no-proposal")),
-        ("an integrity algorithm stands beside AES-GCM at one end", Some("child/no-proposal")),
-        ("extended sequence numbers are on at one end only", None),
+        ("esp_algorithms", "encryption, key length or integrity of ESP differs", Some("child/no-proposal")),
+        ("esp_integrity_aead", "an integrity algorithm stands beside AES-GCM at one end", Some("child/no-proposal")),
+        ("esp_esn", "extended sequence numbers are on at one end only", None),
     ],
     on_peer: &[
         documented(
@@ -224,7 +252,7 @@ static NO_PROPOSAL_CHILD: Entry = Entry {
 
 static NO_PROPOSAL_CHILD_BY_US: Entry = Entry {
     headline: "no ESP proposal of the peer's is one that we accept",
-    likely: &[("the two ends' ESP proposals differ, as listed above", Some("child/no-proposal"))],
+    likely: &[("esp_proposal", "the two ends' ESP proposals differ, as listed above", Some("child/no-proposal"))],
     on_peer: &[],
     next: &["make children[].proposals and the peer's transform set meet"],
 };
@@ -232,9 +260,9 @@ static NO_PROPOSAL_CHILD_BY_US: Entry = Entry {
 static AUTH_REJECTED: Entry = Entry {
     headline: "the peer rejected our AUTH",
     likely: &[
-        ("the pre-shared key differs for \"{our id}\"", Some("auth/psk-mismatch")),
-        ("the peer has no entry for the identity \"{our id}\"", None),
-        ("the peer wants another authentication method of us", None),
+        ("psk", "the pre-shared key differs for \"{our id}\"", Some("auth/psk-mismatch")),
+        ("identity", "the peer has no entry for the identity \"{our id}\"", None),
+        ("auth_method", "the peer wants another authentication method of us", None),
     ],
     on_peer: &[
         observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to authenticate the IKE SA"),
@@ -253,10 +281,14 @@ static AUTH_REJECTED: Entry = Entry {
 static CERTIFICATE_REJECTED: Entry = Entry {
     headline: "the peer rejected our AUTH",
     likely: &[
-        ("the peer does not trust the CA of our certificate, or lacks an intermediate of it", None),
-        ("our certificate is not valid by the peer's clock, is revoked, or its key usage does not suit the peer", None),
-        ("our certificate does not hold \"{our id}\", or the peer has no entry for that identity", None),
-        ("the peer wants another authentication method or signature of us", None),
+        ("cert_trust", "the peer does not trust the CA of our certificate, or lacks an intermediate of it", None),
+        (
+            "cert_validity",
+            "our certificate is not valid by the peer's clock, is revoked, or its key usage does not suit the peer",
+            None,
+        ),
+        ("identity", "our certificate does not hold \"{our id}\", or the peer has no entry for that identity", None),
+        ("auth_method", "the peer wants another authentication method or signature of us", None),
     ],
     on_peer: &[
         documented(CiscoAsa, "%ASA-3-751006: Certificate authentication failed. Error: ..."),
@@ -274,8 +306,8 @@ static CERTIFICATE_REJECTED: Entry = Entry {
 static NO_CERTIFICATE: Entry = Entry {
     headline: "the peer's certificate is not there to be judged",
     likely: &[
-        ("the peer sends its certificate only to who asks for one of its own CAs", None),
-        ("the peer sends where its certificate is (hash and URL) and not the certificate", None),
+        ("cert_withheld", "the peer sends its certificate only to who asks for one of its own CAs", None),
+        ("cert_hash_url", "the peer sends where its certificate is (hash and URL) and not the certificate", None),
     ],
     on_peer: &[],
     next: &[
@@ -287,8 +319,8 @@ static NO_CERTIFICATE: Entry = Entry {
 static CERTIFICATE_DATES: Entry = Entry {
     headline: "a certificate of the peer's is not valid today",
     likely: &[
-        ("the certificate was not renewed, or is too new", None),
-        ("the clock of this machine, or of the CA when it issued, is wrong", None),
+        ("cert_dates", "the certificate was not renewed, or is too new", None),
+        ("clock", "the clock of this machine, or of the CA when it issued, is wrong", None),
     ],
     on_peer: &[],
     next: &["compare the dates above with `date -u` here", "renew the certificate on the box"],
@@ -296,7 +328,7 @@ static CERTIFICATE_DATES: Entry = Entry {
 
 static CERTIFICATE_OTHER_CA: Entry = Entry {
     headline: "the peer's certificate comes from a CA that is not trusted here",
-    likely: &[("the path is whole and ends at another root than those in auth.remote.certificate.ca", None)],
+    likely: &[("cert_ca", "the path is whole and ends at another root than those in auth.remote.certificate.ca", None)],
     on_peer: &[],
     next: &["add that CA's certificate to auth.remote.certificate.ca, or give the box a certificate of a trusted one"],
 };
@@ -304,8 +336,8 @@ static CERTIFICATE_OTHER_CA: Entry = Entry {
 static CERTIFICATE_NO_PATH: Entry = Entry {
     headline: "the peer's certificate leads to no trusted CA",
     likely: &[
-        ("the peer does not send an intermediate certificate", None),
-        ("the peer's certificate comes from another CA than those in auth.remote.certificate.ca", None),
+        ("cert_chain", "the peer does not send an intermediate certificate", None),
+        ("cert_ca", "the peer's certificate comes from another CA than those in auth.remote.certificate.ca", None),
     ],
     on_peer: &[],
     next: &[
@@ -317,8 +349,8 @@ static CERTIFICATE_NO_PATH: Entry = Entry {
 static CERTIFICATE_ISSUER_KEY: Entry = Entry {
     headline: "the peer's certificate was signed by another key than that of the CA with the same name",
     likely: &[
-        ("the CA was renewed with a new key, and one end has the old certificate of it", None),
-        ("two CAs have the same name", None),
+        ("ca_renewed", "the CA was renewed with a new key, and one end has the old certificate of it", None),
+        ("ca_twin", "two CAs have the same name", None),
     ],
     on_peer: &[],
     next: &["compare the CA certificates of both ends: openssl x509 -noout -fingerprint -sha256"],
@@ -326,7 +358,7 @@ static CERTIFICATE_ISSUER_KEY: Entry = Entry {
 
 static CERTIFICATE_USAGE: Entry = Entry {
     headline: "a certificate of the peer's is not meant for this",
-    likely: &[("it was issued with a profile for something else", None)],
+    likely: &[("cert_usage", "it was issued with a profile for something else", None)],
     on_peer: &[],
     next: &["issue it anew: key usage digitalSignature, and no extended key usage or ipsecIKE"],
 };
@@ -334,8 +366,8 @@ static CERTIFICATE_USAGE: Entry = Entry {
 static CERTIFICATE_IDENTITY: Entry = Entry {
     headline: "the peer's certificate does not hold the identity that it claims",
     likely: &[
-        ("the identity on the box is set to something that is not in its certificate", None),
-        ("the certificate lacks a subject alternative name", None),
+        ("identity", "the identity on the box is set to something that is not in its certificate", None),
+        ("cert_no_san", "the certificate lacks a subject alternative name", None),
     ],
     on_peer: &[],
     next: &["set the box's identity to one of the names above, or issue the certificate with that name"],
@@ -351,9 +383,9 @@ static CERTIFICATE_REVOKED: Entry = Entry {
 static SIGNATURE_BY_US: Entry = Entry {
     headline: "the peer's signature does not verify",
     likely: &[
-        ("the peer signs with another key than that of the certificate that it sends", None),
-        ("the peer signs in another way than its certificate or our announcement allows", None),
-        ("something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
+        ("key_pair", "the peer signs with another key than that of the certificate that it sends", None),
+        ("signature_method", "the peer signs in another way than its certificate or our announcement allows", None),
+        ("init_changed", "something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
     ],
     on_peer: &[],
     next: &["compare the box's key pair with its certificate", "the peer may now believe that the tunnel is up"],
@@ -368,7 +400,7 @@ static CERTIFICATE_BY_US: Entry = Entry {
 
 static NO_SIGNATURE_BY_US: Entry = Entry {
     headline: "the peer authenticates in another way than we accept",
-    likely: &[("the peer is set to a pre-shared key or EAP, and this connection to certificates", None)],
+    likely: &[("auth_method", "the peer is set to a pre-shared key or EAP, and this connection to certificates", None)],
     on_peer: &[observed(
         CiscoIosXe,
         "Peer authentication method configured is mismatching with the method proposed by peer",
@@ -380,10 +412,11 @@ static AUTH_BY_US: Entry = Entry {
     headline: "the peer's AUTH does not verify",
     likely: &[
         (
+            "psk",
             "the pre-shared key differs in the peer's direction (auth.remote here, local on the box)",
             Some("auth/psk-mismatch"),
         ),
-        ("something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
+        ("init_changed", "something between the two ends changed IKE_SA_INIT, which AUTH covers", None),
     ],
     on_peer: &[],
     next: &[
@@ -395,9 +428,9 @@ static AUTH_BY_US: Entry = Entry {
 static IDENTITY_BY_US: Entry = Entry {
     headline: "the peer is not who we expect",
     likely: &[
-        ("the peer's identity is configured differently from remote.id", None),
-        ("the peer is behind a NAT and identifies itself by its private address", None),
-        ("another box answers at this address", None),
+        ("identity", "the peer's identity is configured differently from remote.id", None),
+        ("identity_nat", "the peer is behind a NAT and identifies itself by its private address", None),
+        ("wrong_box", "another box answers at this address", None),
     ],
     on_peer: &[],
     next: &["set remote.id to what the peer sends, or to any; or set the identity on the box"],
@@ -405,7 +438,7 @@ static IDENTITY_BY_US: Entry = Entry {
 
 static METHOD_BY_US: Entry = Entry {
     headline: "the peer authenticates in another way than we accept",
-    likely: &[("the peer is set to certificates or EAP, and this connection to a pre-shared key", None)],
+    likely: &[("auth_method", "the peer is set to certificates or EAP, and this connection to a pre-shared key", None)],
     on_peer: &[observed(
         CiscoIosXe,
         "Peer authentication method configured is mismatching with the method proposed by peer",
@@ -417,11 +450,12 @@ static TS_REJECTED: Entry = Entry {
     headline: "the peer refused our traffic selectors",
     likely: &[
         (
+            "selectors",
             "the selectors are not mirror images: another network or another mask at one end",
             Some("child/ts-not-mirrored"),
         ),
-        ("the peer has one Child SA for each pair of networks and was offered several", None),
-        ("one end is route-based (0.0.0.0/0) and the other lists networks", None),
+        ("selectors_pairs", "the peer has one Child SA for each pair of networks and was offered several", None),
+        ("selectors_any", "one end is route-based (0.0.0.0/0) and the other lists networks", None),
     ],
     on_peer: &[
         observed(CiscoAsa, "%ASA-4-750003: ... ERROR: There was no IPSEC policy found for received TS"),
@@ -436,21 +470,21 @@ static TS_REJECTED: Entry = Entry {
 
 static TS_BY_US: Entry = Entry {
     headline: "the peer's traffic selectors do not fit ours",
-    likely: &[("the selectors are not mirror images, as listed above", Some("child/ts-not-mirrored"))],
+    likely: &[("selectors", "the selectors are not mirror images, as listed above", Some("child/ts-not-mirrored"))],
     on_peer: &[],
     next: &["make local_ts and remote_ts the mirror image of the peer's"],
 };
 
 static TS_NOT_SUBSET: Entry = Entry {
     headline: "the peer answered with traffic selectors outside of what we offered",
-    likely: &[("the peer answers with its own configuration instead of narrowing (RFC 7296 2.9)", None)],
+    likely: &[("selectors", "the peer answers with its own configuration instead of narrowing (RFC 7296 2.9)", None)],
     on_peer: &[],
     next: &["make local_ts and remote_ts the mirror image of the peer's"],
 };
 
 static MODE: Entry = Entry {
     headline: "one end wants transport mode and the other tunnel mode",
-    likely: &[("children[].mode differs from the peer's", None)],
+    likely: &[("mode", "children[].mode differs from the peer's", None)],
     on_peer: &[],
     next: &["set children[].mode as the peer has it"],
 };
@@ -458,8 +492,12 @@ static MODE: Entry = Entry {
 static INVALID_KE: Entry = Entry {
     headline: "no agreement on a key exchange group",
     likely: &[
-        ("the peer asks for a group that we do not offer", Some("sa-init/no-common-group")),
-        ("the peer asks again although it was given what it asked for", Some("sa-init/invalid-ke-no-retry")),
+        ("ike_group", "the peer asks for a group that we do not offer", Some("sa-init/no-common-group")),
+        (
+            "group_loop",
+            "the peer asks again although it was given what it asked for",
+            Some("sa-init/invalid-ke-no-retry"),
+        ),
     ],
     on_peer: &[],
     next: &["add the group that the peer asks for to ike.proposals"],
@@ -469,10 +507,11 @@ static COOKIE_LOOP: Entry = Entry {
     headline: "the peer demanded a cookie again and again",
     likely: &[
         (
+            "cookie_farm",
             "the peer does not recognise its own cookie, as when several machines share an address",
             Some("sa-init/cookie-challenge"),
         ),
-        ("our source port or address changes from one packet to the next", None),
+        ("cookie_nat", "our source port or address changes from one packet to the next", None),
     ],
     on_peer: &[documented(CiscoAsa, "%ASA-5-750004: ... Sending COOKIE challenge to throttle possible DoS")],
     next: &["look for a load balancer or a NAT without stable mappings on the way"],
@@ -481,8 +520,8 @@ static COOKIE_LOOP: Entry = Entry {
 static INVALID_SYNTAX: Entry = Entry {
     headline: "the peer could not read our message",
     likely: &[
-        ("the peer misses a payload that its configuration makes it expect", None),
-        ("the peer has a fault, or a restriction that RFC 7296 does not know", None),
+        ("payload_missing", "the peer misses a payload that its configuration makes it expect", None),
+        ("peer_fault", "the peer has a fault, or a restriction that RFC 7296 does not know", None),
     ],
     on_peer: &[],
     next: &["read the peer's log for this moment; it usually names the payload"],
@@ -490,7 +529,7 @@ static INVALID_SYNTAX: Entry = Entry {
 
 static INVALID_VERSION: Entry = Entry {
     headline: "the peer speaks another IKE version",
-    likely: &[("the peer is set to IKEv1 for us", None)],
+    likely: &[("ikev1", "the peer is set to IKEv1 for us", None)],
     on_peer: &[],
     next: &[
         "set the peer to IKEv2: protocol version ikev2 (PAN-OS), set ikev2-profile (IOS), vpn-tunnel-protocol ikev2 (ASA)",
@@ -500,8 +539,8 @@ static INVALID_VERSION: Entry = Entry {
 static BUSY: Entry = Entry {
     headline: "the peer takes no more for now",
     likely: &[
-        ("a limit of SAs or of negotiations at the peer", None),
-        ("the peer is in the middle of a rekey or a delete of the same SA", None),
+        ("limit", "a limit of SAs or of negotiations at the peer", None),
+        ("busy", "the peer is in the middle of a rekey or a delete of the same SA", None),
     ],
     on_peer: &[],
     next: &["try again after a moment"],
@@ -512,7 +551,7 @@ static REJECTED: Entry =
 
 static MISBEHAVED: Entry = Entry {
     headline: "the peer broke the protocol",
-    likely: &[("a fault in the peer, or something on the way that changes packets", None)],
+    likely: &[("peer_fault", "a fault in the peer, or something on the way that changes packets", None)],
     on_peer: &[],
     next: &["keep the run directory: the capture shows the message"],
 };
@@ -520,11 +559,27 @@ static MISBEHAVED: Entry = Entry {
 static DELETED: Entry = Entry {
     headline: "the peer deleted the IKE SA",
     likely: &[
-        ("the peer accepted us and then found something it does not like (identity, Child SA)", None),
-        ("somebody cleared it at the peer", None),
+        (
+            "delete_after_check",
+            "the peer accepted us and then found something it does not like (identity, Child SA)",
+            None,
+        ),
+        ("cleared", "somebody cleared it at the peer", None),
     ],
     on_peer: &[],
     next: &["read the peer's log for this moment"],
+};
+
+static HALF_OPEN: Entry = Entry {
+    headline: "the peer began and did not go on: IKE_AUTH never came",
+    likely: &[
+        ("path_natt", "UDP {natt port} is filtered, in one direction or both", Some("path/udp-4500-blocked")),
+        ("answer_lost", "our answer to IKE_SA_INIT does not reach the peer", Some("path/udp-500-silent")),
+        ("fragment_lost", "IKE_AUTH is larger than the path carries, and a fragment of it is dropped", None),
+        ("peer_gave_up", "the peer did not like our answer, and said nothing", None),
+    ],
+    on_peer: &[],
+    next: &["read the peer's log for this moment", "capture here: does anything arrive on UDP {natt port}?"],
 };
 
 static LOCAL: Entry = Entry { headline: "{why}", likely: &[], on_peer: &[], next: &[] };

@@ -7,6 +7,7 @@ use super::failure::Failed;
 use super::spec::{Mode, SaId, Side};
 use crate::auth::Judged;
 use crate::auth::eap::Method;
+use crate::auth::psk::PskEvidence;
 use crate::crypto::{ChildKeys, EspSuite, IkeSuite, Secret};
 use crate::net::Path;
 use crate::wire::registry::{CfgAttr, ExchangeType};
@@ -25,6 +26,9 @@ pub enum Event {
     Eap(Box<EapDone>),
     /// The peer's certificate is accepted; [`Event::IkeUp`] follows.
     PeerCertificate(Box<Judged>),
+    /// The peer's AUTH by pre-shared key was refused, or its identity was; what there is to compare keys by. [`Event::Failed`]
+    /// follows. Only with `trace`.
+    AuthRefused(Box<AuthRefused>),
     /// Both ends are authenticated.
     IkeUp(Box<IkeUp>),
     /// Inner addresses and what belongs to them were handed out.
@@ -97,7 +101,7 @@ pub enum Event {
     PeerDead {
         /// How long after it was last heard of this was to be noticed, at the latest; `None` without liveness checks.
         expected: Option<Duration>,
-        /// How long after it was last heard of it was noticed.
+        /// How long after it was last heard of it was noticed; on demand, after the first traffic that it did not answer.
         measured: Duration,
         /// What becomes of the tunnel.
         action: super::spec::DpdAction,
@@ -186,6 +190,15 @@ pub struct IkeKeyExport {
     pub sk_pi: Secret,
     /// SK_pr.
     pub sk_pr: Secret,
+}
+
+/// A refused AUTH by pre-shared key. Whoever shows it never shows a key: the comparison says only how two keys differ.
+#[derive(Clone, Debug)]
+pub struct AuthRefused {
+    /// The identity that the peer claimed.
+    pub id: IdPayload,
+    /// Its AUTH and what that covers.
+    pub evidence: PskEvidence,
 }
 
 /// An authenticated IKE SA.

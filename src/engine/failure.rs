@@ -224,6 +224,48 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Its kind in one word, finer than its class: what transcripts say, so that a reader can tell what happened without
+    /// reading prose.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => "cookie_loop",
+            Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_)) => "invalid_ke_loop",
+            Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(_)) => "unoffered_group",
+            Failure::Misbehaved(PeerMisbehaved::UnofferedProposal(_)) => "unoffered_proposal",
+            Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => "selectors_not_subset",
+            Failure::Misbehaved(_) => "misbehaved",
+            Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => "no_proposal",
+            Failure::Incompatible(PeerIncompatible::Selectors { .. }) => "selectors",
+            Failure::Incompatible(PeerIncompatible::Mode) => "mode",
+            Failure::Incompatible(PeerIncompatible::NoInnerAddress) => "no_inner_address",
+            Failure::Incompatible(PeerIncompatible::NoConfigRequest) => "no_config_request",
+            Failure::Incompatible(PeerIncompatible::NoAddressFamily) => "no_address_family",
+            Failure::Malformed(_) => "malformed",
+            Failure::Rejected { .. } => "rejected",
+            Failure::AuthFailed(fault) => match fault {
+                AuthFault::Mismatch { .. } => "mismatch",
+                AuthFault::Identity { .. } => "identity",
+                AuthFault::Method { .. } => "method",
+                AuthFault::Eap(_) => "eap",
+                AuthFault::EapUnwanted => "eap_unwanted",
+                AuthFault::EapWanted { .. } => "eap_wanted",
+                AuthFault::EapAloneUnwanted | AuthFault::EapAloneNotOffered | AuthFault::EapUnsafeAlone(_) => {
+                    "eap_alone"
+                }
+                AuthFault::Certificate(_) => "certificate",
+            },
+            Failure::NoAnswer { .. } => "no_answer",
+            Failure::DeletedByPeer => "deleted",
+            Failure::Local(LocalFault::HalfOpenExpired) => "half_open_expired",
+            Failure::Local(LocalFault::PoolExhausted) => "pool_exhausted",
+            Failure::Local(LocalFault::ReplacedByInitialContact) => "replaced",
+            Failure::Local(LocalFault::Cancelled) => "cancelled",
+            Failure::Local(LocalFault::Other(_)) => "local",
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -353,6 +353,15 @@ impl Core {
             return None;
         }
         sa.last_heard = now;
+        self.follow_peer(sa, path);
+        if self.cfg.trace {
+            self.trace_received(sa, path, message.clone(), bytes.len());
+        }
+        Some((message, error))
+    }
+
+    /// An authentic packet of the peer's, IKE or ESP, that is not a repeat came on this path.
+    pub(super) fn follow_peer(&mut self, sa: &mut IkeSa, path: Path) {
         if follows_peer(sa) && sa.path != path {
             sa.path = path;
             if let Phase::Established(up) = &sa.phase {
@@ -360,10 +369,6 @@ impl Core {
                 self.events.push_back((sa.tunnel, sa.id, Event::Moved { by: Side::Peer, path, nat }));
             }
         }
-        if self.cfg.trace {
-            self.trace_received(sa, path, message.clone(), bytes.len());
-        }
-        Some((message, error))
     }
 
     fn refuse_request(

@@ -62,12 +62,13 @@ impl Core {
         // The seam is asked about the interval, not about what is left of it: a shorter one asks sooner.
         let Some(bent) = self.timer(now, sa, Timer::Liveness, interval) else { return };
         let interval = bent.since(now);
-        let due = sa.last_heard + interval;
+        let due = match mode {
+            DpdMode::Periodic => sa.last_heard + interval,
+            // What went out has been answered.
+            DpdMode::OnDemand if up.unanswered <= sa.last_heard => return,
+            DpdMode::OnDemand => up.unanswered + interval,
+        };
         let next = if due > now {
-            // On demand it was traffic that asked, and the peer has answered it.
-            if mode == DpdMode::OnDemand {
-                return;
-            }
             due.since(now)
         } else {
             // Another request that waits for its answer is a liveness check as good as any.
@@ -83,6 +84,10 @@ impl Core {
     /// Packets went out on a Child SA: if nothing comes back, the peer is asked, where liveness is checked on demand.
     pub(super) fn traffic_sent(&mut self, now: Instant, sa: &mut IkeSa) {
         let Some(dpd) = sa.spec.dpd.as_ref().filter(|d| d.mode == DpdMode::OnDemand) else { return };
+        let Phase::Established(up) = &mut sa.phase else { return };
+        if up.unanswered <= sa.last_heard {
+            up.unanswered = now;
+        }
         if sa.alarms.liveness == Instant::MAX {
             let interval = dpd.interval;
             sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, interval).unwrap_or(Instant::MAX);
@@ -119,7 +124,12 @@ impl Core {
     pub(super) fn peer_died(&mut self, now: Instant, sa: &mut IkeSa) {
         let action = sa.spec.dpd.as_ref().map_or(DpdAction::Clear, |dpd| dpd.action);
         let expected = sa.spec.dpd.as_ref().map(|dpd| dpd.detection(&sa.spec.retransmit));
-        let measured = now.since(sa.last_heard);
+        // On demand, a quiet tunnel is not looked after: the time begins with what the peer did not answer.
+        let since = match (&sa.phase, sa.spec.dpd.as_ref().map(|dpd| dpd.mode)) {
+            (Phase::Established(up), Some(DpdMode::OnDemand)) => sa.last_heard.max(up.unanswered),
+            _ => sa.last_heard,
+        };
+        let measured = now.since(since);
         self.events.push_back((sa.tunnel, sa.id, Event::PeerDead { expected, measured, action }));
         let mut path = Path { role: SocketRole::Ike, ..sa.path };
         path.local.set_port(sa.spec.local_ports.ike);

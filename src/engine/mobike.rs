@@ -22,7 +22,7 @@ use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
 use super::info::{Pending, Request};
 use super::natt;
 use super::sa::{IkeSa, Phase, Standing};
-use super::spec::{MobikeSpec, NatTraversal, Side};
+use super::spec::{ConnectionSpec, MobikeSpec, NatTraversal, Side};
 use crate::net::{Path, SocketRole};
 use crate::seed::Purpose;
 use crate::time::Instant;
@@ -90,6 +90,18 @@ fn ends(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     out
 }
 
+/// NO_NATS_ALLOWED, which belongs to a request that may change addresses where NAT traversal is off (RFC 4555 3.9).
+pub(super) fn no_nats(spec: &ConnectionSpec, path: &Path) -> Option<Payload> {
+    let wanted = spec.mobike.is_some() && spec.nat.traversal == NatTraversal::Off;
+    let notify = || NotifyPayload::with_data(NotifyType::NO_NATS_ALLOWED, ends(path.local, path.remote));
+    wanted.then(|| Payload::Notify(notify()))
+}
+
+/// A request that came on `path` allows no NATs, and there is one (RFC 4555 3.9).
+pub(super) fn forbids_nat(payloads: &[Payload], path: &Path) -> bool {
+    find(payloads, NotifyType::NO_NATS_ALLOWED).is_some_and(|notify| notify.data != ends(path.remote, path.local))
+}
+
 impl IkeSa {
     /// The state of MOBIKE, if both ends have it.
     pub(super) fn mobike(&mut self) -> Option<&mut Mobike> {
@@ -123,10 +135,7 @@ impl IkeSa {
     pub(super) fn move_payloads(&self) -> Vec<Payload> {
         let mut out = vec![Payload::Notify(NotifyPayload::new(NotifyType::UPDATE_SA_ADDRESSES))];
         natt::notifies(self.spec.nat.traversal, self.spis, &self.path, &mut out);
-        if self.spec.nat.traversal == NatTraversal::Off {
-            let ends = ends(self.path.local, self.path.remote);
-            out.push(Payload::Notify(NotifyPayload::with_data(NotifyType::NO_NATS_ALLOWED, ends)));
-        }
+        out.extend(no_nats(&self.spec, &self.path));
         out
     }
 }
@@ -207,7 +216,7 @@ impl Core {
         let update = find(inner, NotifyType::UPDATE_SA_ADDRESSES).is_some() && !ours;
         let refusal = if !update {
             None
-        } else if find(inner, NotifyType::NO_NATS_ALLOWED).is_some_and(|n| n.data != ends(path.remote, path.local)) {
+        } else if forbids_nat(inner, &path) {
             Some(NotifyType::UNEXPECTED_NAT_DETECTED)
         } else {
             (!accepts).then_some(NotifyType::UNACCEPTABLE_ADDRESSES)

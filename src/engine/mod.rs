@@ -40,8 +40,8 @@ mod window;
 pub use counters::Counters;
 pub use endpoint::Endpoint;
 pub use event::{
-    ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig, MessageTrace,
-    NatFinding,
+    AuthRefused, ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig,
+    MessageTrace, NatFinding,
 };
 pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use rekey::{ChildView, EspNote, SaView};

@@ -120,6 +120,9 @@ pub(super) struct Established {
     pub standing: Standing,
     /// CREATE_CHILD_SA under way and what was put off; rarely there.
     pub rekey: Option<Box<Rekey>>,
+    /// When the first traffic went out that nothing of the peer's has answered, for liveness checks on demand; stale once
+    /// the peer was heard of.
+    pub unanswered: Instant,
     /// Both ends have MOBIKE.
     pub mobike: Option<Box<Mobike>>,
 }
@@ -196,6 +199,7 @@ impl Established {
             ours,
             standing: Standing::Current,
             rekey: None,
+            unanswered: Instant::ZERO,
             mobike: None,
         })
     }

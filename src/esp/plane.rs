@@ -30,7 +30,7 @@ const EVENTS: usize = 4096;
 struct Tunnel {
     sa: SaId,
     path: Option<Path>,
-    /// Follow the address of authentic packets (RFC 7296 2.23): we are not behind a NAT ourselves.
+    /// Follow the address of authentic packets (RFC 7296 2.23): the peer is behind a NAT and we are not.
     follow: bool,
 }
 
@@ -97,7 +97,7 @@ impl Plane {
     /// Takes note of what the engine says.
     pub fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
         match event {
-            Event::InitDone(done) => self.tunnel(tunnel, sa).follow = !done.nat.us,
+            Event::InitDone(done) => self.tunnel(tunnel, sa).follow = done.nat.peer && !done.nat.us,
             Event::IkeUp(up) => {
                 // After a reauthentication the new IKE SA stands for the tunnel, and the old one's end is not its end.
                 let entry = self.tunnel(tunnel, sa);
@@ -343,7 +343,7 @@ impl Plane {
         self.awake(now, spi, keyed);
         self.note(spi, EspNote::Received { packets: 1, bytes: len });
         if newest {
-            self.follow(tunnel, path);
+            self.follow(tunnel, spi, path);
         }
         if first {
             self.tell(PlaneEvent::FirstPacket { spi_in: spi });
@@ -467,7 +467,7 @@ impl Plane {
     }
 
     /// The peer's address may have changed (RFC 7296 2.23): an authentic packet says so, if it is the newest.
-    fn follow(&mut self, tunnel: TunnelId, path: Path) {
+    fn follow(&mut self, tunnel: TunnelId, spi: u32, path: Path) {
         let Some(tunnel) = self.tunnels.get_mut(&tunnel).filter(|t| t.follow) else { return };
         if let Some(known) = &mut tunnel.path
             && path.role == SocketRole::NatT
@@ -475,6 +475,8 @@ impl Plane {
             && known.remote != path.remote
         {
             *known = path;
+            // IKE goes there as well.
+            self.note(spi, EspNote::From(path));
         }
     }
 

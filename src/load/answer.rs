@@ -365,8 +365,8 @@ struct Cap {
 }
 
 impl Cap {
-    /// What may pass in this time comes at once.
-    const DEPTH: Duration = Duration::from_millis(10);
+    /// What may pass in this time may come at once.
+    const DEPTH: Duration = Duration::from_millis(250);
 
     fn new(bits: f64) -> Cap {
         let rate = bits / 8e9;
@@ -403,8 +403,8 @@ mod tests {
         for n in 0..200_000_u64 {
             passed += u64::from(cap.admits(Instant(n * 10_000), 1000));
         }
-        // 2 s at 10 MB/s, offered ten times that.
-        assert!((20_000..20_150).contains(&passed), "{passed}");
+        // 2 s at 10 MB/s and what may come at once, offered ten times that.
+        assert!((22_450..22_550).contains(&passed), "{passed}");
         assert!((0..100).all(|_| Cap::default().admits(Instant::ZERO, 1500)));
     }
 

@@ -206,7 +206,7 @@ pub struct StageResult {
     pub bins: Vec<Bin>,
 }
 
-/// Packets through the tunnels to an echo service behind the peer, and back.
+/// Packets through the tunnels to a host behind the peer that echoes, and back.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TrafficResult {
     /// Bits of inner packets per second that were to be sent, in each direction, by this process.

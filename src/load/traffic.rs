@@ -1,5 +1,5 @@
-//! Packets through the tunnels: numbered UDP datagrams to an echo service (RFC 862) behind the peer, at a planned rate over
-//! all tunnels in turn, and what became of them.
+//! Packets through the tunnels: pings of a host behind the peer, or UDP datagrams to its echo service (RFC 862), at a planned
+//! rate over all tunnels in turn, and what became of them.
 //!
 //! The peer's own ESP sequence numbers tell both directions apart without its help: what it has sealed it has taken in and
 //! answered, and what of that did not arrive was lost on the way back.
@@ -18,7 +18,7 @@ use crate::time::Instant;
 const MAGIC: [u8; 4] = *b"ikLd";
 /// Magic, step, place, nothing, time of sending.
 const HEADER: usize = 4 + 4 + 4 + 4 + 8;
-/// Our UDP port.
+/// Our UDP port, and the identifier of our pings.
 const PORT: u16 = 40_000;
 /// Smallest and largest inner packet in octets: headers and our own, and what an Ethernet carries.
 pub const SIZES: std::ops::RangeInclusive<usize> = 48 + HEADER..=1500;
@@ -35,8 +35,10 @@ const PROBES: u32 = 25;
 pub struct TrafficSpec {
     /// Octets of each inner packet, its IP header included.
     pub size: usize,
-    /// Where the echo service is; a host of the peer's selectors when missing.
+    /// Who echoes; a host of the peer's selectors when missing.
     pub target: Option<IpAddr>,
+    /// UDP to the echo service on port 7 instead of pings.
+    pub udp: bool,
     /// UDP ports for ESP: ours, the peer's.
     pub natt_ports: (u16, u16),
 }
@@ -135,6 +137,7 @@ pub struct Traffic {
     passed: Passed,
     before: Counts,
     active: u64,
+    ping_seq: u16,
     tried: u64,
     packet: Vec<u8>,
     data: Vec<u8>,
@@ -164,6 +167,7 @@ impl Traffic {
             passed: Passed::default(),
             before: Counts::default(),
             active: 0,
+            ping_seq: 0,
             tried: 0,
             packet: Vec::new(),
             data: Vec::new(),
@@ -348,16 +352,25 @@ impl Traffic {
         let fields = [&MAGIC[..], &step.to_be_bytes(), &number.to_be_bytes(), &[0; 4], &now.0.to_be_bytes()].concat();
         self.data[..HEADER].copy_from_slice(&fields);
         let mut packet = std::mem::take(&mut self.packet);
-        let sent = inner::build_udp(&mut packet, (source, PORT), (target, ECHO_PORT), &self.data)
-            && self.plane.send(now, Some(tunnel), &packet).is_ok();
+        let built = if self.spec.udp {
+            inner::build_udp(&mut packet, (source, PORT), (target, ECHO_PORT), &self.data)
+        } else {
+            self.ping_seq = self.ping_seq.wrapping_add(1);
+            let request = inner::Echo { request: true, id: PORT, seq: self.ping_seq, data: &self.data };
+            inner::build_echo(&mut packet, source, target, &request)
+        };
+        let sent = built && self.plane.send(now, Some(tunnel), &packet).is_ok();
         self.packet = packet;
         sent
     }
 
     fn echo(&mut self, now: Instant, packet: &[u8]) -> Option<Echo> {
         let inner = inner::Inner::parse(packet)?;
-        let (from, to, data) = inner.udp(packet)?;
-        let rest = data.strip_prefix(&MAGIC).filter(|_| (from, to) == (ECHO_PORT, PORT))?;
+        let data = match inner.echo(packet) {
+            Some(echo) => Some(echo.data).filter(|_| !echo.request && echo.id == PORT)?,
+            None => inner.udp(packet).filter(|(from, to, _)| (*from, *to) == (ECHO_PORT, PORT))?.2,
+        };
+        let rest = data.strip_prefix(&MAGIC)?;
         let (step, rest) = rest.split_first_chunk::<4>()?;
         let (place, rest) = rest.split_first_chunk::<4>()?;
         let sent = Instant(u64::from_be_bytes(*rest.get(4..)?.first_chunk::<8>()?));

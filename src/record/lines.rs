@@ -132,6 +132,21 @@ pub enum LineEvent {
     },
     /// The tunnel of a dead peer is brought up again by this line's IKE SA.
     Restarting {},
+    /// The peer's AUTH by pre-shared key, or its identity, was refused; `failed` follows. Says how the peer's key differs
+    /// from ours, as far as its AUTH tells, and holds no key.
+    AuthRefused {
+        /// The identity that it claimed, `type:value`.
+        id: String,
+        key: KeyFound,
+        /// Whose key it is, as it is or with a difference.
+        whose: Option<KeyOf>,
+        /// The difference, in words.
+        how: Option<String>,
+        /// The connection whose key it is.
+        connection: Option<String>,
+        /// Guesses, none of which fits.
+        tried: Option<u32>,
+    },
     /// Both ends are authenticated.
     IkeUp {
         role: Role,
@@ -408,9 +423,44 @@ pub struct FailedLine {
     /// Rejected: whether the notify was protected.
     #[serde(default)]
     pub protected: Option<bool>,
+    /// What kind of failure it is: `rejected`, `no_answer`, `mismatch`, `identity`, ...
+    pub kind: String,
+    /// AUTH or identity refused: the number of the identity's type.
+    #[serde(default)]
+    pub id_type: Option<u8>,
+    /// AUTH or identity refused: the identity's data.
+    #[serde(default)]
+    pub id_data: Option<Hex>,
+    /// INVALID_KE_PAYLOAD for a group that we did not offer: its number.
+    #[serde(default)]
+    pub group: Option<u16>,
+    /// Another authentication method: its number.
+    #[serde(default)]
+    pub auth_method: Option<u8>,
     /// No answer: transmissions.
     #[serde(default)]
     pub attempts: Option<u8>,
+}
+
+/// What became of a comparison of keys.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyFound {
+    Same,
+    Variant,
+    Unlike,
+}
+
+/// Whose key.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOf {
+    /// The one that the peer should have used.
+    Peer,
+    /// The one of the other direction.
+    Us,
+    /// That of another connection.
+    Connection,
 }
 
 /// What NAT detection found.

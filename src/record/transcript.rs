@@ -12,10 +12,11 @@ use std::path::PathBuf;
 
 use super::json::{Object, Seconds, object};
 use super::{Datagram, Direction, PacketKey, Record, Sink};
+use crate::auth::psk::{Compared, KeyOwner};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
-    ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible, PeerMisbehaved, SaId,
-    Side, TunnelId,
+    AuthFault, ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible,
+    PeerMisbehaved, SaId, Side, TunnelId,
 };
 use crate::time::Instant;
 use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
@@ -204,6 +205,21 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
             o.text("key", judged.key).text("signature", judged.scheme).text("sha256", &judged.fingerprint);
             o.texts("notes", judged.notes.iter());
         }
+        Event::AuthRefused(refused) => {
+            o.text("event", "auth_refused").text("id", &refused.id);
+            match refused.evidence.compared() {
+                Compared::Same(owner) => o.text("key", "same").text("whose", owner_word(owner)),
+                Compared::Variant(owner, how) => {
+                    o.text("key", "variant").text("whose", owner_word(owner)).text("how", how)
+                }
+                Compared::Unlike { tried } => o.text("key", "unlike").number("tried", *tried),
+            };
+            if let Compared::Same(KeyOwner::Connection(name)) | Compared::Variant(KeyOwner::Connection(name), _) =
+                refused.evidence.compared()
+            {
+                o.text("connection", name);
+            }
+        }
         Event::IkeUp(up) => {
             o.text("event", "ike_up").text("role", role(up.initiator)).text("connection", &up.connection);
             o.text("spi_i", up.spis.0).text("spi_r", up.spis.1);
@@ -311,6 +327,14 @@ fn write_event(o: &mut Object<'_>, event: &Event) {
         Event::Closed => {
             o.text("event", "closed");
         }
+    }
+}
+
+fn owner_word(owner: &KeyOwner) -> &'static str {
+    match owner {
+        KeyOwner::Peer => "peer",
+        KeyOwner::Us => "us",
+        KeyOwner::Connection(_) => "connection",
     }
 }
 
@@ -424,7 +448,7 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
         FailScope::IkeSa => "ike_sa",
     };
     o.text("scope", scope).text("exchange", failed.exchange).text("found_by", side(failed.found_by));
-    o.text("class", failed.why.class(failed.exchange)).text("why", &failed.why);
+    o.text("class", failed.why.class(failed.exchange)).text("why", &failed.why).text("kind", failed.why.kind());
     let selectors = |o: &mut Object<'_>, key: &str, list: &[TrafficSelector]| {
         o.texts(key, list);
     };
@@ -454,6 +478,15 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
         }
         Failure::NoAnswer { attempts } => {
             o.number("attempts", *attempts);
+        }
+        Failure::AuthFailed(AuthFault::Mismatch { id } | AuthFault::Identity { got: id }) => {
+            o.number("id_type", id.kind.0).hex("id_data", &id.data);
+        }
+        Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(group)) => {
+            o.number("group", group.0);
+        }
+        Failure::AuthFailed(AuthFault::Method { got }) => {
+            o.number("auth_method", got.0);
         }
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! The block that explains a failure.
 
 use super::paint::{Paint, Tone, wrap};
-use crate::diagnose::Finding;
+use crate::diagnose::{Certainty, Finding};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 15;
@@ -11,15 +11,18 @@ pub fn render(finding: &Finding, paint: Paint) -> String {
     let mut out = String::new();
     out.push_str(&paint.tone(Tone::Bad, &format!("x {}", finding.headline)));
     out.push('\n');
+    section(&mut out, paint, "Phase", std::iter::once((finding.phase.to_owned(), None)));
     section(&mut out, paint, "What we know", finding.known.iter().map(|text| (text.clone(), None)));
     let several = finding.likely.len() > 1;
+    let label = if finding.certainty == Certainty::Exact { "The cause" } else { "Most likely" };
     section(
         &mut out,
         paint,
-        "Most likely",
+        label,
         finding.likely.iter().enumerate().map(|(n, cause)| {
-            let text = if several { format!("{}  {}", n + 1, cause.text) } else { cause.text.clone() };
-            (text, cause.failure.map(|id| format!("-> ikelab failures {id}")))
+            let because = cause.because.as_ref().map_or(String::new(), |b| format!(" ({b})"));
+            let number = if several { format!("{}  ", n + 1) } else { String::new() };
+            (format!("{number}{}{because}", cause.text), cause.failure.map(|id| format!("-> ikelab failures {id}")))
         }),
     );
     section(

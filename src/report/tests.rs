@@ -132,8 +132,14 @@ fn finding() -> crate::diagnose::Finding {
         found_by: Side::Peer,
         why: Failure::Rejected { notify: NotifyType::AUTHENTICATION_FAILED, data: Vec::new(), protected: true },
     };
-    let facts =
-        Facts { packets: 6, sent: 3, received: 3, suite: Some(suite()), auth_reply_read: true, ..Facts::default() };
+    let facts = Facts {
+        packets: 6,
+        sent: 3,
+        received: 3,
+        suite: Some(suite().to_string()),
+        auth_reply_read: true,
+        ..Facts::default()
+    };
     diagnose(&failed, &facts, &spec, None)
 }
 

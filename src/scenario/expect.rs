@@ -89,6 +89,7 @@ fn matches(sight: &Sight, entry: &Entry) -> bool {
                 && sight.exchange.is_none_or(|exchange| exchange == seen.exchange())
                 && sight.response.is_none_or(|response| response == seen.is_response())
                 && sight.notify.is_none_or(|kind| seen.notifies().any(|notify| notify.kind == kind))
+                && sight.lacks.is_none_or(|kind| !seen.notifies().any(|notify| notify.kind == kind))
                 && sight.payload.is_none_or(|payload| seen.payloads().any(|one| payload.matches(one)))
                 && sight.without.is_none_or(|payload| !seen.payloads().any(|one| payload.matches(one)))
                 && sight.repeat.is_none_or(|repeat| repeat == seen.repeat)

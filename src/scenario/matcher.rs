@@ -153,4 +153,192 @@ mod tests {
         );
         assert!(find("", &all).is_empty());
     }
+
+    /// Lines as boxes print them, and the entries that must be among those found; the first one is the best, unless
+    /// several are equally likely.
+    #[test]
+    fn a_table_of_lines_finds_the_right_entries() {
+        let all = load::embedded().expect("the embedded scenarios load");
+        let all: Vec<_> = all.into_iter().map(|one| one.scenario).collect();
+        let asa = "Local:2.2.2.2:500 Remote:1.1.1.1:500 Username:Unknown";
+        let cases: &[(&str, &str)] = &[
+            // ASA and FTD
+            (
+                &format!(
+                    "%ASA-4-750003: {asa} IKEv2 Negotiation aborted due to ERROR: Failed to authenticate the IKE SA"
+                ),
+                "auth/psk-mismatch",
+            ),
+            (
+                &format!(
+                    "%FTD-4-750003 {asa} IKEv2 Negotiation aborted due to ERROR: Failed to authenticate the IKE SA"
+                ),
+                "auth/psk-mismatch",
+            ),
+            (
+                &format!(
+                    "%ASA-4-750003: {asa} IKEv2 Negotiation aborted due to ERROR: Failed to receive the AUTH msg before the timer expired"
+                ),
+                "sa-init/half-open-stuck",
+            ),
+            (
+                &format!(
+                    "%ASA-4-750003: {asa} IKEv2 Negotiation aborted due to ERROR: There was no IPSEC policy found for received TS"
+                ),
+                "child/ts-",
+            ),
+            (
+                &format!(
+                    "%ASA-4-750003: {asa} IKEv2 Negotiation aborted due to ERROR: Failed to find a matching policy"
+                ),
+                "sa-init/no-",
+            ),
+            (
+                &format!(
+                    "%ASA-3-751022: {asa} Tunnel rejected: Crypto Map Policy not found for remote traffic selector 10.1.1.0/10.1.1.255/0/65535/0 local traffic selector 10.2.2.0/10.2.2.255/0/65535/0!"
+                ),
+                "child/ts-",
+            ),
+            (&format!("%ASA-3-751009: {asa} Unable to find tunnel group for peer."), "sa-init/peer-not-configured"),
+            (
+                &format!(
+                    "%ASA-3-751002: {asa} No pre-shared key or trustpoint configured for self in tunnel group 1.1.1.1"
+                ),
+                "auth/psk-missing",
+            ),
+            (
+                &format!(
+                    "%ASA-3-751004: {asa} No remote authentication method configured for peer in tunnel group 1.1.1.1"
+                ),
+                "auth/psk-missing",
+            ),
+            (&format!("%ASA-3-751006: {asa} Certificate authentication failed. Error: Unknown CA"), "auth/cert"),
+            (
+                &format!("%ASA-3-751008: {asa} Group=G, Tunnel rejected: IKEv2 not enabled in group policy"),
+                "sa-init/ikev1-to-ikev2",
+            ),
+            (
+                &format!(
+                    "%ASA-3-751010: {asa} Unable to determine self-authentication method. No crypto map setting or tunnel group found."
+                ),
+                "config/profile-not-bound",
+            ),
+            (
+                &format!("%ASA-3-751001: {asa} Failed to complete Diffie-Hellman operation. Error: 12"),
+                "sa-init/bad-key-exchange",
+            ),
+            (&format!("%ASA-5-750004: {asa} Sending COOKIE challenge to throttle possible DoS"), "sa-init/cookie"),
+            (
+                &format!(
+                    "%ASA-5-750005: {asa} IPsec rekey collision detected. I am lowest nonce initiator, deleting SA with inbound SPI 0x12345678"
+                ),
+                "rekey/collision",
+            ),
+            (
+                &format!(
+                    "%ASA-5-750009: {asa} SA request rejected due to CAC limit reached: Rejection reason: in-negotiation"
+                ),
+                "load/negotiation-limit",
+            ),
+            (
+                &format!("%ASA-4-751015: {asa} SA request rejected by CAC. Reason: in-negotiation"),
+                "load/negotiation-limit",
+            ),
+            (
+                &format!(
+                    "%ASA-4-750015: {asa} deleting IPSec SA. Reason: invalid SPI notification received for SPI 0x1234abcd; local traffic selector = x"
+                ),
+                "data/unknown-spi",
+            ),
+            (
+                &format!(
+                    "%ASA-4-750014: {asa} IKEv2 Session aborted. Reason: Initial Contact received for Local ID: 2.2.2.2, Remote ID: 1.1.1.1 from remote peer:1.1.1.1:500"
+                ),
+                "liveness/initial-contact",
+            ),
+            (
+                &format!(
+                    "%ASA-3-750011: {asa} Tunnel Rejected: Selected IKEv2 encryption algorithm (AES-CBC-128) is not strong enough to secure proposed IPSEC encryption algorithm (AES-CBC-256)."
+                ),
+                "config/esp-stronger-than-ike",
+            ),
+            ("%ASA-4-752010: IKEv2 Doesn't have a proposal specified", "child/no-proposal"),
+            ("%ASA-4-752009: IKEv2 Doesn't support Multiple Peers", "config/multiple-peers"),
+            (
+                "%ASA-3-752006: Tunnel Manager failed to dispatch a KEY_ACQUIRE message. Probable mis-configuration of the crypto map or tunnel-group. Map Tag = M.",
+                "config/crypto-map-not-applied",
+            ),
+            ("%ASA-4-753001: Unexpected IKEv2 packet received from 10.1.1.1:500. Error: no", "sa-init/"),
+            (
+                "%ASA-4-402117: IPSEC: Received a non-IPSec packet (protocol= ICMP) from 10.5.1.127 to 192.168.6.102.",
+                "data/cleartext",
+            ),
+            (
+                "%ASA-4-402116: IPSEC: Received an ESP packet (SPI= 0x1, sequence number= 0x2) from 1.1.1.1 (user= u) to 2.2.2.2. The decapsulated inner packet doesn't match the negotiated policy in the SA.",
+                "data/selectors-violated",
+            ),
+            (
+                "%ASA-4-402119: IPSEC: Received an ESP packet (SPI= 0x1, sequence number= 0x2) from 1.1.1.1 (user= u) to 2.2.2.2 that failed anti-replay checking.",
+                "data/replay",
+            ),
+            (
+                "%ASA-4-402120: IPSEC: Received an ESP packet (SPI= 0x1, sequence number= 0x2) from 1.1.1.1 (user= u) to 2.2.2.2 that failed authentication.",
+                "data/",
+            ),
+            (
+                "%ASA-4-113019: Group = G, Username = U, IP = 1.1.1.1, Session disconnected. Session Type: LAN-to-LAN, Duration: 0h:30m, Bytes xmt: 0, Bytes rcv: 0, Reason: Idle Timeout",
+                "liveness/idle-timeout",
+            ),
+            // IOS-XE
+            ("IKEv2-ERROR:(SESSION ID = 89,SA ID = 1):: Failed to locate an item in the database", "auth/id-mismatch"),
+            ("IKEv2-ERROR:: Negotiating limit reached, deny SA request", "load/negotiation-limit"),
+            ("Error(12): Detected an invalid IKE SPI", "liveness/"),
+            (
+                "%CRYPTO-4-IKMP_NO_SA: IKE message from 10.2.2.1 has no SA and is not an initialization offer",
+                "liveness/",
+            ),
+            (
+                "Nov 20 01:02:03: %CRYPTO-4-RECVD_PKT_NOT_IPSEC: Rec'd packet not an IPSEC packet. (ip) vrf/dest_addr= /10.25.122.10, src_addr= 10.25.122.11, prot= 1",
+                "data/cleartext",
+            ),
+            (
+                "%CERM-4-TX_BW_LIMIT: Maximum Tx Bandwidth limit of 85000 Kbps reached for Crypto functionality with securityk9 technology package license.",
+                "load/licence-85mbps",
+            ),
+            ("The peer's KE payload contained the wrong DH group", "sa-init/invalid-ke"),
+            (
+                "Peer authentication method configured is mismatching with the method proposed by peer",
+                "auth/method-mismatch",
+            ),
+            ("IETF Std Fragmentation MTU in use: 1372 bytes.", "auth/fragmentation-mismatch"),
+            // PAN-OS
+            (
+                "2025-01-22 17:26:22.700 -0800  [PERR]: { 1: }: 192.168.20.2[500] - 172.16.20.2[500]:0x7fa610013da0 authentication failure",
+                "auth/psk-mismatch",
+            ),
+            ("received ID_I (type ipaddr [10.9.9.9]) does not match peers id", "auth/id-mismatch"),
+            ("IKEv2 child SA negotiation is failed message lacks KE payload", "rekey/pfs-mismatch"),
+            ("unknown ikev2 peer", "sa-init/"),
+            (
+                "IKE phase-1 negotiation is failed. Couldn't find configuration for IKE phase-1 request for peer IP 10.1.1.1[1929]",
+                "sa-init/",
+            ),
+            ("aborting IKEv2 SA", "liveness/dpd"),
+            // Others
+            ("AWS tunnel DPD timed out after 3 retransmits", "liveness/dpd-unanswered"),
+            ("AWS tunnel Timeout: deleting un-established Phase 1 IKE_SA with cgw: cgw-1", "sa-init/half-open-stuck"),
+            ("Got a response on a duplicate IKE_SA", "liveness/both-begin"),
+            ("received AUTHENTICATION_FAILED notify error", "auth/"),
+        ];
+        let mut wrong = Vec::new();
+        for (line, wanted) in cases {
+            let hits = find(line, &all);
+            let named: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+            let best = hits.first().map_or(0.0, |hit| hit.score);
+            if !hits.iter().any(|hit| hit.id.starts_with(wanted) && hit.score > best - 0.02) {
+                wrong.push(format!("{line}\n    wanted {wanted}, found {named:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    }
 }

@@ -137,6 +137,9 @@ impl Observation {
                 happened(EventName::Deleted, Some(who(*by)), None, format!("deleted by {}", words(*by)));
             }
             Event::Alive { .. } => happened(EventName::Alive, None, None, "the peer is alive".to_owned()),
+            Event::InitDone(done) if done.nat.us || done.nat.peer => {
+                happened(EventName::NatFound, None, None, "a NAT is found".to_owned());
+            }
             Event::ChildRekeyed { .. } => {
                 happened(EventName::ChildRekeyed, None, None, "the Child SA is rekeyed".to_owned());
             }
@@ -288,7 +291,7 @@ impl Observation {
 
     /// What came of a step of a tunnel's life: the last things that happened from entry `mark` on, or what came of it all.
     pub fn outcome_since(&self, mark: usize) -> String {
-        if mark == 0 || self.events().all(|(_, what)| what.name != EventName::Up) {
+        if self.events().all(|(_, what)| what.name != EventName::Up) {
             return self.outcome();
         }
         let mut told: Vec<String> = Vec::new();

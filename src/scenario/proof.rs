@@ -88,7 +88,10 @@ fn whole(field: Field, all: &Observation) -> (String, Option<u64>) {
         match field {
             Field::Requests(exchange) => {
                 let later = exchange != ExchangeType::IKE_SA_INIT || seen.message.header.message_id == 0;
-                (seen.exchange() == exchange && !seen.is_response() && !seen.repeat && later)
+                // Of INFORMATIONAL only liveness checks count: every tunnel ends with a DELETE.
+                let counts =
+                    exchange != ExchangeType::INFORMATIONAL || seen.message.sk.as_ref().is_some_and(Vec::is_empty);
+                (seen.exchange() == exchange && !seen.is_response() && !seen.repeat && later && counts)
                     .then(|| format!("{exchange} request"))
             }
             Field::Pfs => (seen.exchange() == ExchangeType::CREATE_CHILD_SA).then(|| {
@@ -109,7 +112,7 @@ fn whole(field: Field, all: &Observation) -> (String, Option<u64>) {
     let mut found = ours.filter_map(|(entry, seen)| Some((shows(seen)?, entry.packet)));
     match (field, found.next()) {
         (_, None) => ("none".to_owned(), None),
-        // An honest tunnel has one IKE_SA_INIT and no more than its end in INFORMATIONAL.
+        // An honest tunnel has one IKE_SA_INIT.
         (Field::Requests(_), Some((name, first))) => {
             let rest: Vec<_> = found.collect();
             let count = rest.len() + 1;

@@ -344,6 +344,10 @@ impl<L: Link> Bench<L> {
         let mut endpoint = anew();
         let plan = FaultPlan::new(rules, &self.seeds.plan);
         let firings = plan.log();
+        let mut station = Station::new(self.carry);
+        if let Some(esp) = plan.for_esp(&self.seeds.plan) {
+            station.plane.set_tamper(Box::new(esp));
+        }
         endpoint.set_tamper(Box::new(plan));
         let mut recorder = Recorder::new();
         let tap = Tap::default();
@@ -358,7 +362,7 @@ impl<L: Link> Bench<L> {
         }
         Ok(Stage {
             driver: Driver::new(endpoint, link, recorder),
-            station: Station::new(self.carry),
+            station,
             seen: Observation::default(),
             firings,
             firings_read: 0,
@@ -476,7 +480,9 @@ impl<L: Link> Bench<L> {
             Step::Ping(ping) => {
                 let ours = self.baseline.spec.children.first().and_then(|child| child.local_ts.last());
                 let source = ours.filter(|_| ping.from_far).and_then(last_host);
-                stage.ping(ping, source, self.ping)
+                let theirs = self.baseline.spec.children.first().and_then(|child| child.remote_ts.last());
+                let far = theirs.filter(|_| ping.far).and_then(last_host);
+                stage.ping(ping, source, far.or(self.ping))
             }
             Step::Restart(_) => stage.restart(),
             Step::Peer(order) => {

@@ -178,8 +178,7 @@ impl<L: Link> Stage<L> {
             return Next::Environment("the baseline has no Child SA to ping through".to_owned());
         };
         let v6 = child.remote_ts.first().is_some_and(|ts| matches!(ts.range, TsRange::V6 { .. }));
-        let far = step.far.then(|| child.remote_ts.last().and_then(last_host)).flatten();
-        let Some(target) = far.or(target).or_else(|| inner::host_in(&child.remote_ts, v6)) else {
+        let Some(target) = target.or_else(|| inner::host_in(&child.remote_ts, v6)) else {
             return Next::Environment("the peer's selectors hold no address to ping".to_owned());
         };
         let up = self.station.children.last().and_then(|spi| {

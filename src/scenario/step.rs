@@ -286,6 +286,10 @@ pub struct Sight {
     #[serde(default, deserialize_with = "notify_name")]
     #[schemars(with = "Option<String>")]
     pub notify: Option<NotifyType>,
+    /// It does not hold this notify.
+    #[serde(default, deserialize_with = "notify_name")]
+    #[schemars(with = "Option<String>")]
+    pub lacks: Option<NotifyType>,
     /// It holds this payload.
     #[serde(default, deserialize_with = "payload_name")]
     #[schemars(with = "Option<String>")]
@@ -332,6 +336,8 @@ pub enum EventName {
     Deleted,
     /// The peer answered a liveness check.
     Alive,
+    /// IKE_SA_INIT has found a NAT.
+    NatFound,
     /// A Child SA was rekeyed.
     ChildRekeyed,
     /// The IKE SA was rekeyed.
@@ -367,6 +373,7 @@ impl EventName {
             EventName::Failed => "the IKE SA fails",
             EventName::Deleted => "the IKE SA is deleted",
             EventName::Alive => "the peer answers a liveness check",
+            EventName::NatFound => "a NAT is found",
             EventName::ChildRekeyed => "the Child SA is rekeyed",
             EventName::IkeRekeyed => "the IKE SA is rekeyed",
             EventName::ChildDeleted => "the Child SA is deleted",

@@ -106,6 +106,11 @@ impl Libreswan {
         self.whack(&[if child { "--rekey-ipsec" } else { "--rekey-ike" }, "--name", NAME]);
     }
 
+    /// The same as a shell command.
+    pub fn rekey_command(&self, child: bool) -> String {
+        spell(&self.whack_command(&[if child { "--rekey-ipsec" } else { "--rekey-ike" }, "--name", NAME]))
+    }
+
     /// Ends the daemon without letting it delete its SAs.
     pub fn kill(&mut self) {
         self.process.kill();

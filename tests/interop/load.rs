@@ -104,3 +104,28 @@ fn cookies_are_answered_and_a_flood_is_held_off() {
     let (done, _) = lab.load("honest", &["--rate", "20", "--for", "1s", "--tunnels", "20"]);
     assert_eq!(done.code(), Some(0), "{done}");
 }
+
+/// Pings through strongSwan's userspace ESP to its kernel, which echoes: what was sealed is told from its sequence numbers.
+#[test]
+fn traffic_through_strongswans_tunnels_comes_back() {
+    let net = Net::new();
+    let (mut a, mut b) = PeerConfig::pair(&net);
+    a.local_id = Id::Email("peer-{n}@a.test".into());
+    b.remote_id = Id::Email("*@a.test".into());
+    let b = b.knob(Knob::SwanConnection, "unique", "never");
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Userspace);
+    let lab = Lab { net, a, peer };
+    // One tunnel: where many have the same selectors, its data plane answers on the newest.
+    let args = ["--workload", "traffic", "--rate", "1", "--for", "1s", "--threads", "1", "--offer", "100k,1M"];
+    let more = ["--echo", "10.2.2.2", "--packet-size", "1200", "--hold", "2s"];
+    let (done, result) = lab.load("traffic", &[&args[..], &more].concat());
+    assert_eq!(done.code(), Some(0), "{done}");
+    assert_eq!(number(&result["stages"][0]["latency"]["T_first_packet"]["count"]), 1, "{result:#}");
+    let steps: Vec<&Value> = result["stages"].as_array().unwrap().iter().map(|s| &s["traffic"]).collect();
+    for (step, least) in [(steps[1], 20), (steps[2], 200)] {
+        assert!(number(&step["sent"]) >= least && step["sent"] == step["returned"], "{step:#}");
+        let lost = ["loss", "loss_there", "loss_back"].map(|key| step[key].as_f64());
+        assert_eq!((lost, number(&step["active"])), ([Some(0.0); 3], 1), "{step:#}");
+    }
+    assert!(result["traffic"]["finding"].as_str().unwrap().starts_with("everything offered was carried"), "{result:#}");
+}

@@ -9,6 +9,8 @@
 
 mod certificates;
 mod cli;
+mod diagnosis;
+mod dpd;
 mod esp;
 mod failures;
 mod fragments;
@@ -25,6 +27,7 @@ mod process;
 mod proposal;
 mod rekeys;
 mod remote_access;
+mod roaming;
 mod rundir;
 mod scenarios;
 mod strongswan;

@@ -61,6 +61,8 @@ pub enum Block {
     IkeAuth,
     /// IKE_SA_INIT on port 500.
     IkeSaInit,
+    /// All UDP: the other end is gone.
+    Everything,
     /// Five in a hundred ESP packets in UDP.
     SomeEsp,
     /// Twenty in a hundred IKE messages on port 4500, which are few.
@@ -76,6 +78,7 @@ impl Block {
             Block::Udp4500 => &["udp dport 4500"],
             Block::IkeAuth => &["udp dport 500 @th,208,8 35", "udp dport 4500 @th,64,32 0 @th,240,8 35"],
             Block::IkeSaInit => &["udp dport 500 @th,208,8 34"],
+            Block::Everything => &["meta l4proto udp"],
             Block::SomeEsp => &["udp dport 4500 @th,64,32 != 0 numgen random mod 100 < 5"],
             Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 20"],
         }
@@ -217,6 +220,22 @@ impl Net {
         }
         nft(&ns, &script);
         Blocked { ns, table }
+    }
+
+    /// The NAT forgets its mappings of UDP; the next packet from inside gets another port outside.
+    #[track_caller]
+    pub fn forget_mappings(&self) {
+        run(self.command_in(&self.router(), "conntrack").args(["-D", "-p", "udp"]), SHORT).expect_success();
+    }
+
+    /// How long the NAT keeps a mapping of UDP, in seconds: while packets went one way only, and once they went both ways.
+    #[track_caller]
+    pub fn mapping_lifetime(&self, one_way: u32, both: u32) {
+        let settings = [
+            format!("net.netfilter.nf_conntrack_udp_timeout={one_way}"),
+            format!("net.netfilter.nf_conntrack_udp_timeout_stream={both}"),
+        ];
+        run(self.command_in(&self.router(), "sysctl").arg("-qw").args(settings), SHORT).expect_success();
     }
 
     /// Starts tcpdump on the link at `side`; the capture is complete once [`Capture::finish`] returned.

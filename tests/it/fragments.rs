@@ -149,7 +149,7 @@ fn ciscos_own_fragments_are_named() {
     // The genuine answer never comes.
     pair.run_until_without_network(Duration::from_secs(300));
     let mut facts = Facts::default();
-    pair.said(End::Left).for_each(|event| facts.note(event));
+    pair.said(End::Left).for_each(|event| facts.note(ikelab::time::Instant::ZERO, event));
     let failed = pair.said(End::Left).find_map(|e| if let Event::Failed(f) = e { Some(f) } else { None });
     let failed = failed.expect("nobody answered");
     assert_eq!(failed.exchange, ExchangeType::IKE_AUTH);

@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("esp", &["time", "seed", "net", "wire", "crypto", "engine"]),
     ("fault", &["time", "seed", "net", "wire", "crypto", "auth", "engine", "esp"]),
     ("link", &["time", "seed", "net"]),
-    ("record", &["time", "net", "wire", "crypto", "engine", "esp"]),
+    ("record", &["time", "net", "wire", "crypto", "auth", "engine", "esp"]),
     ("drive", &["time", "net", "engine", "esp", "link", "record"]),
     ("config", &["net", "wire", "crypto", "auth", "engine", "link"]),
     ("vendor", &["wire", "crypto", "auth", "engine", "config"]),

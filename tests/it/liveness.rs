@@ -214,3 +214,45 @@ fn a_live_peer_is_never_taken_for_dead() {
     assert!(pair.flight.iter().all(|f| f.transmit.class == Class::Ike));
     assert!(sent_checks(&pair) > 1000);
 }
+
+/// On demand the time runs from the first traffic that nothing answered, whatever went on before.
+#[test]
+fn on_demand_a_dead_peer_is_noticed_when_it_was_said_to_be() {
+    let quick = RetransmitSpec {
+        initial: seconds(1),
+        factor_percent: 100,
+        max_wait: seconds(1),
+        attempts: 3,
+        jitter_percent: 0,
+    };
+    let spec = DpdSpec { retransmit: Some(quick), ..DpdSpec::new(seconds(10), DpdMode::OnDemand) };
+    let expected = spec.detection(&RetransmitSpec::default());
+    assert_eq!(expected, seconds(13));
+    for busy in [true, false] {
+        let mut pair = up(spec.clone());
+        let spi = pair.left.sas()[0].children[0].spi_in;
+        let sent = EspNote::Sent { packets: 1, bytes: 100 };
+        if busy {
+            for _ in 0..127 {
+                pair.left.esp_activity(pair.now, spi, sent);
+                pair.run_for(Duration::from_millis(20));
+                pair.left.esp_activity(pair.now, spi, EspNote::Received { packets: 1, bytes: 100 });
+                pair.run_for(Duration::from_millis(80));
+            }
+        } else {
+            pair.run_for(seconds(1000));
+        }
+        let first = pair.now;
+        for _ in 0..140 {
+            pair.left.esp_activity(pair.now, spi, sent);
+            silence(&mut pair, Duration::from_millis(100));
+            if death(&pair).is_some() {
+                break;
+            }
+        }
+        let (said, measured, _) = death(&pair).expect("it is noticed");
+        assert_eq!(said, Some(expected));
+        assert!(measured.abs_diff(expected) < Duration::from_millis(50), "busy {busy}: {measured:?}");
+        assert!(pair.now.since(first).abs_diff(expected) <= Duration::from_millis(100), "by the clock");
+    }
+}

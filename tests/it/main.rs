@@ -9,6 +9,7 @@ mod cli_errors;
 mod cli_run;
 mod corpus;
 mod crypto_oracle;
+mod diagnosis;
 mod drive;
 mod eap;
 mod engine_basic;
@@ -32,6 +33,8 @@ mod rekey_anew;
 mod rekey_collisions;
 mod rekey_life;
 mod rekey_plane;
+mod roaming;
 #[allow(clippy::disallowed_methods)] // and here
 mod schema;
 mod simulation;
+mod world;

@@ -207,7 +207,7 @@ fn likely(left: &[KeMethod], right: &[KeMethod], end: End) -> (String, Vec<Strin
     let spi = tunnel.child(end);
     tunnel.order(end, Command::RekeyChild(spi));
     let mut facts = Facts::default();
-    tunnel.pair.said(End::Left).for_each(|event| facts.note(event));
+    tunnel.pair.said(End::Left).for_each(|event| facts.note(ikelab::time::Instant::ZERO, event));
     let failures = tunnel.failures(End::Left);
     let finding = diagnose(failures.first().expect("it failed"), &facts, &l, None);
     (finding.likely[0].text.clone(), finding.known)
@@ -241,7 +241,7 @@ fn a_later_rekey_that_is_refused_does_not_point_at_pfs() {
         tunnel.order(End::Left, Command::RekeyChildWith(spi, pfs));
     }
     let mut facts = Facts::default();
-    tunnel.pair.said(End::Left).for_each(|event| facts.note(event));
+    tunnel.pair.said(End::Left).for_each(|event| facts.note(ikelab::time::Instant::ZERO, event));
     let failures = tunnel.failures(End::Left);
     let finding = diagnose(failures.first().expect("it failed"), &facts, &l, None);
     assert!(!finding.likely[0].text.contains("PFS"), "{finding:?}");

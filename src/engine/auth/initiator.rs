@@ -94,6 +94,7 @@ impl Core {
             crate::engine::child::offer(child, &child.proposals, wait.spi_in, &mut inner);
         }
         mobike::announce(sa.spec.mobike.as_ref(), &mut inner);
+        inner.extend(mobike::no_nats(&sa.spec, &candidate.path));
         let sent = self.send_round(now, sa, &mut candidate, inner);
         wait.candidates.push(candidate);
         sa.phase = Phase::AuthSent(wait);
@@ -269,7 +270,10 @@ impl Core {
             Ok(certificate) if accept => return Step::Up(id.clone(), certificate),
             Err(_) if accept => return Step::Up(id.clone(), None),
             Ok(_) => AuthFault::Mismatch { id: id.clone() },
-            Err(fault) => fault,
+            Err(fault) => {
+                self.tell_refused(sa, &fault, &exchanged.by_responder(id), std::slice::from_ref(&sa.spec), auth);
+                fault
+            }
         };
         Step::Refuse(Failure::AuthFailed(fault), NotifyType::AUTHENTICATION_FAILED)
     }

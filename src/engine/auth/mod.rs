@@ -23,12 +23,14 @@ mod up;
 use std::sync::Arc;
 
 use self::eap::{Judge, Supplicant};
-use self::sign::Exchanged;
+use self::sign::{Exchanged, Signed};
 pub(super) use self::sign::{Takes, announcement, certificate_request};
-use super::event::NatFinding;
-use super::failure::Failure;
+use super::endpoint::Core;
+use super::event::{AuthRefused, Event, NatFinding};
+use super::failure::{AuthFault, Failure};
 use super::fragment::{Reassembly, Split};
 use super::init::AwaitInitResponse;
+use super::sa::IkeSa;
 use super::spec::ConnectionSpec;
 use crate::crypto::{IkeKeys, IkeSuite};
 use crate::net::Path;
@@ -178,5 +180,25 @@ impl<'a> Parts<'a> {
 
     fn child(&self) -> super::child::Payloads<'a> {
         super::child::Payloads { sa: self.sa, ts_i: self.ts_i, ts_r: self.ts_r, transport: self.transport }
+    }
+}
+
+impl Core {
+    /// Tells what there is to compare keys by, after a fault that a key may have had a part in.
+    fn tell_refused(
+        &mut self,
+        sa: &IkeSa,
+        fault: &AuthFault,
+        signed: &Signed<'_>,
+        specs: &[Arc<ConnectionSpec>],
+        auth: &AuthPayload,
+    ) {
+        if !self.cfg.trace || !matches!(fault, AuthFault::Mismatch { .. } | AuthFault::Identity { .. }) {
+            return;
+        }
+        if let Some(evidence) = signed.evidence(specs, auth) {
+            let event = Event::AuthRefused(Box::new(AuthRefused { id: signed.id.clone(), evidence }));
+            self.events.push_back((sa.tunnel, sa.id, event));
+        }
     }
 }

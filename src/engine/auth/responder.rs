@@ -78,6 +78,10 @@ impl Core {
                 why: Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose"))),
             }),
             (None, Some(error)) => Err(Refusal::syntax(Failure::Malformed(error))),
+            (None, None) if sa.spec.mobike.is_some() && mobike::forbids_nat(inner, &path) => {
+                let why = LocalFault::Other("the peer allows no NAT, and there is one (RFC 4555 3.9)".into());
+                Err(Refusal::new(NotifyType::UNEXPECTED_NAT_DETECTED, Failure::Local(why)))
+            }
             (None, None) if wait.eap.is_some() => self.judge_eap_request(now, sa, &parts, &mut wait),
             (None, None) => self.judge_auth_request(now, sa, &parts, inner, &mut wait),
         };
@@ -152,6 +156,7 @@ impl Core {
             sa.spec = Arc::clone(spec?);
             return self.offer_eap(now, sa, id, parts, payloads, wait);
         };
+        let meant = spec.as_ref().ok().map(|spec| Arc::clone(spec));
         let verdict = spec.and_then(|spec| {
             let verified = exchanged.by_initiator(id).verify(spec, auth, &parts.certs, self.wall(now));
             verified.map_err(Refusal::auth).map(|certificate| (spec, certificate))
@@ -164,7 +169,14 @@ impl Core {
                 certificate
             }
             (Ok(_), false) => return Err(Refusal::auth(AuthFault::Mismatch { id: id.clone() })),
-            (Err(refusal), false) => return Err(refusal),
+            (Err(refusal), false) => {
+                if let Failure::AuthFailed(fault) = &refusal.why {
+                    let others = wait.specs.iter().filter(|s| meant.as_ref().is_none_or(|m| !Arc::ptr_eq(m, s)));
+                    let specs: Vec<_> = meant.iter().chain(others).cloned().collect();
+                    self.tell_refused(sa, fault, &exchanged.by_initiator(id), &specs, auth);
+                }
+                return Err(refusal);
+            }
             (Err(_), true) => None,
         };
         let takes = wait.takes.with(&parts.takes);

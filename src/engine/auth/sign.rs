@@ -8,8 +8,9 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use crate::auth::method::{announcement as announced_hashes, choose, is_signature, read_announcement};
+use crate::auth::psk::{KeyOwner, PskEvidence};
 use crate::auth::{Credential, Judged, SendCert};
-use crate::crypto::{IkeKeys, IkeSuite, psk_auth, signed_octets};
+use crate::crypto::{IkeKeys, IkeSuite, Secret, psk_auth, signed_octets};
 use crate::engine::failure::{AuthFault, LocalFault};
 use crate::engine::spec::{AuthSpec, ConnectionSpec, IdMatch};
 use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm, NotifyType};
@@ -59,6 +60,9 @@ pub(in crate::engine) struct Takes {
 
 /// Authorities of a CERTREQ that are remembered.
 const MAX_AUTHORITIES: usize = 64;
+
+/// Connections whose keys are compared with that of a peer.
+const MAX_COMPARED: usize = 16;
 
 impl Takes {
     /// Remembers what a payload says about it.
@@ -172,6 +176,30 @@ impl Signed<'_> {
         } else {
             Err(AuthFault::Mismatch { id: self.id.clone() })
         }
+    }
+
+    /// What there is to find out the peer's key by, if it proves itself with one. `specs` are the connections that may be
+    /// meant, the likeliest first; their keys are compared.
+    pub(super) fn evidence(&self, specs: &[Arc<ConnectionSpec>], auth: &AuthPayload) -> Option<PskEvidence> {
+        let mut keys: Vec<(KeyOwner, Arc<Secret>)> = Vec::new();
+        let mut add = |owner: KeyOwner, auth: &AuthSpec| {
+            if let AuthSpec::Psk(key) = auth
+                && !keys.iter().any(|(_, known)| known == key)
+            {
+                keys.push((owner, Arc::clone(key)));
+            }
+        };
+        for (n, spec) in specs.iter().take(MAX_COMPARED).enumerate() {
+            match n {
+                0 => {
+                    add(KeyOwner::Peer, &spec.remote_auth);
+                    add(KeyOwner::Us, &spec.local_auth);
+                }
+                _ => add(KeyOwner::Connection(spec.name.clone()), &spec.remote_auth),
+            }
+        }
+        (auth.method == AuthMethod::SHARED_KEY_MIC && !keys.is_empty())
+            .then(|| PskEvidence::new(self.suite.prf, self.octets(), auth.data.clone(), keys))
     }
 
     fn with_certificate(&self, credential: &Credential, takes: &Takes) -> Result<Proof, LocalFault> {

@@ -12,6 +12,7 @@ use crate::engine::info::Request;
 use crate::engine::sa::{Child, ChildState, IkeSa, Phase, Standing, Usage};
 use crate::engine::spec::{DpdMode, Side};
 use crate::engine::timer::Timer;
+use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, NotifyType};
 
@@ -32,6 +33,8 @@ pub enum EspNote {
         /// Their octets.
         bytes: u64,
     },
+    /// The newest authentic packet of the peer's came on another path than the one known.
+    From(Path),
 }
 
 impl Core {
@@ -192,6 +195,12 @@ impl Core {
         let (packets, bytes, received) = match note {
             EspNote::Received { packets, bytes } => (packets, bytes, true),
             EspNote::Sent { packets, bytes } => (packets, bytes, false),
+            EspNote::From(path) => {
+                if path.role == sa.path.role {
+                    self.follow_peer(sa, path);
+                }
+                return;
+            }
         };
         if received {
             // Protected by the Child's keys: the peer lives (RFC 7296 2.4).

@@ -55,6 +55,8 @@ pub struct SaView {
     pub spis: (IkeSpi, IkeSpi),
     /// Keys are agreed, and it is neither closed nor about to be, nor replaced by another.
     pub established: bool,
+    /// Where it is.
+    pub path: Path,
     /// Its Child SAs.
     pub children: Vec<ChildView>,
 }
@@ -561,6 +563,7 @@ impl IkeSa {
                 Phase::Established(up) => up.standing == Standing::Current && !up.closing,
                 _ => false,
             },
+            path: self.path,
             children: children.iter().map(view).collect(),
         }
     }

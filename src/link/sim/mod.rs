@@ -313,6 +313,21 @@ impl SimNet {
         }
     }
 
+    /// Puts a NAT in front of a host, or takes it away: as when a laptop goes from one network to another.
+    pub fn set_nat(&mut self, host: HostId, nat: Option<NatConfig>) {
+        if let Some(host) = self.hosts.get_mut(host.0) {
+            host.nat = nat.clone().map(Nat::new);
+            host.config.nat = nat;
+        }
+    }
+
+    /// Changes a host's own addresses.
+    pub fn set_addresses(&mut self, host: HostId, addresses: Vec<IpAddr>) {
+        if let Some(host) = self.hosts.get_mut(host.0) {
+            host.config.addresses = addresses;
+        }
+    }
+
     /// The host's configuration.
     pub fn host(&self, host: HostId) -> Option<&HostConfig> {
         self.hosts.get(host.0).map(|host| &host.config)
