@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
+use super::faults::{FaultArgs, bend};
 use super::live::{self, Ladder, explain, finding_json};
 use super::preflight::PreflightArgs;
 use super::quick::Quick;
@@ -60,6 +61,8 @@ pub struct Args {
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
+    faults: FaultArgs,
+    #[command(flatten)]
     common: Common,
     #[command(flatten)]
     quick: Quick,
@@ -91,6 +94,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
     let plan_seed = seeds.plan.text().to_owned();
+    let faults = args.faults.plan(&plan_seed)?;
 
     let mut spec = loaded.spec.clone();
     spec.local_ports = crate::engine::Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };
@@ -104,6 +108,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     data.open_tun(&loaded.data, &link)?;
     let link = args.common.bad_path(link, &loaded.path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
+    let fired = faults.map(|plan| bend(plan, &plan_seed, &mut driver.endpoint, &mut data));
     data.begin(clock.now(), TunnelId(1), &loaded.data, &args.traffic, args.once);
     let mut view = View::new(loaded, data, paint, shown, args.common.verbose > 0);
     view.facts.epoch = Some(clock.epoch());
@@ -114,6 +119,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let ending = live(&mut driver, &mut view, &stop, hold)?;
     let exit = view.exit(ending);
     view.goodbye(ending, exit);
+    fired.iter().flat_map(|log| log.lines()).for_each(|line| view.say(&line));
     let head = rundir::head("connect", &plan_seed, clock.epoch(), args.common.keys);
     write_result(&dir, head, &view, &driver, exit, ending, args.common.i_own_this_target)?;
     Ok(exit)

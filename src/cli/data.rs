@@ -221,6 +221,11 @@ impl Data {
         }
     }
 
+    /// Bends outgoing ESP packets.
+    pub fn set_tamper(&mut self, tamper: Box<dyn crate::engine::Tamper>) {
+        self.plane.set_tamper(tamper);
+    }
+
     /// Begins what is to be sent through `tunnel`, as soon as it has a Child SA.
     pub fn begin(&mut self, now: Instant, tunnel: TunnelId, spec: &DataSpec, args: &TrafficArgs, once: bool) {
         if let Some(ping) = &spec.ping {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
+use super::faults::{FaultArgs, bend};
 use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
@@ -59,6 +60,8 @@ pub struct Args {
     #[command(flatten)]
     carry: CarryArgs,
     #[command(flatten)]
+    faults: FaultArgs,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -74,8 +77,15 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         common::warn(&loaded);
         common::resolve(&mut loaded)?;
         // Who answers, repeats itself and checks liveness sends test traffic as well.
-        if let Some(remote) = loaded.spec.remote_addr {
-            common::guard(remote, args.common.i_own_this_target)?;
+        match loaded.spec.remote_addr {
+            Some(remote) => common::guard(remote, args.common.i_own_this_target)?,
+            // Whoever comes would be misbehaved to.
+            None if !args.faults.is_empty() && !args.common.i_own_this_target => {
+                let message = "--fault: the file lets any peer come; name its `remote.address`, \
+                               or say --i-own-this-target";
+                return Err(CliError::usage(message));
+            }
+            None => {}
         }
         Persona::dress(&mut loaded);
         args.common.apply_ports(&mut loaded);
@@ -94,6 +104,9 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     }
 
     if let Some(threads) = args.threads {
+        if !args.faults.is_empty() {
+            return Err(CliError::usage("--fault and --threads do not go together"));
+        }
         let addresses = addresses(&all);
         let connections = all.into_iter().map(|loaded| loaded.spec).collect();
         let wrong = |text: &String| CliError::usage(format!("--data-cap: `{text}` is not a rate like 85M"));
@@ -108,6 +121,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let (dir, recorder) = args.common.record(&link, clock)?;
     let seeds = args.common.seeds()?;
     let plan_seed = seeds.plan.text().to_owned();
+    let faults = args.faults.plan(&plan_seed)?;
     let bound = crate::engine::Ports { ike: link.port(SocketRole::Ike), natt: link.port(SocketRole::NatT) };
     let specs: Vec<Arc<ConnectionSpec>> =
         all.iter().map(|loaded| Arc::new(ConnectionSpec { local_ports: bound, ..loaded.spec.clone() })).collect();
@@ -122,6 +136,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     data.open_tun(&data_spec, &link)?;
     let link = args.common.bad_path(link, &all[0].path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
+    let fired = faults.map(|plan| bend(plan, &plan_seed, &mut driver.endpoint, &mut data));
     let mut view = View::new(all, log, data, paint, !args.common.json, args.common.verbose);
     let sockets: Vec<String> =
         driver.link.inner().sockets().filter(|s| s.role != SocketRole::Esp).map(|s| s.local.to_string()).collect();
@@ -157,6 +172,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     view.settle(&driver);
     let counters = driver.endpoint.counters();
     view.say(&format!("\n{}{}", session::counters(counters), view.data.summary()));
+
+    fired.iter().flat_map(|log| log.lines()).for_each(|line| view.say(&line));
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
     result["exit_code"] = (Exit::Met as u8).into();

@@ -10,6 +10,7 @@ mod data;
 mod diagnose;
 pub mod exit;
 pub mod failures;
+mod faults;
 mod listen;
 mod listen_many;
 mod live;
@@ -53,6 +54,8 @@ enum Command {
     Run(run::RunArgs),
     /// Read the catalogue of failures, or find the one behind a log line
     Failures(failures::FailuresArgs),
+    /// Read the catalogue of faults: what `--fault` and scenario files can do to the wire
+    Faults(faults::Args),
     /// Explain the failures that a finished run has left in its transcripts
     Diagnose(diagnose::Args),
     /// Print a finished run again, put the box's log into it, or join the shards of a load run
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
+        Command::Faults(args) => faults::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
         Command::PeerConfig(args) => peer_config::run(&args),

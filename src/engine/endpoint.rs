@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::config_payload::Leases;
 use super::cookie::CookieJar;
@@ -50,7 +49,7 @@ pub(super) struct Core {
     pub half_open_by_address: HashMap<IpAddr, u32>,
     pub timers: BTreeSet<(Instant, SaId)>,
     pub held: BTreeMap<(Instant, u64), Held>,
-    held_count: u64,
+    pub(super) held_count: u64,
     pub events: VecDeque<(TunnelId, SaId, Event)>,
     pub outbox: VecDeque<Transmit>,
     pub tamper: Option<Box<dyn Tamper>>,
@@ -692,20 +691,6 @@ impl Core {
         sa.window.arm(wanted);
     }
 
-    /// When a timer goes off, after its seam. Never at once, or a timer that sets itself would never let go.
-    pub(super) fn timer(&mut self, now: Instant, sa: &IkeSa, timer: Timer, honest: Duration) -> Option<Instant> {
-        let wanted = match &mut self.tamper {
-            Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
-            _ => honest,
-        };
-        Some(now + wanted.max(Duration::from_millis(1)))
-    }
-
-    pub(super) fn hold(&mut self, at: Instant, held: Held) {
-        self.held_count += 1;
-        self.held.insert((at, self.held_count), held);
-    }
-
     /// Counts and reports what changed nothing.
     pub(super) fn ignore(
         &mut self,
@@ -809,14 +794,6 @@ impl Core {
             if spi.0 != 0 && !self.by_spi.contains_key(&spi) {
                 return spi;
             }
-        }
-    }
-
-    /// Whether any rule can match this IKE SA.
-    pub(super) fn concerned(&mut self, now: Instant, sa: &IkeSa) -> bool {
-        match &mut self.tamper {
-            Some(tamper) => tamper.concerns(&sa.cx(now)),
-            None => false,
         }
     }
 }

@@ -59,6 +59,9 @@ impl Core {
         if up.closing {
             return;
         }
+        // The seam is asked about the interval, not about what is left of it: a shorter one asks sooner.
+        let Some(bent) = self.timer(now, sa, Timer::Liveness, interval) else { return };
+        let interval = bent.since(now);
         let due = match mode {
             DpdMode::Periodic => sa.last_heard + interval,
             // What went out has been answered.
@@ -75,7 +78,7 @@ impl Core {
             }
             interval
         };
-        sa.alarms.liveness = self.timer(now, sa, Timer::Liveness, next).unwrap_or(Instant::MAX);
+        sa.alarms.liveness = now + next.max(Duration::from_millis(1));
     }
 
     /// Packets went out on a Child SA: if nothing comes back, the peer is asked, where liveness is checked on demand.

@@ -5,6 +5,8 @@
 //!
 //! [`Tamper::parsed`]: super::tamper::Tamper::parsed
 
+use std::time::Duration;
+
 use super::endpoint::{Core, Held};
 use super::event::IgnoredWhy;
 use super::info::Request;
@@ -12,6 +14,7 @@ use super::rekey::Try;
 use super::sa::{ChildState, IkeSa, Phase};
 use super::spec::{SaId, Side};
 use super::tamper::{Deliver, Order, RecvCx, Trigger};
+use super::timer::Timer;
 use crate::net::Path;
 use crate::time::Instant;
 use crate::wire::registry::PayloadType;
@@ -88,5 +91,27 @@ impl Core {
             }
         }
         self.pump(now, sa);
+    }
+
+    /// When a timer goes off, after its seam. Never at once, or a timer that sets itself would never let go.
+    pub(super) fn timer(&mut self, now: Instant, sa: &IkeSa, timer: Timer, honest: Duration) -> Option<Instant> {
+        let wanted = match &mut self.tamper {
+            Some(tamper) if sa.tampered => tamper.timer(&sa.cx(now), timer, honest)?,
+            _ => honest,
+        };
+        Some(now + wanted.max(Duration::from_millis(1)))
+    }
+
+    pub(super) fn hold(&mut self, at: Instant, held: Held) {
+        self.held_count += 1;
+        self.held.insert((at, self.held_count), held);
+    }
+
+    /// Whether any rule can match this IKE SA.
+    pub(super) fn concerned(&mut self, now: Instant, sa: &IkeSa) -> bool {
+        match &mut self.tamper {
+            Some(tamper) => tamper.concerns(&sa.cx(now)),
+            None => false,
+        }
     }
 }

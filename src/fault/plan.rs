@@ -89,6 +89,11 @@ impl FaultPlan {
         FaultPlan { rules, log, rng, alternate: false, remembers, remembered: VecDeque::new() }
     }
 
+    /// The names of its rules, in their order.
+    pub fn names(&self) -> Vec<String> {
+        self.rules.iter().map(|armed| armed.rule.name.clone()).collect()
+    }
+
     /// The shared record; clone it before the plan goes into an endpoint.
     pub fn log(&self) -> FiringLog {
         self.log.clone()

@@ -13,6 +13,7 @@ mod payload;
 mod proposal;
 mod protect;
 mod row;
+mod text;
 mod transport;
 
 pub use names::{
@@ -20,6 +21,7 @@ pub use names::{
     transform_type_by_name,
 };
 pub use row::{ArgSpec, Args, FaultRow, Roles};
+pub use text::parse;
 
 /// Where in the life of a tunnel, or in a datagram, a fault belongs: the sections of the catalogue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
