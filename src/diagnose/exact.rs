@@ -40,7 +40,7 @@ pub(super) fn proof(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Op
         }
         Failure::Incompatible(PeerIncompatible::NoProposal { offered, wanted }) => proposals(failed, offered, wanted),
         Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, wanted_i, wanted_r }) => {
-            super::selectors::proof([(offered_i, wanted_i), (offered_r, wanted_r)], failed, facts)
+            super::selectors::proof([(offered_i, wanted_i), (offered_r, wanted_r)], facts)
         }
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(got)) => super::selectors::stray(got, facts, spec),
         Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(group)) if failed.exchange == ExchangeType::IKE_SA_INIT => {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::exact::Proof;
 use super::{Cause, Certainty, Facts, known};
-use crate::engine::{ConnectionSpec, Failed, Side};
+use crate::engine::{ConnectionSpec, Side};
 use crate::wire::{TrafficSelector, TsRange};
 
 /// Sentences on how each selector of the peer's differs from the nearest of ours; empty if the lists are the same.
@@ -13,11 +13,7 @@ pub(super) fn compared(theirs: &[TrafficSelector], ours: &[TrafficSelector]) -> 
 }
 
 /// The proof from both ends' lists: theirs and ours, for the initiator's side and for the responder's.
-pub(super) fn proof(
-    sides: [(&Vec<TrafficSelector>, &Vec<TrafficSelector>); 2],
-    failed: &Failed,
-    facts: &Facts,
-) -> Option<Proof> {
+pub(super) fn proof(sides: [(&Vec<TrafficSelector>, &Vec<TrafficSelector>); 2], facts: &Facts) -> Option<Proof> {
     // Who asked is the initiator of this exchange: TSi is its side.
     let by_peer = facts.last.as_ref().is_none_or(|(from, header)| (*from == Side::Peer) != header.flags.is_response());
     let names = if by_peer { ["the peer's side", "our side"] } else { ["our side", "the peer's side"] };
@@ -30,7 +26,6 @@ pub(super) fn proof(
     for (side, name) in sides.iter().zip(names).filter(|(side, _)| if hard { empty(side) } else { side.0 != side.1 }) {
         causes.extend(causes_of(side.0, side.1, name));
     }
-    let _ = failed;
     (!causes.is_empty()).then(|| Proof {
         certainty: Certainty::Exact,
         headline: None,

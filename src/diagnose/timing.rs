@@ -214,10 +214,8 @@ pub fn pattern(begins: &[Instant], ups: &[Instant], epoch: UnixTime) -> Option<P
         }
     }
     // The age of the IKE SA at each outage.
-    let ages: Vec<f64> = begins
-        .iter()
-        .filter_map(|begin| ups.iter().map(seconds).filter(|up| up < begin).next_back().map(|up| begin - up))
-        .collect();
+    let ages: Vec<f64> =
+        begins.iter().filter_map(|begin| ups.iter().map(seconds).rfind(|up| up < begin).map(|up| begin - up)).collect();
     if ages.len() == begins.len() {
         let mean = ages.iter().sum::<f64>() / ages.len() as f64;
         // Where every IKE SA comes up right after the outage before, its age is the period: the age says more.

@@ -258,8 +258,11 @@ fn play(net: &Net, peer: &dyn Peer, load: &dyn Fn(&PeerConfig), mistakes: &[Mist
     cases
 }
 
+/// Starts a peer; returns it with the command that makes it rekey its Child SA.
+type Rekeying<'a> = &'a dyn Fn(&Net, &PeerConfig) -> (Box<dyn Peer>, String);
+
 /// The peer rekeys its Child SA, and only one end has PFS; or both, with other groups.
-fn rekeys(cases: &mut Cases, start: &dyn Fn(&Net, &PeerConfig) -> (Box<dyn Peer>, String)) {
+fn rekeys(cases: &mut Cases, start: Rekeying<'_>) {
     for (n, (ours, theirs)) in [
         ("aes128-sha1", "aes128-sha1-modp2048"),
         ("aes128-sha1-modp2048", "aes128-sha1"),
