@@ -104,7 +104,9 @@ fn whole(field: Field, all: &Observation) -> (String, Option<u64>) {
                 }
             }),
             _ => {
-                let names: Vec<String> = seen.refusals().map(|kind| format!("N({kind})")).collect();
+                // A cookie of ours in a request only returns the peer's.
+                let refused = seen.refusals().filter(|kind| kind.is_error());
+                let names: Vec<String> = refused.map(|kind| format!("N({kind})")).collect();
                 (!names.is_empty()).then(|| names.join(" "))
             }
         }

@@ -26,9 +26,11 @@ enum Expect {
     PeerTolerates,
     /// The scenario has no such role.
     RoleAbsent,
+    /// This peer has not met it.
+    NotPlayed,
 }
 
-use Expect::{PeerLacksFeature, PeerTolerates, Reproduced, RoleAbsent};
+use Expect::{NotPlayed, PeerLacksFeature, PeerTolerates, Reproduced, RoleAbsent};
 use Role::{Initiator, Responder};
 
 /// The peers, in the order of the table's columns.
@@ -67,6 +69,68 @@ const TABLE: &[(&str, Role, [Expect; 3])] = &[
     ("path/udp-500-silent", Responder, [Reproduced; 3]),
     ("path/udp-4500-blocked", Initiator, [Reproduced; 3]),
     ("path/udp-4500-blocked", Responder, [Reproduced; 3]),
+    // The rest of what a handshake and the life of a tunnel have; what needs minutes or a data plane has not met them.
+    ("sa-init/no-proposal-integ", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/bad-key-exchange", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/nonce-too-short", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/ikev1-to-ikev2", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/major-version-higher", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    // Reproduced with both, too, but nothing that tshark could find clean: it would spoil the capture for the others.
+    ("sa-init/malformed", Initiator, [NotPlayed; 3]),
+    ("auth/psk-one-direction", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/method-mismatch", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/id-mismatch", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/id-mismatch-half-open", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/critical-payload", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/response-lost", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/certificate-refused", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/fragmentation-mismatch", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("child/ts-disjoint", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("child/ts-narrowed-silently", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    // libreswan has extended sequence numbers and takes them.
+    ("child/esn-mismatch", Initiator, [Reproduced, PeerTolerates, NotPlayed]),
+    ("child/transport-vs-tunnel", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("child/vti-vs-proxy-id", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("child/single-pair-required", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("child/childless", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/pfs-mismatch", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/pfs-mismatch-second-child", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/no-rekey-notify", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/ts-asymmetric", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    // libreswan answers a DELETE with one of its own whatever SPI was named.
+    ("rekey/delete-wrong-spi", Initiator, [Reproduced, PeerTolerates, NotPlayed]),
+    ("rekey/message-id", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("liveness/unknown-spi", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("liveness/flapping", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("nat/traversal-off", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("nat/detection-forced", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("nat/stays-on-500", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("path/first-packets-lost", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("path/slow-line", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("path/duplicated-packets", Initiator, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/no-proposal-integ", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("sa-init/ikev1-to-ikev2", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/psk-one-direction", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/id-mismatch", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/id-mismatch-half-open", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/method-mismatch", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/critical-payload", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/response-lost", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/certificate-refused", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("auth/fragmentation-mismatch", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("child/ts-disjoint", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("child/ts-narrowed-silently", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("child/esn-mismatch", Responder, [Reproduced, PeerTolerates, NotPlayed]),
+    ("child/single-pair-required", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("child/config-request", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/ts-asymmetric", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/no-rekey-notify", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("rekey/message-id", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("liveness/unknown-spi", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("nat/traversal-off", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("nat/detection-forced", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("path/first-packets-lost", Responder, [Reproduced, Reproduced, NotPlayed]),
+    ("path/duplicated-packets", Responder, [Reproduced, Reproduced, NotPlayed]),
 ];
 
 /// How long all scenarios of one role may take with one peer.
@@ -78,7 +142,9 @@ fn play(net: &Net, role: Role, ours: &PeerConfig, peer: &dyn Peer) -> Result<(),
     let capture = net.capture(Side::B);
     let (address, word) = (ours.remote.to_string(), format!("{role:?}").to_lowercase());
     // What stands in the table; the rest of the catalogue has not met real peers yet.
-    let ids = TABLE.iter().filter(|(_, r, columns)| *r == role && expected(columns, peer.name()) != RoleAbsent);
+    let ids = TABLE
+        .iter()
+        .filter(|(_, r, columns)| *r == role && !matches!(expected(columns, peer.name()), RoleAbsent | NotPlayed));
     let mut args: Vec<&str> = ids.map(|(id, ..)| *id).collect();
     args.extend(["--peer", &address, "--role", &word]);
     let done = ikelab.run("run", &args, WHOLE_RUN);
@@ -116,7 +182,7 @@ fn compare(result: &Value, role: Role, peer: &str) -> String {
         let right = match wanted {
             Reproduced => verdict == Some("reproduced"),
             PeerLacksFeature | PeerTolerates => verdict == Some("not-seen"),
-            RoleAbsent => case.is_none(),
+            RoleAbsent | NotPlayed => case.is_none(),
         };
         if !right {
             let why = case.map(|c| format!("{}; {}", c["detail"], c["actual"])).unwrap_or_default();
