@@ -30,11 +30,7 @@ pub(super) fn edit_body(action: &Action, body: &mut SkBody) -> bool {
             // The cipher reads as many octets as it needs.
             body.iv.resize(len, 0);
         }
-        Action::Inner(edit) => {
-            if edit.apply(&mut body.inner) {
-                pad(body);
-            }
-        }
+        Action::Inner(edit) if edit.apply(&mut body.inner) => pad(body),
         _ => {}
     }
     *body != before

@@ -34,7 +34,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Omit(PayloadSel::notify(NotifyType::INITIAL_CONTACT))),
     )
     .when(in_auth)
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "accept-any-auth",
         "Accepts the peer's AUTH whatever it is: the failure is then the peer's alone to find.",
@@ -56,7 +56,7 @@ pub(super) static ROWS: &[FaultRow] = &[
     })
     .args(&[arg("notify", "notify", "AUTHENTICATION_FAILED", "name or number")])
     .when(in_auth)
-    .as_responder(),
+    .played_by_responder(),
     fault(
         "refuse-child",
         "Refuses the Child SA with a notify and keeps the IKE SA.",
@@ -66,7 +66,7 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("notify", "notify", "TS_UNACCEPTABLE", "name or number")])
     .when(in_auth)
-    .as_responder()
+    .played_by_responder()
     .used("{use: refuse-child, with: {notify: NO_PROPOSAL_CHOSEN}}"),
     fault(
         "broken-auth",
@@ -238,5 +238,5 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Body { payloads: vec![PayloadSel::of(PayloadType::IDR)], edit: OctetEdit::Xor(-1, 0x20) }),
     )
     .when(auth_request)
-    .as_initiator(),
+    .played_by_initiator(),
 ];

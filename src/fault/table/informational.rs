@@ -135,7 +135,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         },
     )
     .args(&[arg("id", "number", "1", "message id"), arg("after", "duration", "1s", "how long after")])
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "requests-at-once",
         "Sends several INFORMATIONAL requests without waiting for answers, whatever the window is.",

@@ -57,7 +57,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         "RFC 7296 2.23",
         |_| Ok(Action::Decide(Choice::Float(false))),
     )
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "float-without-nat",
         "Moves to the NAT traversal port although no NAT was found.",
@@ -65,7 +65,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         "RFC 7296 2.23",
         |_| Ok(Action::Decide(Choice::Float(true))),
     )
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "demand-cookie",
         "Demands a cookie of every initiator, even of one that has returned it.",
@@ -74,7 +74,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Decide(Choice::DemandCookie(true))),
     )
     .when(in_init)
-    .as_responder()
+    .played_by_responder()
     .used("{use: demand-cookie, times: 1}"),
     fault(
         "withhold-cookie",
@@ -84,7 +84,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Decide(Choice::ReturnCookie(false))),
     )
     .when(in_init)
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "wrong-cookie",
         "Returns a cookie other than the one demanded.",
@@ -93,7 +93,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::NotifyData(NotifyType::COOKIE, OctetEdit::Xor(0, 0xff))),
     )
     .when(init_request)
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "long-cookie",
         "Hands out a cookie longer than the 64 octets allowed.",
@@ -105,7 +105,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         },
     )
     .args(&[arg("octets", "octets", "65", "its length")])
-    .as_responder()
+    .played_by_responder()
     .used("{use: long-cookie}, {use: demand-cookie, times: 1}"),
     fault(
         "empty-cookie",
@@ -114,7 +114,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         "RFC 7296 2.6, 3.10.1",
         |_| Ok(Action::Secret { kind: SecretKind::Cookie, edit: OctetEdit::Set(Vec::new()) }),
     )
-    .as_responder()
+    .played_by_responder()
     .used("{use: empty-cookie}, {use: demand-cookie, times: 1}"),
     fault(
         "ignore-invalid-ke",
@@ -124,7 +124,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Decide(Choice::FollowInvalidKe(false))),
     )
     .when(in_init)
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "demand-group",
         "Answers every IKE_SA_INIT with INVALID_KE_PAYLOAD for one group, even when it is the one used.",
@@ -134,7 +134,7 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("group", "group", "modp4096", "the group demanded")])
     .when(in_init)
-    .as_responder()
+    .played_by_responder()
     .used("{use: demand-group, with: {group: ecp256}}"),
     fault(
         "demand-groups-in-turn",
@@ -145,7 +145,7 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("one", "group", "modp2048", "a group"), arg("other", "group", "ecp256", "another group")])
     .when(in_init)
-    .as_responder(),
+    .played_by_responder(),
     fault(
         "bad-invalid-ke",
         "Sends INVALID_KE_PAYLOAD with fewer or more than the two octets of a group.",
@@ -154,7 +154,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |args| Ok(Action::NotifyData(NotifyType::INVALID_KE_PAYLOAD, OctetEdit::Resize(args.int("octets")?))),
     )
     .args(&[arg("octets", "octets", "1", "how many")])
-    .as_responder()
+    .played_by_responder()
     .used("{use: bad-invalid-ke}, {use: demand-group, with: {group: ecp256}}"),
     fault(
         "refuse-init",
@@ -165,7 +165,7 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("notify", "notify", "NO_PROPOSAL_CHOSEN", "name or number")])
     .when(in_init)
-    .as_responder()
+    .played_by_responder()
     .used("{use: refuse-init, with: {notify: INVALID_SYNTAX}}"),
     fault(
         "false-refusal",
@@ -186,5 +186,5 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("notify", "notify", "NO_PROPOSAL_CHOSEN", "name or number")])
     .when(init_response)
-    .as_responder(),
+    .played_by_responder(),
 ];

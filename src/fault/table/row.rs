@@ -108,11 +108,11 @@ impl FaultRow {
         FaultRow { when, ..self }
     }
 
-    pub(super) const fn as_initiator(self) -> Self {
+    pub(super) const fn played_by_initiator(self) -> Self {
         FaultRow { roles: Roles::Initiator, ..self }
     }
 
-    pub(super) const fn as_responder(self) -> Self {
+    pub(super) const fn played_by_responder(self) -> Self {
         FaultRow { roles: Roles::Responder, ..self }
     }
 

@@ -166,7 +166,7 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::MainMode),
     )
     .when(init_request)
-    .as_initiator(),
+    .played_by_initiator(),
     fault(
         "random-datagram",
         "Sends random octets beside the datagram.",

@@ -106,8 +106,7 @@ static CHECKS: &[EspCheck] = &[
 
 fn short_by_four(packets: &Packets) -> bool {
     let honest = play(None, &[], None);
-    let short = |(a, b): (&(u32, u32, Vec<u8>), &(u32, u32, Vec<u8>))| a.2.len() == b.2.len() + 4;
-    honest.sent.iter().zip(&packets.sent).all(short)
+    honest.sent.iter().zip(&packets.sent).all(|(honest, bent)| honest.2.len() == bent.2.len() + 4)
 }
 
 /// The first packet differs from the honest one in this octet alone.
