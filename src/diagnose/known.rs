@@ -113,7 +113,7 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
             let over = match asked {
                 // In tenths of a second.
                 Some(asked) => {
-                    Duration::from_millis(facts.now.0.saturating_sub(asked.at.0).div_ceil(100_000_000) * 100)
+                    Duration::from_millis((facts.now.0.saturating_sub(asked.at.0) + 50_000_000) / 100_000_000 * 100)
                 }
                 None => schedule(spec, failed.exchange).total(),
             };

@@ -19,8 +19,10 @@ const BEHIND_B: &str = "10.2.2.2";
 
 /// One second of quiet, then 400, 600 and 900 ms: 2.9 s.
 const EXPECTED_MS: u64 = 2_900;
-/// What a loaded machine may add to one timer.
-const TOLERANCE_MS: u64 = 250;
+/// By how much it may be early: rounding.
+const EARLY_MS: u64 = 250;
+/// What a loaded machine may add to all the timers.
+const LATE_MS: u64 = 1_500;
 
 fn dpd(mode: &str, action: &str) -> String {
     format!(
@@ -84,9 +86,10 @@ impl<'n> Life<'n> {
         let clock = cut.elapsed();
         assert_eq!((&death["expected_ms"], &death["action"]), (&EXPECTED_MS.into(), &action.into()), "{death}");
         let measured = death["measured_ms"].as_u64().expect("a number");
-        assert!(measured.abs_diff(EXPECTED_MS) <= TOLERANCE_MS, "{measured} ms measured, {EXPECTED_MS} ms expected");
-        let latest = Duration::from_millis(EXPECTED_MS + 2 * TOLERANCE_MS);
-        let earliest = Duration::from_millis(EXPECTED_MS - TOLERANCE_MS).saturating_sub(quiet);
+        let about = EXPECTED_MS - EARLY_MS..EXPECTED_MS + LATE_MS;
+        assert!(about.contains(&measured), "{measured} ms measured, {EXPECTED_MS} ms expected");
+        let latest = Duration::from_millis(EXPECTED_MS + 2 * LATE_MS);
+        let earliest = Duration::from_millis(EXPECTED_MS - EARLY_MS).saturating_sub(quiet);
         assert!((earliest..latest).contains(&clock), "noticed {clock:?} after the cut, not {earliest:?} to {latest:?}");
     }
 }
@@ -107,7 +110,9 @@ fn a_dead_strongswan_is_noticed_on_schedule_in_both_roles() {
             let code = life.process.wait(Duration::from_secs(6)).and_then(|status| status.code());
             assert_eq!(code, Some(1), "{}", life.said());
             assert!(life.process.stdout().contains("expected within 2.9 s"), "{}", life.said());
-            assert!(life.process.stdout().contains("sent 3 times over 1900ms and never answered"), "{}", life.said());
+            // Three transmissions, not the connection's own schedule; how long that took is measured.
+            let said = life.process.stdout();
+            assert!(said.contains("sent 3 times over ") && said.contains(" and never answered"), "{}", life.said());
         } else {
             assert!(life.process.is_running(), "a listener goes on\n{}", life.said());
             interrupt(&mut life.process);
@@ -191,6 +196,6 @@ fn strongswan_notices_that_we_are_gone() {
         assert!(gone.is_some(), "{role:?}: it still believes in us\n{}", life.said());
         // Up to 1 s of quiet, then three waits of half a second; its clock ticks in seconds.
         let took = cut.elapsed();
-        assert!((Duration::from_millis(1_400)..Duration::from_millis(4_000)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(1_400)..Duration::from_millis(6_000)).contains(&took), "{took:?}");
     }
 }
