@@ -26,7 +26,7 @@ pub struct PlaneConfig {
     pub native: bool,
     /// UDP ports for ESP in UDP where IKE did not move there: ours, the peer's.
     pub natt_ports: (u16, u16),
-    /// Keep decapsulated packets that nobody here wanted for [`Plane::poll_inner`].
+    /// Keep decapsulated packets that nobody here wanted for [`Plane::poll_inner`](super::Plane::poll_inner).
     pub deliver: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Changes to the working baseline, and the proof that they took effect on the wire.
 //!
-//! A setting that was changed and a message that shows it are two things. [`prove`] compares what we sent with what the
+//! A setting that was changed and a message that shows it are two things. [`prove`](super::proof::prove) compares what we sent with what the
 //! baseline's handshake sent in the one field that the change is about.
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -30,7 +30,7 @@ pub struct UdpConfig {
     /// Wanted size of each socket's buffers in octets of kernel memory.
     pub socket_buffer: usize,
     /// Several links of this process, so many, bind the same addresses and ports, one after the other; each receives what
-    /// carries its number as the first octet of our SPI ([`crate::link::udp::steer`]).
+    /// carries its number as the first octet of our SPI (see `steer.rs` beside this file).
     pub share: Option<u8>,
     /// Bind addresses that this host does not have (yet): IP_FREEBIND.
     pub any_address: bool,
