@@ -237,6 +237,11 @@ fn symptoms(s: &Scenario, width: usize) -> String {
             if let Some(note) = &symptom.note {
                 body.push_str(&wrap(note, width, 6));
             }
+            let sources = symptom.sources(vendor.as_str());
+            if !sources.is_empty() {
+                let titles: Vec<&str> = sources.iter().map(|source| source.title()).collect();
+                body.push_str(&wrap(&format!("from: {}", titles.join("; ")), width, 6));
+            }
         }
     }
     body

@@ -2,10 +2,12 @@
 
 mod asa;
 pub mod counters;
+pub mod evidence;
 mod ios;
 mod mirror;
 mod panos;
 pub mod persona;
+pub mod quotes;
 mod swanctl;
 pub mod words;
 
