@@ -348,7 +348,10 @@ pub static QUOTES: &[Quote] = &[
     pan(PanAdminGuide, "from 11.2 on; the manual wants the same list at both ends"),
     pan(PanAdminGuide, "from 11.1 on: mandatory or preferred"),
     // strongSwan.
+    swan(OurRuns, "initiating IKE_SA ... to"),
+    swan(OurRuns, "is initiating an IKE_SA"),
     swan(OurRuns, "received AUTHENTICATION_FAILED notify"),
+    swan(OurRuns, "received ... notify"),
     swan(OurRuns, "failed to establish CHILD_SA, keeping IKE_SA"),
     swan(OurRuns, "establishing IKE_SA failed, peer not responding"),
     swan(AsaHandshake, "peer didn't accept DH group CURVE_25519, it requested MODP_2048"),

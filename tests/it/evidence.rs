@@ -57,3 +57,26 @@ fn habits_of_personas_name_a_work_that_can_back_them() {
         }
     }
 }
+
+/// What fixes tell people to type is known from somewhere, or is marked as what it is.
+#[test]
+fn commands_of_fixes_are_mostly_known() {
+    let all = ikelab::scenario::load::embedded().unwrap_or_else(|error| panic!("{error}"));
+    let (mut known, mut inferred, mut advice) = (0, Vec::new(), 0);
+    for one in &all {
+        for (vendor, lines) in &one.scenario.fix {
+            for line in lines {
+                match ikelab::vendor::commands::evidence(vendor.as_str(), line) {
+                    Some(Evidence::Inferred) => {
+                        inferred.push(format!("{}: {}: {line}", one.scenario.id, vendor.as_str()))
+                    }
+                    Some(_) => known += 1,
+                    None => advice += 1,
+                }
+            }
+        }
+    }
+    println!("commands of fixes: {known} as published, {} inferred; {advice} lines of advice", inferred.len());
+    // One in twenty: more would mean that the lists in src/vendor/commands.rs were not kept.
+    assert!(inferred.len() * 20 <= known, "not on the lists:\n{}", inferred.join("\n"));
+}
