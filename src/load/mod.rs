@@ -14,6 +14,7 @@ pub mod keep;
 pub mod leak;
 pub mod measure;
 pub mod merge;
+pub mod pace;
 pub mod peers;
 pub mod resource;
 pub mod run;
