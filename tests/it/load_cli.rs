@@ -473,6 +473,10 @@ fn rates_figures_and_help_are_what_they_say() {
         assert!(output.status.code() == Some(2) && text.contains(line), "{args:?}: {text}");
     }
 
+    // Of a large pool as many addresses are used as there are tunnels.
+    let output = lab.load(&["--rate", "10", "--for", "1s", "--sources", "127.9.0.0/16", "--out", "many"]);
+    assert_eq!(lab.result("many").tester.sources, 10, "{}", says(&output));
+
     // A flood says what it met, and is no failure of the peer.
     let output = lab.load(&["--workload", "flood", "--rate", "40", "--for", "1s", "--drain", "1s", "--out", "flood"]);
     let text = says(&output);
