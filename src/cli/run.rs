@@ -291,8 +291,12 @@ impl Run<'_> {
         let lane_of = |index: usize, planned: &Planned<'_>| {
             if real == 0 || long(planned) { real } else { index % real }
         };
-        let played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer);
-        Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
+        let began = self.clock.now();
+        let mut played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer)
+            .map_err(|error| environment(error.to_string()))?;
+        // What a person waited, whatever passed in virtual time.
+        played.seconds = self.clock.now().since(began).as_secs_f64();
+        Ok((played, out, printer))
     }
 
     /// Makes what all embedded benches have in common.
