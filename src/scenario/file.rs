@@ -132,6 +132,8 @@ pub enum Need {
     TwoGroups,
     /// Pre-shared keys.
     Psk,
+    /// A certificate of ours; the embedded peer has one for such scenarios.
+    Certificate,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -147,6 +149,7 @@ impl Need {
             Need::Child => "Child SA",
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
+            Need::Certificate => "certificate of ours",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",
