@@ -16,6 +16,8 @@ mod engine_basic;
 mod engine_rules;
 mod esp;
 mod faults;
+#[path = "faults/played.rs"]
+mod faults_played;
 mod fragments;
 mod inner_address;
 mod layers;
