@@ -438,7 +438,7 @@ impl FaultUse {
     /// The rule it stands for.
     ///
     /// # Errors
-    /// In words, if the name or an argument is wrong.
+    /// In words, if the name or an argument is wrong, or a condition can never be judged where the fault acts.
     pub fn rule(&self) -> Result<Rule, String> {
         let mut rule = table::find(&self.name)?.rule(&self.with, self.times)?;
         let when = &mut rule.when;
@@ -448,6 +448,7 @@ impl FaultUse {
         when.nth = self.when.nth.or(when.nth);
         when.payload = self.when.payload.or(when.payload);
         when.port = self.when.port.map(Port::role).or(when.port);
+        rule.check()?;
         Ok(rule)
     }
 }
