@@ -13,6 +13,9 @@ mod diagnosis;
 mod dpd;
 mod esp;
 mod failures;
+#[path = "../it/faults/mod.rs"]
+mod fault_checks;
+mod faults_tshark;
 mod fragments;
 mod html_report;
 mod libreswan;
@@ -20,6 +23,8 @@ mod load;
 mod mobike;
 mod netns;
 mod openiked;
+#[path = "../it/pair.rs"]
+mod pair;
 mod peer;
 mod pki;
 mod preflight;
