@@ -151,6 +151,22 @@ fn shards_divide_the_work_and_are_joined_again() {
     assert_eq!(merged.status.code(), Some(0), "{}", says(&merged));
     let result = lab.result("all");
     assert_eq!((result.stages[0].done, result.stages[0].latency["T_up"].count, result.tester.sources), (40, 40, 14));
+    // What is done to tunnels that are up is done to all of a shard's, and their recovery is one.
+    for shard in ["0/3", "1/3", "2/3"] {
+        let args = ["--workload", "storm", "--rate", "40", "--tunnels", "40", "--for", "1s", "--delete-rate", "30"];
+        let out = format!("storm-{}", &shard[..1]);
+        let output = lab.load(&[&args[..], &["--shard", shard, "--out", &out]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+        let result = lab.result(&out);
+        let done: Vec<u64> = result.stages.iter().filter(|s| s.name != "forget").map(|s| s.done).collect();
+        let share = if shard == "0/3" { 14 } else { 13 };
+        assert_eq!(done, [share; 3], "set-up, storm, delete: {:?}", result.stages);
+    }
+    let merged =
+        lab.command(&["report", "--merge", "storm-0", "storm-1", "storm-2", "--out", "storm"]).output().unwrap();
+    assert_eq!(merged.status.code(), Some(0), "{}", says(&merged));
+    let recovery = lab.result("storm").recovery.unwrap();
+    assert!(recovery.seconds.iter().all(Option::is_some) && recovery.factor.is_some(), "{recovery:?}");
     let twice = lab.command(&["report", "--merge", "shard-1", "shard-1"]).output().unwrap();
     assert!(twice.status.code() == Some(2) && says(&twice).contains("twice"), "{}", says(&twice));
     headend.end();
