@@ -15,6 +15,7 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+#[allow(dead_code)] // what only the interop tests read
 mod faults;
 #[path = "faults/played.rs"]
 mod faults_played;
@@ -29,6 +30,8 @@ mod mobike;
 mod pair;
 #[allow(clippy::disallowed_methods)] // and here
 mod path_cli;
+#[allow(clippy::disallowed_methods)] // and here
+mod path_items;
 mod preflight;
 mod rekey;
 mod rekey_anew;
