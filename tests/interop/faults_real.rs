@@ -341,3 +341,54 @@ fn libreswan_gets_bent_answers() {
     let (peer, ours) = libreswan(&net);
     begins(&net, &peer, &ours, LIBRESWAN_BEGINS);
 }
+
+/// ESP of ours that is bent: how many of the pings strongSwan's data plane may answer, and what it logs.
+const BENT_ESP: &[(&str, std::ops::RangeInclusive<u64>, &str)] = &[
+    ("esp-wrong-encryption-key", 0..=0, "parsing ESP payload failed"),
+    ("esp-wrong-integrity-key", 0..=0, "ICV"),
+    ("esp-wrong-spi", 0..=0, ""),
+    ("esp-corrupt-icv", 0..=0, "ICV"),
+    ("esp-corrupt-body", 0..=0, "ICV"),
+    ("esp-fixed-sequence", 1..=1, "ESP sequence number verification failed"),
+    ("esp-inner-source", 0..=0, "policy"),
+    ("esp-in-clear", 0..=0, "ESP decryption failed: invalid length"),
+    ("esp-drop=times=3", 2..=20, ""),
+];
+
+#[test]
+fn strongswan_drops_bent_esp() {
+    let net = Net::new();
+    let (a, b) = PeerConfig::pair(&net);
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Userspace);
+    let ping = ["--ping", "10.2.2.2", "--ping-interval", "80ms", "--hold", "800ms"];
+    let (mut wrong, mut honest) = (String::new(), Vec::new());
+    for (n, (fault, answered, log)) in BENT_ESP.iter().enumerate() {
+        let before = peer.log().len();
+        let ikelab = Ikelab::named(&net, Side::A, &format!("bent-{n:02}"), &ours(a.clone()), None);
+        let args = [&["--fault", fault][..], &ping].concat();
+        let done = ikelab.run("connect", &args, Duration::from_secs(15));
+        let result = ikelab.run_dir().result().unwrap_or_default();
+        let pings = &result["data"]["pings"][0];
+        let (sent, received) = (pings["sent"].as_u64().unwrap_or(0), pings["received"].as_u64().unwrap_or(99));
+        let fired = result["faults"][0]["fired"].as_u64().unwrap_or(0);
+        let lines = peer.log().split_off(before);
+        if sent < 4 || received >= sent || fired == 0 || !answered.contains(&received) || !lines.contains(log) {
+            let esp: Vec<&str> = lines.lines().filter(|l| l.contains("[ESP]")).take(6).collect();
+            let _ =
+                writeln!(wrong, "{fault}: {received} of {sent} answered, fired {fired}\n{}\n{done}", esp.join("\n"));
+        }
+        let again = Ikelab::named(&net, Side::A, &format!("honest-{n:02}"), &ours(a.clone()), None);
+        again.run(
+            "connect",
+            &["--ping", "10.2.2.2", "--ping-interval", "80ms", "--hold", "450ms"],
+            Duration::from_secs(15),
+        );
+        honest.push(again.run_dir().result().unwrap_or_default()["data"]["pings"][0]["received"].clone());
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(
+        honest.iter().all(|received| received.as_u64().is_some_and(|n| n >= 3)),
+        "honest pings are answered: {honest:?}"
+    );
+    println!("strongSwan: {} ESP faults", BENT_ESP.len());
+}

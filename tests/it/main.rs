@@ -15,6 +15,7 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod evidence;
 #[allow(dead_code)] // what only the interop tests read
 mod faults;
 #[path = "faults/played.rs"]
