@@ -15,6 +15,7 @@ mod esp;
 mod failures;
 #[path = "../it/faults/mod.rs"]
 mod fault_checks;
+mod faults_real;
 mod faults_tshark;
 mod fragments;
 mod html_report;
@@ -25,6 +26,7 @@ mod netns;
 mod openiked;
 #[path = "../it/pair.rs"]
 mod pair;
+mod path_relay;
 mod peer;
 mod pki;
 mod preflight;

@@ -106,6 +106,21 @@ impl Net {
         Net::build(true)
     }
 
+    /// Between A and B is a box that forwards nothing by itself: a program there passes datagrams on. Addresses are as
+    /// behind a NAT.
+    #[track_caller]
+    pub fn with_relay() -> Net {
+        let net = Net::build(true);
+        nft(&net.router(), "delete table ip nat\n");
+        run(net.router_command("sysctl").args(["-qw", "net.ipv4.ip_forward=0"]), SHORT).expect_success();
+        net
+    }
+
+    /// A command that will run on the box between A and B.
+    pub fn router_command(&self, program: impl AsRef<Path>) -> Command {
+        self.command_in(&self.router(), program)
+    }
+
     #[track_caller]
     fn build(nat: bool) -> Net {
         static SWEEP: Once = Once::new();
