@@ -422,6 +422,7 @@ impl<L: Link> Bench<L> {
             seconds: self.now().since(began).as_secs_f64(),
             virtual_time: self.virtual_time,
             stopped: false,
+            honest_after: None,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
         }

@@ -160,6 +160,15 @@ impl Peer for Libreswan {
                 spell(&self.whack_command(&["--showstates"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("pluto.log").to_string_lossy())),
             ],
+            orders: vec![
+                ("rekey_child", self.rekey_command(true)),
+                ("rekey_ike", self.rekey_command(false)),
+                (
+                    "second_child",
+                    spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME])),
+                ),
+                ("delete", spell(&self.whack_command(&["--terminate", "--name", NAME]))),
+            ],
         }
     }
 

@@ -12,6 +12,7 @@ mod cli;
 mod diagnosis;
 mod dpd;
 mod esp;
+mod expectations;
 mod failures;
 mod fragments;
 mod html_report;

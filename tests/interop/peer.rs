@@ -331,6 +331,8 @@ pub struct Control {
     pub initiate: String,
     pub clear: String,
     pub show: Vec<String>,
+    /// What else it can be made to do: the key under `control`, and the command.
+    pub orders: Vec<(&'static str, String)>,
 }
 
 /// Reads the XFRM shim's log: every ESP SA that was ever added, by SPI.

@@ -201,6 +201,13 @@ impl Peer for StrongSwan {
                 spell(&self.swanctl(&["--list-sas"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("charon.log").to_string_lossy())),
             ],
+            orders: vec![
+                ("rekey_child", self.rekey_command(true)),
+                ("rekey_ike", self.rekey_command(false)),
+                // Another one of the same kind beside the first.
+                ("second_child", spell(&self.swanctl(&["--initiate", "--child", CHILD, "--timeout", "8"]))),
+                ("delete", spell(&self.swanctl(&["--terminate", "--ike", IKE, "--timeout", "8"]))),
+            ],
         }
     }
 
