@@ -6,6 +6,7 @@
 
 pub mod demux;
 pub mod guard;
+pub mod hurried;
 pub mod netem;
 pub mod sim;
 pub mod tun;

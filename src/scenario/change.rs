@@ -85,7 +85,7 @@ pub(super) struct Row {
 }
 
 const LIST: &[&str] = &["differ", "add", "prepend", "drop-first", "omit"];
-const TS: &[&str] = &["set", "add", "widen", "narrow", "differ"];
+const TS: &[&str] = &["set", "add", "widen", "narrow", "host", "differ"];
 
 const ROWS: &[Row] = &[
     Row { path: "ike.encr", field: Field::IkeTransform(TransformType::ENCR), ops: LIST },
@@ -162,6 +162,7 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
         ChangeOp::Widen => "widen",
         ChangeOp::Narrow => "narrow",
         ChangeOp::Swap => "swap",
+        ChangeOp::Host => "host",
     };
     if !row.ops.contains(&name) {
         let ops: Vec<&str> = row.ops.iter().map(|op| if *op == "set" { "a value" } else { op }).collect();
@@ -250,6 +251,13 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             match op {
                 ChangeOp::Widen => resize(list, true).map_err(ChangeError::Unsupported),
                 ChangeOp::Narrow => resize(list, false).map_err(ChangeError::Unsupported),
+                ChangeOp::Host => {
+                    let v6 = list.first().is_some_and(|ts| matches!(ts.range, TsRange::V6 { .. }));
+                    let host = crate::esp::inner::host_in(list, v6);
+                    let host = host.ok_or_else(|| ChangeError::Unsupported("the selectors hold no host".to_owned()))?;
+                    *list = vec![TrafficSelector::from_net(host, if v6 { 128 } else { 32 })];
+                    Ok(())
+                }
                 ChangeOp::Differ => {
                     // TEST-NET-3 (RFC 5737), which nobody has inside.
                     *list = vec![TrafficSelector::from_net(Ipv4Addr::new(203, 0, 113, 0).into(), 25)];
@@ -264,8 +272,16 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                     Ok(())
                 }
                 _ => {
-                    let parsed: Result<Vec<_>, String> =
-                        values(op).iter().map(|value| crate::config::selector(value)).collect();
+                    // The baseline's own network, with a protocol or a port: "baseline[tcp/443]".
+                    let own = list.first().map_or_else(|| "0.0.0.0/0".to_owned(), ToString::to_string);
+                    let own = own.split('[').next().unwrap_or_default();
+                    let parsed: Result<Vec<_>, String> = values(op)
+                        .iter()
+                        .map(|value| match value.strip_prefix("baseline") {
+                            Some(more) => crate::config::selector(&format!("{own}{more}")),
+                            None => crate::config::selector(value),
+                        })
+                        .collect();
                     *list = parsed.map_err(wrong)?;
                     Ok(())
                 }

@@ -135,3 +135,16 @@ fn blocks() {
     assert_eq!(block(0, u128::MAX, 128, false), None, "2^128 does not fit; everything stays everything");
     assert_eq!(block(1, 2, 32, true), None, "not aligned");
 }
+
+/// What a scenario says about selectors holds for any baseline.
+#[test]
+fn selectors_follow_the_baseline() {
+    let remote = |setup: &Setup| selectors(&setup.spec.children[0].remote_ts);
+    assert_eq!(remote(&changed("children.0.remote_ts", ChangeOp::Host)), "10.20.20.1/32");
+    let set = |text: &str| ChangeOp::Set(vec![text.to_owned()]);
+    let ports = local(&changed("children.0.local_ts", set("baseline[tcp/443]")));
+    assert_eq!(ports, local(&changed("children.0.local_ts", set("10.10.10.0/24[tcp/443]"))));
+    assert_ne!(ports, local(&baseline()));
+    assert!(check("children.0.local_ts", &set("baseline[tpc/443]")).is_err());
+    assert!(check("ike.ke", &ChangeOp::Host).is_err());
+}

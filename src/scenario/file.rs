@@ -282,9 +282,11 @@ pub enum ChangeOp {
     Narrow,
     /// The two sides exchanged.
     Swap,
+    /// Its first host only.
+    Host,
 }
 
-const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap"];
+const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap", "host"];
 
 impl ChangeOp {
     fn word(word: &str) -> Option<ChangeOp> {
@@ -296,6 +298,7 @@ impl ChangeOp {
             "widen" => ChangeOp::Widen,
             "narrow" => ChangeOp::Narrow,
             "swap" => ChangeOp::Swap,
+            "host" => ChangeOp::Host,
             _ => return None,
         })
     }
@@ -366,6 +369,7 @@ impl fmt::Display for ChangeOp {
             ChangeOp::Widen => f.write_str("widen"),
             ChangeOp::Narrow => f.write_str("narrow"),
             ChangeOp::Swap => f.write_str("swap"),
+            ChangeOp::Host => f.write_str("host"),
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::drive::Driver;
 use crate::engine::{Command, ConnectionSpec, Endpoint, SaId, Tamper, TunnelId};
 use crate::esp::{Counters, PingSpec, RecvError, SendError, inner};
 use crate::fault::FiringLog;
-use crate::link::Link;
+use crate::link::{Link, Received};
+use crate::net::Class;
 use crate::link::netem::{Doom, Netem, PathSpec};
 use crate::record::{Direction, Fate};
 use crate::time::Instant;
@@ -264,6 +265,34 @@ impl<L: Link> Stage<L> {
         Ok(self.halted().map_or(Next::On, Next::Stopped))
     }
 
+    /// Keeps what the peer sends, and waits until a request is among it; in words, why none is. Nothing of it is seen
+    /// before [`Stage::let_in`].
+    pub fn request_at_the_door(&mut self, within: Duration) -> io::Result<Result<(), String>> {
+        const RESPONSE: u8 = 0x20;
+        let until = self.now() + within;
+        let request = |received: &Received| {
+            received.class == Class::Ike && received.bytes.get(19).is_some_and(|flags| flags & RESPONSE == 0)
+        };
+        while !self.driver.link.held().any(request) {
+            if let Some(why) = self.halted() {
+                return Ok(Err(why.to_owned()));
+            }
+            if self.now() >= until {
+                return Ok(Err("it sent no request".to_owned()));
+            }
+            self.turn(until)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// What we have to say leaves, and then what was kept comes in.
+    pub fn let_in(&mut self) -> io::Result<()> {
+        let now = self.now();
+        self.turn(now)?;
+        self.driver.link.let_in();
+        Ok(())
+    }
+
     /// Waits until the peer has sent a request; in words, why it has not.
     pub fn hear(&mut self, within: Duration) -> io::Result<Result<(), String>> {
         let until = self.now() + within;
@@ -356,6 +385,7 @@ impl<L: Link> Stage<L> {
         struct Honest;
         impl Tamper for Honest {}
         self.driver.link.set(PathSpec::default());
+        self.driver.link.let_in();
         self.driver.endpoint.set_tamper(Box::new(Honest));
         let now = self.now();
         let open = self.station.sa.is_some() && !self.gone();
