@@ -110,7 +110,8 @@ impl Reason {
 /// All rows, checked against the catalogue.
 #[track_caller]
 pub fn rows() -> Vec<Row> {
-    let rows: Vec<Row> = serde_saphyr::from_str(FILE).unwrap_or_else(|e| panic!("tests/interop/expectations.yaml: {e}"));
+    let rows: Vec<Row> =
+        serde_saphyr::from_str(FILE).unwrap_or_else(|e| panic!("tests/interop/expectations.yaml: {e}"));
     let wrong: Vec<String> = rows.iter().filter_map(|row| Some(format!("{}: {}", row.key(), row.problem()?))).collect();
     assert!(wrong.is_empty(), "tests/interop/expectations.yaml:\n{}", wrong.join("\n"));
     rows
@@ -293,7 +294,9 @@ fn every_row_is_sound() {
 
 #[test]
 fn a_row_says_all_or_nothing() {
-    let of = |text: &str| serde_saphyr::from_str::<Row>(&format!("{{scenario: a/b, role: initiator, peer: libreswan, {text}}}"));
+    let of = |text: &str| {
+        serde_saphyr::from_str::<Row>(&format!("{{scenario: a/b, role: initiator, peer: libreswan, {text}}}"))
+    };
     let sound = |text: &str| of(text).is_ok_and(|row| row.problem().is_none());
     assert!(sound("result: reproduced"));
     assert!(sound("result: not-seen, reason: peer-tolerates, observed: x, packet: 3"));
@@ -304,9 +307,7 @@ fn a_row_says_all_or_nothing() {
     assert!(!sound("result: not-played, reason: peer-tolerates"));
     assert!(!sound("result: reproduced, reason: peer-tolerates"));
     let row = of("result: not-seen, reason: peer-tolerates, observed: \"peer: X: Y\", packet: 3").expect("a row");
-    let case = |verdict: &str, packet: u64, title: &str| {
-        serde_json::json!({"verdict": verdict, "ladder": [{"packet": packet, "from": "peer", "title": title, "content": "Y"}]})
-    };
+    let case = |verdict: &str, packet: u64, title: &str| serde_json::json!({"verdict": verdict, "ladder": [{"packet": packet, "from": "peer", "title": title, "content": "Y"}]});
     assert_eq!(row.difference(&case("not-seen", 3, "X")), None);
     assert!(row.difference(&case("reproduced", 3, "X")).is_some());
     assert!(row.difference(&case("not-seen", 4, "X")).is_some());

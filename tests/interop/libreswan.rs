@@ -167,10 +167,7 @@ impl Peer for Libreswan {
             orders: vec![
                 ("rekey_child", self.rekey_command(true)),
                 ("rekey_ike", self.rekey_command(false)),
-                (
-                    "second_child",
-                    spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME])),
-                ),
+                ("second_child", spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME]))),
                 ("delete", delete),
             ],
         }
