@@ -12,6 +12,7 @@ mod cli;
 mod diagnosis;
 mod dpd;
 mod esp;
+mod expectations;
 mod failures;
 #[path = "../it/faults/mod.rs"]
 mod fault_checks;
