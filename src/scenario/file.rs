@@ -132,6 +132,8 @@ pub enum Need {
     TwoGroups,
     /// Pre-shared keys.
     Psk,
+    /// A certificate of ours; the embedded peer has one for such scenarios.
+    Certificate,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -147,6 +149,7 @@ impl Need {
             Need::Child => "Child SA",
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
+            Need::Certificate => "certificate of ours",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",
@@ -435,7 +438,7 @@ impl FaultUse {
     /// The rule it stands for.
     ///
     /// # Errors
-    /// In words, if the name or an argument is wrong.
+    /// In words, if the name or an argument is wrong, or a condition can never be judged where the fault acts.
     pub fn rule(&self) -> Result<Rule, String> {
         let mut rule = table::find(&self.name)?.rule(&self.with, self.times)?;
         let when = &mut rule.when;
@@ -445,6 +448,7 @@ impl FaultUse {
         when.nth = self.when.nth.or(when.nth);
         when.payload = self.when.payload.or(when.payload);
         when.port = self.when.port.map(Port::role).or(when.port);
+        rule.check()?;
         Ok(rule)
     }
 }

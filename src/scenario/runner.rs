@@ -88,9 +88,10 @@ pub struct BenchSpec<L> {
 impl<L: Link> Bench<L> {
     /// Ready to run; no honest tunnel has come up yet.
     pub fn new(spec: BenchSpec<L>) -> Self {
+        let baseline = Setup { now: spec.link.epoch(), ..spec.baseline };
         Bench {
             link: Some(Netem::new(spec.link, PathSpec::default(), &spec.seeds.plan)),
-            baseline: spec.baseline,
+            baseline,
             seeds: spec.seeds,
             peer: spec.peer,
             out: spec.out,
@@ -183,6 +184,10 @@ impl<L: Link> Bench<L> {
         if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
+        if let (None, Some(credential)) = (&evidence.unsupported, &setup.presented) {
+            evidence.unsupported = self.peer.present(Some(Arc::clone(credential))).err();
+        }
+        let exchanged = setup.presented.is_some();
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
@@ -227,6 +232,9 @@ impl<L: Link> Bench<L> {
             faults =
                 evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
             evidence.changes = self.prove(role, case, &seen);
+        }
+        if exchanged && let Err(why) = self.peer.present(None) {
+            (self.tell)(&format!("the peer's own certificate is not back: {why}"));
         }
         let judgement = verdict::judge(&evidence);
         let mut result = self.result(&scenario.id, &scenario.title, role, began);

@@ -17,6 +17,8 @@ mod engine_rules;
 mod esp;
 mod evidence;
 mod faults;
+#[path = "faults/played.rs"]
+mod faults_played;
 mod fragments;
 mod inner_address;
 mod layers;
