@@ -259,6 +259,18 @@ pub enum LinkNote {
     },
 }
 
+impl LinkNote {
+    /// The datagram's path.
+    pub fn path(&self) -> &Path {
+        match self {
+            LinkNote::Refused { path }
+            | LinkNote::Unreachable { path, .. }
+            | LinkNote::IpFragmented { path, .. }
+            | LinkNote::NotSent { path, .. } => path,
+        }
+    }
+}
+
 impl fmt::Display for LinkNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

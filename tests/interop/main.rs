@@ -10,6 +10,7 @@
 mod certificates;
 mod cli;
 mod diagnosis;
+mod diagnosis_life;
 mod dpd;
 mod esp;
 mod expectations;
