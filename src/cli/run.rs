@@ -21,6 +21,7 @@ use crate::engine::{Limits, RetransmitSpec};
 use crate::esp;
 use crate::link::Link;
 use crate::link::guard;
+use crate::link::hurried::Hurried;
 use crate::link::udp::source_address_for;
 use crate::report::run_text::{self, RunText};
 use crate::report::{html, run_junit};
@@ -79,6 +80,10 @@ pub struct RunArgs {
     /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
     #[arg(long, value_name = "DURATION")]
     pub max_time: Option<String>,
+    /// With --peer: let our clock run so many times as fast. Our lifetimes and waits of minutes pass in seconds then;
+    /// the peer's do not.
+    #[arg(long, value_name = "TIMES", requires = "peer", value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub hurry: Option<u32>,
     /// Write the result as JUnit XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -206,7 +211,7 @@ impl Run<'_> {
     }
 
     fn deadline(&self) -> Option<crate::time::Instant> {
-        self.max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE))
+        self.max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE) * self.args.hurry.unwrap_or(1))
     }
 
     /// With the peer over loopback and, where timers are long, in a simulated network.
@@ -400,7 +405,11 @@ impl Run<'_> {
         let info = PeerInfo {
             address: SocketAddr::new(address, loaded.spec.remote_ports.ike).to_string(),
             embedded: false,
-            notes: Vec::new(),
+            notes: args
+                .hurry
+                .iter()
+                .map(|times| format!("our clock ran {times} times as fast as the peer's"))
+                .collect(),
             controlled: loaded.control.initiate.is_some(),
         };
         for warning in &loaded.warnings {
@@ -410,18 +419,31 @@ impl Run<'_> {
         let limits = loaded.limits.clone().unwrap_or_else(limits);
         let authority = loaded.issuer.as_ref().map(|issuer| Authority::of(issuer, clock.epoch())).transpose();
         let authority = authority.map_err(|why| usage(format!("{}: {why}", file.display())))?.map(Arc::new);
-        let baseline = Setup { authority, ..Setup::new(loaded.spec.clone(), limits) };
+        let baseline = Setup {
+            authority,
+            checked: loaded.peer.checks_liveness != Some(false),
+            ..Setup::new(loaded.spec.clone(), limits)
+        };
         let stop = Stop::watch(link.waker()).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
         let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);
         let many = self.plan.scenarios();
-        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about)));
+        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about / args.hurry.unwrap_or(1))));
         let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let controller = Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop.flag());
-        let spec = self.bench_spec(&out, 0, ping);
         let halt = Halt::new(stop.flag(), self.deadline());
-        let mut bench = Bench::new(spec(link, baseline, carry, Box::new(controller), halt, false));
-        let played = suite::run(&mut bench, self.plan, head, &mut printer);
+        let peer = Box::new(controller);
+        let played = match args.hurry {
+            None => {
+                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
+                suite::run(&mut bench, self.plan, head, &mut printer)
+            }
+            Some(times) => {
+                let link = Hurried::new(link, times);
+                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
+                suite::run(&mut bench, self.plan, head, &mut printer)
+            }
+        };
         Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
     }
 }
@@ -478,6 +500,9 @@ fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
     }
     if args.sim {
         text.push_str(" --sim");
+    }
+    if let Some(times) = args.hurry {
+        text.push_str(&format!(" --hurry {times}"));
     }
     text.push_str(&format!(" --seed {seed} -v"));
     text

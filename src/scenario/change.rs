@@ -31,12 +31,14 @@ pub struct Setup {
     pub presented: Option<Arc<Credential>>,
     /// When it is run.
     pub now: UnixTime,
+    /// The peer asks by itself whether we live.
+    pub checked: bool,
 }
 
 impl Setup {
     /// A connection and limits, without an authority.
     pub fn new(spec: ConnectionSpec, limits: Limits) -> Self {
-        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0) }
+        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0), checked: true }
     }
 }
 
@@ -85,7 +87,7 @@ pub(super) struct Row {
 }
 
 const LIST: &[&str] = &["differ", "add", "prepend", "drop-first", "omit"];
-const TS: &[&str] = &["set", "add", "widen", "narrow", "differ"];
+const TS: &[&str] = &["set", "add", "widen", "narrow", "host", "differ"];
 
 const ROWS: &[Row] = &[
     Row { path: "ike.encr", field: Field::IkeTransform(TransformType::ENCR), ops: LIST },
@@ -162,6 +164,7 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
         ChangeOp::Widen => "widen",
         ChangeOp::Narrow => "narrow",
         ChangeOp::Swap => "swap",
+        ChangeOp::Host => "host",
     };
     if !row.ops.contains(&name) {
         let ops: Vec<&str> = row.ops.iter().map(|op| if *op == "set" { "a value" } else { op }).collect();
@@ -181,7 +184,8 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
 }
 
 /// Whether the baseline has what a scenario needs; in words, if not.
-pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
+pub fn lacks(setup: &Setup, need: Need) -> Option<String> {
+    let spec = &setup.spec;
     let child = spec.children.first();
     let groups = || {
         let mut groups: Vec<KeMethod> = spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).collect();
@@ -199,6 +203,7 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
             let mut widened = vec![ts.clone()];
             resize(&mut narrowed, false).is_ok() && resize(&mut widened, true).is_ok()
         }),
+        Need::PeerChecksLiveness => setup.checked,
         Need::Certificate => matches!(spec.local_auth, AuthSpec::Certificate(_)),
         Need::DistinctSelectors => child.is_some_and(|child| child.local_ts != child.remote_ts),
     };
@@ -250,6 +255,13 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             match op {
                 ChangeOp::Widen => resize(list, true).map_err(ChangeError::Unsupported),
                 ChangeOp::Narrow => resize(list, false).map_err(ChangeError::Unsupported),
+                ChangeOp::Host => {
+                    let v6 = list.first().is_some_and(|ts| matches!(ts.range, TsRange::V6 { .. }));
+                    let host = crate::esp::inner::host_in(list, v6);
+                    let host = host.ok_or_else(|| ChangeError::Unsupported("the selectors hold no host".to_owned()))?;
+                    *list = vec![TrafficSelector::from_net(host, if v6 { 128 } else { 32 })];
+                    Ok(())
+                }
                 ChangeOp::Differ => {
                     // TEST-NET-3 (RFC 5737), which nobody has inside.
                     *list = vec![TrafficSelector::from_net(Ipv4Addr::new(203, 0, 113, 0).into(), 25)];
@@ -264,8 +276,16 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                     Ok(())
                 }
                 _ => {
-                    let parsed: Result<Vec<_>, String> =
-                        values(op).iter().map(|value| crate::config::selector(value)).collect();
+                    // The baseline's own network, with a protocol or a port: "baseline[tcp/443]".
+                    let own = list.first().map_or_else(|| "0.0.0.0/0".to_owned(), ToString::to_string);
+                    let own = own.split('[').next().unwrap_or_default();
+                    let parsed: Result<Vec<_>, String> = values(op)
+                        .iter()
+                        .map(|value| match value.strip_prefix("baseline") {
+                            Some(more) => crate::config::selector(&format!("{own}{more}")),
+                            None => crate::config::selector(value),
+                        })
+                        .collect();
                     *list = parsed.map_err(wrong)?;
                     Ok(())
                 }

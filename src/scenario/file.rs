@@ -134,6 +134,8 @@ pub enum Need {
     Psk,
     /// A certificate of ours; the embedded peer has one for such scenarios.
     Certificate,
+    /// A peer that asks by itself whether we live.
+    PeerChecksLiveness,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -150,6 +152,7 @@ impl Need {
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
             Need::Certificate => "certificate of ours",
+            Need::PeerChecksLiveness => "peer that checks liveness (remote.checks_liveness)",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",
@@ -282,9 +285,11 @@ pub enum ChangeOp {
     Narrow,
     /// The two sides exchanged.
     Swap,
+    /// Its first host only.
+    Host,
 }
 
-const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap"];
+const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap", "host"];
 
 impl ChangeOp {
     fn word(word: &str) -> Option<ChangeOp> {
@@ -296,6 +301,7 @@ impl ChangeOp {
             "widen" => ChangeOp::Widen,
             "narrow" => ChangeOp::Narrow,
             "swap" => ChangeOp::Swap,
+            "host" => ChangeOp::Host,
             _ => return None,
         })
     }
@@ -366,6 +372,7 @@ impl fmt::Display for ChangeOp {
             ChangeOp::Widen => f.write_str("widen"),
             ChangeOp::Narrow => f.write_str("narrow"),
             ChangeOp::Swap => f.write_str("swap"),
+            ChangeOp::Host => f.write_str("host"),
         }
     }
 }
