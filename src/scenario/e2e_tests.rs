@@ -53,6 +53,7 @@ fn of<L: Link>(
         export_keys: false,
         halt: super::halt::Halt::default(),
         tell: Box::new(|text| panic!("nobody is there to be told: {text}")),
+        doubles: None,
     })
 }
 
@@ -71,7 +72,7 @@ fn simulated(out: &Path) -> Bench<VirtualLink> {
     let mut setup = baseline(BASELINE);
     let seeds = Seeds::simulated("end to end");
     let theirs = mirror(&setup.spec);
-    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]), None);
     let carry = super::embedded::simulated(&setup.spec);
     of(out, link, setup, carry, Box::new(peer), true)
 }
