@@ -13,6 +13,7 @@ pub mod gauge;
 pub mod keep;
 pub mod measure;
 pub mod merge;
+pub mod pace;
 pub mod peers;
 pub mod resource;
 pub mod run;

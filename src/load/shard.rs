@@ -16,6 +16,7 @@ use super::book::{Book, Open};
 use super::gauge::Gauges;
 use super::keep::Keeper;
 use super::measure::{Stats, Timed};
+use super::pace::Pace;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
 use super::traffic::{Traffic, TrafficSpec};
@@ -32,6 +33,8 @@ use crate::time::Instant;
 const BATCH: usize = 16;
 /// Operations that are begun at most before the sockets are looked at again.
 const STARTS: usize = 16;
+/// The part of its window that a closed loop likes to take at once.
+const TOGETHER: u64 = 4;
 /// How long a shard sleeps at most without looking for orders.
 const NAP: Duration = Duration::from_millis(50);
 /// How long the last echoes are waited for.
@@ -339,7 +342,7 @@ impl Shard {
                 }
                 if now >= until {
                     self.give_up(now);
-                    return self.turn(now);
+                    return self.turn(now).map(drop);
                 }
             }
             let wake = next.into_iter().chain(self.book.next_delete()).chain(drained).min();
@@ -374,6 +377,7 @@ impl Shard {
     fn closed(&mut self, stage: &Stage, count: u64, window: u64) -> io::Result<()> {
         let mut left = self.lane.share(count);
         let mut progress = (u64::MAX, self.driver.link.now());
+        let mut pace = Pace::new(self.driver.link.now());
         while left > 0 || self.book.open() > 0 {
             let now = self.driver.link.now();
             if self.stopped() {
@@ -392,7 +396,16 @@ impl Shard {
                 self.give_up(now);
             }
             let full = left == 0 || self.book.open() >= window;
-            self.turn(if full { now + NAP } else { now })?;
+            if !full {
+                self.turn(now)?;
+                continue;
+            }
+            // With a wide window nobody waits for one answer: the slower of the two ends decides, and it is not we.
+            let received = self.turn(now + NAP)?;
+            let together = (window / TOGETHER).min(BATCH as u64);
+            if together > 1 {
+                self.driver.link.gather(pace.pause(received as u64, together, now));
+            }
         }
         Ok(())
     }
@@ -538,17 +551,18 @@ impl Shard {
                 self.driver.endpoint.abandon(now, sa);
             }
         }
-        self.turn(now)
+        self.turn(now).map(drop)
     }
 
-    fn turn(&mut self, until: Instant) -> io::Result<()> {
-        self.driver.turn(Some(until), &mut self.book)?;
+    /// One turn, at most until then; the datagrams that came.
+    fn turn(&mut self, until: Instant) -> io::Result<usize> {
+        let turn = self.driver.turn(Some(until), &mut self.book)?;
         self.work_off();
         let now = self.driver.link.now();
         if now.since(self.looked) >= LOOK {
             self.looked = now;
             self.queue = self.queue.max(self.driver.link.receive_queue());
         }
-        Ok(())
+        Ok(turn.received)
     }
 }

@@ -3,6 +3,7 @@
 //! Addresses, numbers and times vary; the words around them do not. Both sides are normalised to words and compared.
 
 use super::file::{Evidence, Scenario};
+use crate::vendor::evidence::Source;
 
 /// A scenario that a line points to.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,6 +18,8 @@ pub struct Hit {
     pub line: String,
     /// How that line is known.
     pub evidence: Evidence,
+    /// The works in which it stands; none for what is inferred.
+    pub sources: Vec<Source>,
     /// From 0 (nothing in common) to 1 (the same but for addresses and numbers).
     pub score: f64,
     /// It can be played; otherwise it is only explained.
@@ -40,6 +43,7 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
                             vendor: vendor.label().to_owned(),
                             line: known.clone(),
                             evidence: symptom.evidence,
+                            sources: symptom.sources(vendor.as_str()),
                             score,
                             played: scenario.explained.is_none(),
                         });

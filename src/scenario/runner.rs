@@ -27,6 +27,7 @@ use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
 use crate::time::Instant;
+use crate::vendor::quotes;
 use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// How long a peer that is driven may take to send its first packet.
@@ -633,7 +634,9 @@ pub fn you_will_see(scenario: &Scenario, box_role: Role) -> Vec<VendorLine> {
             Some((line.clone(), symptom.evidence))
         });
         if let Some((line, evidence)) = line {
-            out.push(VendorLine { vendor: vendor.label().to_owned(), line, evidence });
+            let sources = quotes::sources(vendor.as_str(), &line, evidence);
+            let sources = sources.into_iter().map(|source| source.title().to_owned()).collect();
+            out.push(VendorLine { vendor: vendor.label().to_owned(), line, evidence, sources });
         }
     }
     out

@@ -15,6 +15,7 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod evidence;
 mod faults;
 mod fragments;
 mod inner_address;

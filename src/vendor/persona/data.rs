@@ -4,14 +4,16 @@ use super::layout::{self, COPYRIGHT, DELETE_REASON, DYNAMIC_ROUTE, FLEXVPN, FRAG
 use super::{Basis, Habit, HalfOpen, Persona, Trait};
 use crate::config::Vendor;
 use crate::engine::{ChildFailure, Narrowing, UnprotectedErrors, Unwelcome};
+use crate::vendor::evidence::Source;
 
-const IOS_DEBUG: &str = "published IOS-XE 16.7 debug of an IKEv2 negotiation";
-const IOS_LAB: &str = "published IOS-XE 26.02 negotiation data set";
-const VENDOR_IDS: &str = "public lists of IKE vendor IDs";
+const IOS_DEBUG: &str = Source::IosDebug.title();
+const IOS_LAB: &str = Source::IosLab.title();
+const IOS_SHOW: &str = Source::IosShow.title();
+const VENDOR_IDS: &str = Source::VendorIdLists.title();
 const RACOON2: &str = "source of racoon2's iked, from which PAN-OS's IKEv2 descends";
-const PAN_EXPORTS: &str = "published PAN-OS configuration exports";
-const PAN_LIVENESS: &str = "PAN-OS administrator's guide, tunnel monitoring and IKEv2 liveness check";
-const ASA_LOG: &str = "published handshake log of an ASA with strongSwan";
+const PAN_EXPORTS: &str = Source::PanExports.title();
+const PAN_LIVENESS: &str = "PAN-OS documentation, tunnel monitoring and IKEv2 liveness check";
+const ASA_LOG: &str = Source::AsaHandshake.title();
 
 /// A habit that our engine takes on.
 const fn does(text: &'static str, basis: Basis, source: &'static str, change: Trait) -> Habit {
@@ -48,19 +50,19 @@ const ASA_HABITS: &[Habit] = &[
     does(
         "asks whether the peer lives after 10 s, and again every 2 s; how often is modelled",
         Basis::Modelled,
-        "FTD documentation",
+        "ASA documentation, that of FTD",
         Trait::Liveness { after: 10, retry: 2, attempts: 4 },
     ),
     does(
         "sends a request again every 2 s, five more times",
         Basis::Modelled,
-        "by analogy with its keepalives",
+        "likeness to another box: its own keepalives",
         Trait::Retransmit { initial: 2, factor_percent: 100, max_wait: 2, attempts: 6 },
     ),
     does(
         "demands cookies once half of the IKE SAs that it may negotiate at once are in negotiation: 50 in a box for 100",
         Basis::Modelled,
-        "nobody has confirmed the share, and the number depends on the model",
+        "ASA documentation knows the limit; nobody has confirmed the share, and the number depends on the model",
         Trait::HalfOpen(HalfOpen {
             cookies_from: Some(50),
             cookies_per_address: None,
@@ -71,28 +73,28 @@ const ASA_HABITS: &[Habit] = &[
     does(
         "one Child SA for each line of the access list; never several selectors in one Child SA",
         Basis::Documented,
-        "IBM Cloud VPN documentation on ASA peers",
+        "IBM Cloud VPN documentation, on ASA peers",
         Trait::SinglePair,
     ),
     does(
         "refuses selectors that are wider than its access list with TS_UNACCEPTABLE",
         Basis::Documented,
-        "ASA syslog message 751022",
+        "ASA syslog messages guide, 751022",
         Trait::Narrowing(Narrowing::RefuseWider),
     ),
     does(
         "answers IKE_SA_INIT without a common proposal with NO_PROPOSAL_CHOSEN",
         Basis::Observed,
-        "published ASA debug",
+        Source::CiscoDebug.title(),
         Trait::AnswerNoProposal(true),
     ),
     does(
         "deletes the IKE SA when its first Child SA fails",
         Basis::Modelled,
-        "by analogy with IOS-XE",
+        "likeness to another box: IOS-XE",
         Trait::ChildFailure(ChildFailure::DeleteIkeSa),
     ),
-    known("refuses ESP that is stronger than IKE", Basis::Documented, "ASA syslog messages 750011 and 750012"),
+    known("refuses ESP that is stronger than IKE", Basis::Documented, "ASA syslog messages guide, 750011 and 750012"),
     known("NAT-T is on, keepalive every 20 s", Basis::Documented, "ASA documentation"),
     known(
         "its identity is its address with a pre-shared key, its subject with a certificate",
@@ -133,13 +135,13 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "offers its smart defaults where nothing is configured: all key lengths and hashes, groups 5 and 2",
                 Basis::Observed,
-                "published show output of 16.x",
+                "published show output of IOS-XE, 16.x",
                 Trait::IkeProposals(&["aes256-aes192-aes128-sha512-sha384-sha256-sha1-md5-modp1536-modp1024"]),
             ),
             does(
                 "its default transform set is esp-aes esp-sha-hmac",
                 Basis::Observed,
-                "published show output",
+                IOS_SHOW,
                 Trait::EspProposals(&["aes128-sha1"]),
             ),
             does(
@@ -151,19 +153,19 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "IKE lifetime 86400 s, IPsec 3600 s, no PFS",
                 Basis::Observed,
-                "published show output",
+                IOS_SHOW,
                 Trait::Lifetimes { ike: 86_400, child: 3600 },
             ),
             does(
                 "a Child SA ends after 4,608,000 kB, read as kilobytes of 1024 octets",
                 Basis::Observed,
-                "published show output",
+                IOS_SHOW,
                 Trait::ChildOctets(4_608_000 * 1024),
             ),
             does(
                 "40 IKE SAs in negotiation at most, and no cookies unless told to",
                 Basis::Observed,
-                "published show crypto ikev2 stats",
+                IOS_SHOW,
                 Trait::HalfOpen(HalfOpen {
                     cookies_from: None,
                     cookies_per_address: None,
@@ -186,7 +188,7 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "sends a request again every 2 s, five more times",
                 Basis::Modelled,
-                "by analogy with `dpd 10 2 periodic`",
+                "likeness to another box: `dpd 10 2 periodic`",
                 Trait::Retransmit { initial: 2, factor_percent: 100, max_wait: 2, attempts: 6 },
             ),
             does(
@@ -226,21 +228,16 @@ pub(super) const ALL: &[Persona] = &[
                 Basis::Observed,
                 IOS_LAB,
             ),
-            does(
-                "no liveness checks unless `dpd` is configured",
-                Basis::Observed,
-                "published show output",
-                Trait::NoLiveness,
-            ),
+            does("no liveness checks unless `dpd` is configured", Basis::Observed, IOS_SHOW, Trait::NoLiveness),
             known(
                 "its identity is its address unless another one is configured",
                 Basis::Documented,
-                "IOS-XE FlexVPN configuration guide",
+                Source::IosIkev2Guide.title(),
             ),
             known(
                 "announces HTTP_CERT_LOOKUP_SUPPORTED by default; we do not, as we fetch nothing",
                 Basis::Observed,
-                "published show crypto ikev2 stats exchange",
+                IOS_SHOW,
             ),
         ],
     },
@@ -359,10 +356,10 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "keeps the IKE SA when a Child SA fails",
                 Basis::Observed,
-                "our interop runs with 5.9.8",
+                Source::OurRuns.title(),
                 Trait::ChildFailure(ChildFailure::KeepIkeSa),
             ),
-            does("narrows", Basis::Observed, "our interop runs with 5.9.8", Trait::Narrowing(Narrowing::Narrow)),
+            does("narrows", Basis::Observed, Source::OurRuns.title(), Trait::Narrowing(Narrowing::Narrow)),
             does(
                 "sends a request again after 4.0 s, growing by 1.8, five more times",
                 Basis::Documented,
@@ -372,7 +369,7 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "cookies from 3 half-open IKE SAs of one address on and from 30 in all, silence for an address past 5",
                 Basis::Observed,
-                "our interop runs with 5.9.8; that it is 30 in all is its documentation's",
+                "our interop runs with 5.9.8; that it is 30 in all is strongSwan documentation's",
                 Trait::HalfOpen(HalfOpen {
                     cookies_from: Some(30),
                     cookies_per_address: Some(3),
@@ -383,7 +380,7 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "orders its payloads its own way, and announces hash algorithms for signatures even with a pre-shared key",
                 Basis::Observed,
-                "our interop runs with 5.9.8",
+                Source::OurRuns.title(),
                 Trait::Layout(layout::STRONGSWAN),
             ),
             does(
@@ -401,7 +398,7 @@ pub(super) const ALL: &[Persona] = &[
             known(
                 "announces REDIRECT_SUPPORTED and MULTIPLE_AUTH_SUPPORTED; we do not, as we follow neither",
                 Basis::Observed,
-                "our interop runs with 5.9.8",
+                Source::OurRuns.title(),
             ),
         ],
     },
