@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::change::Setup;
 use super::embedded::{EmbeddedPeer, LoopbackPair, VirtualLink, in_udp, in_virtual_time};
-use super::file::{Role, Scenario, Step, Tunnel};
+use super::file::{Role, RoleCase, Scenario, Step, Tunnel};
 use super::load;
 use super::peer::{PeerDriver, mirror};
 use super::result::CaseResult;
@@ -77,9 +77,9 @@ fn simulated(out: &Path) -> Bench<VirtualLink> {
     of(out, link, setup, carry, Box::new(peer), true)
 }
 
-const BASELINE: &str = include_str!("../cli/embedded_baseline.yaml");
+pub(super) const BASELINE: &str = include_str!("../cli/embedded_baseline.yaml");
 
-fn cases() -> Vec<(Scenario, Role)> {
+pub(super) fn cases() -> Vec<(Scenario, Role)> {
     let all = load::embedded().expect("they load");
     let roles = |one: load::LoadedScenario| {
         let scenario = one.scenario;
@@ -146,14 +146,7 @@ fn without_its_cause_nothing_is_seen() {
     let mut wrong = Vec::new();
     for (scenario, role) in cases() {
         let case = scenario.roles.get(role).expect("it has the role").clone();
-        let mut idle = case.clone();
-        idle.change.clear();
-        idle.faults.clear();
-        idle.steps.retain(|step| !step.is_cause() && !matches!(step, Step::Path(_)));
-        if !idle.steps.iter().any(|step| matches!(step, Step::Establish(_) | Step::PeerInitiates(_) | Step::Tunnel(_)))
-        {
-            idle.steps.insert(0, Step::Tunnel(Tunnel::default()));
-        }
+        let idle = without_cause(&case);
         // What would be judged if nothing asked for a cause: the expectations themselves.
         let seen = bench.expectations_hold(&scenario, role, &idle).expect("files and sockets work");
         if seen != Some(false) {
@@ -175,6 +168,18 @@ fn without_its_cause_nothing_is_seen() {
         assert_eq!(sanity.verdict, Verdict::Pass, "after {} {role}: {}", scenario.id, sanity.detail);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The same steps with nothing changed and nothing bent.
+pub(super) fn without_cause(case: &RoleCase) -> RoleCase {
+    let mut idle = case.clone();
+    idle.change.clear();
+    idle.faults.clear();
+    idle.steps.retain(|step| !step.is_cause() && !matches!(step, Step::Path(_)));
+    if !idle.steps.iter().any(|step| matches!(step, Step::Establish(_) | Step::PeerInitiates(_) | Step::Tunnel(_))) {
+        idle.steps.insert(0, Step::Tunnel(Tunnel::default()));
+    }
+    idle
 }
 
 /// A change that is claimed and has no effect proves nothing, whatever is seen.

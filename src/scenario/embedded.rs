@@ -17,7 +17,7 @@ use super::station::{Carry, Station};
 use crate::config::Given;
 use crate::drive::{Driver, Turn};
 use crate::engine::{ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
-use crate::esp::{Encapsulation, PingSpec, inner};
+use crate::esp::{Encapsulation, PingSpec, PlaneEvent, inner};
 use crate::link::sim::{Conditions, HostConfig, HostId, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
@@ -26,7 +26,7 @@ use crate::record::Recorder;
 use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::{Instant, RealClock, UnixTime};
 use crate::vendor::persona::Dress;
-use crate::vendor::persona::log::LogWriter;
+use crate::vendor::persona::log::{LogLine, LogWriter};
 
 /// From this many half-open IKE SAs on, the embedded peer demands cookies.
 pub const EMBEDDED_COOKIES_FROM: u32 = 4;
@@ -140,7 +140,8 @@ impl<L: Link> Actor<L> {
         let seeds = Seeds::new(PlanSeed::from_text("embedded peer"), key);
         let epoch = link.epoch();
         let (local, remote) = carry.natt_ports;
-        let station = Station::new(Carry { natt_ports: (remote, local), ..carry });
+        let mut station = Station::new(Carry { natt_ports: (remote, local), ..carry });
+        station.plane.set_cap(dress.and_then(|dress| dress.bandwidth()));
         let played = dress.map(|dress| (dress, LogWriter::new(&dress.persona, Arc::clone(&spec))));
         let config = Actor::<L>::config(&spec, &limits, 0, played.is_some());
         let driver = Driver::new(Endpoint::new(config, seeds.clone(), epoch), link, Recorder::new());
@@ -175,6 +176,7 @@ impl<L: Link> Actor<L> {
             *log = LogWriter::new(&dress.persona, Arc::clone(&self.spec));
         }
         self.station.forget();
+        self.station.plane.set_cap(self.played.as_ref().and_then(|(dress, _)| dress.bandwidth()));
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<(), String> {
@@ -204,15 +206,17 @@ impl<L: Link> Actor<L> {
         let turn = self.driver.turn(until, &mut self.station);
         for (at, _, sa, event) in std::mem::take(&mut self.station.queue.events) {
             let Some((_, log)) = &mut self.played else { break };
-            let line = |line: crate::vendor::persona::log::LogLine| PeerLine {
-                at: at.as_secs_f64(),
-                text: line.text,
-                basis: line.basis,
-            };
+            let line = |line: LogLine| PeerLine { at: at.as_secs_f64(), text: line.text, basis: line.basis };
             self.logged.extend(log.event(sa, &event).into_iter().map(line));
         }
         self.station.queue.notes.clear();
-        while self.station.plane.poll_event().is_some() {}
+        while let Some(event) = self.station.plane.poll_event() {
+            if let (PlaneEvent::Capped { outbound }, Some((_, log))) = (event, &self.played) {
+                let at = self.driver.link.now().as_secs_f64();
+                let line = |line: LogLine| PeerLine { at, text: line.text, basis: line.basis };
+                self.logged.extend(log.capped(outbound).into_iter().map(line));
+            }
+        }
         turn
     }
 }

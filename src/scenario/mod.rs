@@ -28,4 +28,6 @@ pub mod verdict;
 #[cfg(test)]
 mod e2e_tests;
 #[cfg(test)]
+mod persona_tests;
+#[cfg(test)]
 pub mod sample;

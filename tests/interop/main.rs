@@ -21,6 +21,7 @@ mod mobike;
 mod netns;
 mod openiked;
 mod peer;
+mod personas;
 mod pki;
 mod preflight;
 mod process;

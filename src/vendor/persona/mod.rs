@@ -273,3 +273,5 @@ impl Persona {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
