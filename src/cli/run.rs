@@ -21,6 +21,7 @@ use crate::engine::{Limits, RetransmitSpec};
 use crate::esp;
 use crate::link::Link;
 use crate::link::guard;
+use crate::link::hurried::Hurried;
 use crate::link::udp::source_address_for;
 use crate::report::run_text::{self, RunText};
 use crate::report::{html, run_junit};
@@ -28,15 +29,16 @@ use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
 use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
 use crate::scenario::estimate;
-use crate::scenario::file::Role;
+use crate::scenario::file::{Need, Role};
 use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::PeerDriver;
 use crate::scenario::persona::Doubles;
+use crate::scenario::pki::Authority;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
-use crate::scenario::stand_in::counterpart;
+use crate::scenario::stand_in::{certified, counterpart};
 use crate::scenario::station::Carry;
 use crate::scenario::suite::{self, Plan, Planned, Progress};
 use crate::seed::{KeySeed, Seeds};
@@ -84,6 +86,10 @@ pub struct RunArgs {
     /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
     #[arg(long, value_name = "DURATION")]
     pub max_time: Option<String>,
+    /// With --peer: let our clock run so many times as fast. Our lifetimes and waits of minutes pass in seconds then;
+    /// the peer's do not.
+    #[arg(long, value_name = "TIMES", requires = "peer", value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub hurry: Option<u32>,
     /// Write the result as JUnit XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -211,7 +217,7 @@ impl Run<'_> {
     }
 
     fn deadline(&self) -> Option<crate::time::Instant> {
-        self.max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE))
+        self.max_time.map(|span| crate::time::Instant::ZERO + (span - GOODBYE) * self.args.hurry.unwrap_or(1))
     }
 
     /// With the peer over loopback and, where timers are long, in a simulated network.
@@ -240,11 +246,12 @@ impl Run<'_> {
         let mut lanes: Vec<Lane<'_>> = Vec::new();
         let mut wakers = Vec::new();
         let mut pairs = Vec::new();
-        for lane in 0..if sim { 0 } else { LANES } {
+        for lane in 0..if sim { 0 } else { LANES + 1 } {
             let pair = LoopbackPair::bind(lane, self.clock).map_err(|error| environment(error.to_string()))?;
             wakers.push(pair.ours.waker());
             pairs.push(pair);
         }
+        let proving = pairs.pop();
         let address = match sim {
             true => "192.0.2.2:500 (embedded, simulated network)".to_owned(),
             false => format!("{} (embedded)", embedded::loopback(0).1),
@@ -266,7 +273,7 @@ impl Run<'_> {
             let halt = Halt::new(stop.flag(), self.deadline());
             let (link, carry) = (pair.ours, embedded::in_udp(&spec));
             lanes.push(Box::new(move |plan, head, progress| {
-                let baseline = Setup { spec, limits: limits() };
+                let baseline = Setup::new(spec, limits());
                 suite::run(
                     &mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, false)),
                     plan,
@@ -275,6 +282,46 @@ impl Run<'_> {
                 )
             }));
         }
+        // A lane of its own for what needs certificates: both ends get them from an authority that is made for the run.
+        let (mut proven, number) = (spec.clone(), (real as u64 + 1) * 1000);
+        let now = self.clock.epoch();
+        let (their_proof, authority) = certified(&mut proven, now).map_err(|why| (USAGE, format!("{name}: {why}")))?;
+        let halt = Halt::new(stop.flag(), if sim { None } else { self.deadline() });
+        let key = key_seed().map_err(environment)?;
+        let proving: Lane<'_> = match proving {
+            Some(pair) => {
+                pair.address(&mut proven);
+                let peer = EmbeddedPeer::start(pair.theirs, &proven, &their_proof, key);
+                let (link, carry) = (pair.ours, embedded::in_udp(&proven));
+                let bench = self.bench_spec(&out, number, ping);
+                Box::new(move |plan, head, progress| {
+                    let baseline = Setup { authority: Some(authority), ..Setup::new(proven, limits()) };
+                    let bench = bench(link, baseline, carry, Box::new(peer), halt, false);
+                    suite::run(&mut Bench::new(bench), plan, head, progress)
+                })
+            }
+            None => {
+                let seeds = self.seeds.clone();
+                let bench = self.bench_spec(&out, number, ping);
+                let scratch = out.join("without-certified");
+                Box::new(move |plan, head, progress| {
+                    let doubles = dress.map(|dress| Doubles {
+                        ours: proven.clone(),
+                        theirs: their_proof.clone(),
+                        dress,
+                        authority: Some(authority.clone()),
+                        seeds: seeds.clone(),
+                        key: key.clone(),
+                        scratch,
+                    });
+                    let (link, peer) = embedded::in_virtual_time(&mut proven, &their_proof, &seeds.plan, key, dress);
+                    let carry = embedded::simulated(&proven);
+                    let baseline = Setup { authority: Some(authority), ..Setup::new(proven, limits()) };
+                    let bench = bench(link, baseline, carry, Box::new(peer), halt, true);
+                    suite::run(&mut Bench::new(BenchSpec { doubles, ..bench }), plan, head, progress)
+                })
+            }
+        };
         let key = key_seed().map_err(environment)?;
         let bench = self.bench_spec(&out, real as u64 * 1000, ping);
         let (seeds, flag, retransmit) = (self.seeds.clone(), stop.flag(), spec.retransmit.clone());
@@ -285,24 +332,32 @@ impl Run<'_> {
                 ours: spec.clone(),
                 theirs: theirs.clone(),
                 dress,
+                authority: None,
                 seeds: seeds.clone(),
                 key: key.clone(),
                 scratch,
             });
             let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &seeds.plan, key, dress);
             let carry = embedded::simulated(&spec);
-            let baseline = Setup { spec, limits: limits() };
+            let baseline = Setup::new(spec, limits());
             // Virtual time says nothing about how long anybody waits.
             let halt = Halt::new(flag, None);
             let bench = bench(link, baseline, carry, Box::new(peer), halt, true);
             suite::run(&mut Bench::new(BenchSpec { doubles, ..bench }), plan, head, progress)
         }));
+        lanes.push(proving);
         let long = |planned: &Planned<'_>| estimate::is_long(planned.case, &retransmit);
-        let lane_of = |index: usize, planned: &Planned<'_>| {
-            if real == 0 || long(planned) { real } else { index % real }
+        let lane_of = |index: usize, planned: &Planned<'_>| match planned.scenario.needs.contains(&Need::Certificate) {
+            true => real + 1,
+            false if real == 0 || long(planned) => real,
+            false => index % real,
         };
-        let played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer);
-        Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
+        let began = self.clock.now();
+        let mut played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer)
+            .map_err(|error| environment(error.to_string()))?;
+        // What a person waited, whatever passed in virtual time.
+        played.seconds = self.clock.now().since(began).as_secs_f64();
+        Ok((played, out, printer))
     }
 
     /// Makes what all embedded benches have in common.
@@ -373,7 +428,11 @@ impl Run<'_> {
         let info = PeerInfo {
             address: SocketAddr::new(address, loaded.spec.remote_ports.ike).to_string(),
             embedded: false,
-            notes: Vec::new(),
+            notes: args
+                .hurry
+                .iter()
+                .map(|times| format!("our clock ran {times} times as fast as the peer's"))
+                .collect(),
             persona: None,
             controlled: loaded.control.initiate.is_some(),
         };
@@ -382,18 +441,33 @@ impl Run<'_> {
         }
         let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
         let limits = loaded.limits.clone().unwrap_or_else(limits);
-        let baseline = Setup { spec: loaded.spec.clone(), limits };
+        let authority = loaded.issuer.as_ref().map(|issuer| Authority::of(issuer, clock.epoch())).transpose();
+        let authority = authority.map_err(|why| usage(format!("{}: {why}", file.display())))?.map(Arc::new);
+        let baseline = Setup {
+            authority,
+            checked: loaded.peer.checks_liveness != Some(false),
+            ..Setup::new(loaded.spec.clone(), limits)
+        };
         let stop = Stop::watch(link.waker()).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
         let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);
         let many = self.plan.scenarios();
-        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about)));
+        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about / args.hurry.unwrap_or(1))));
         let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let controller = Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop.flag());
-        let spec = self.bench_spec(&out, 0, ping);
         let halt = Halt::new(stop.flag(), self.deadline());
-        let mut bench = Bench::new(spec(link, baseline, carry, Box::new(controller), halt, false));
-        let played = suite::run(&mut bench, self.plan, head, &mut printer);
+        let peer = Box::new(controller);
+        let played = match args.hurry {
+            None => {
+                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
+                suite::run(&mut bench, self.plan, head, &mut printer)
+            }
+            Some(times) => {
+                let link = Hurried::new(link, times);
+                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
+                suite::run(&mut bench, self.plan, head, &mut printer)
+            }
+        };
         Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
     }
 }
@@ -499,6 +573,9 @@ fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
     }
     if let Some(persona) = &args.persona {
         text.push_str(&format!(" --persona {persona}"));
+    }
+    if let Some(times) = args.hurry {
+        text.push_str(&format!(" --hurry {times}"));
     }
     text.push_str(&format!(" --seed {seed} -v"));
     text

@@ -90,6 +90,8 @@ pub(crate) struct LocalEnd {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RemoteEnd {
+    /// Whether the box asks by itself if we live (DPD); scenarios that rest on it are not played where it does not.
+    pub checks_liveness: Option<At<bool>>,
     /// Its address or host name; anybody (for `listen`) when missing.
     pub address: Option<At<String>>,
     /// Its UDP port for IKE; 500 by default.
@@ -152,6 +154,11 @@ pub(crate) struct CertificateSection {
     pub chain: Option<At<String>>,
     /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
     pub key: Option<At<String>>,
+    /// The certificate of the CA that issued ours. With `issuer_key` `ikelab run` can make us certificates that are wrong in
+    /// one thing, as some scenarios need.
+    pub issuer: Option<At<String>>,
+    /// Its private key, not encrypted: of a lab, never of a CA that anybody relies on.
+    pub issuer_key: Option<At<String>>,
     /// When our certificates are sent: `always` (the default), `ifasked` or `never`.
     pub send: Option<At<String>>,
     /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),

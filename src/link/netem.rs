@@ -165,6 +165,8 @@ pub struct Netem<L> {
     late: TxBatch,
     dropped: VecDeque<(Received, &'static str)>,
     log: Vec<Fated>,
+    /// What comes waits at the door.
+    holding: bool,
 }
 
 struct Direction {
@@ -234,6 +236,7 @@ impl<L: Link> Netem<L> {
             late: TxBatch::new(),
             dropped: VecDeque::new(),
             log: Vec::new(),
+            holding: false,
         }
     }
 
@@ -255,6 +258,26 @@ impl<L: Link> Netem<L> {
     /// Changes what the path does from now on.
     pub fn set(&mut self, spec: PathSpec) {
         (self.out.spec, self.inward.spec) = (spec.out, spec.inward);
+    }
+
+    /// From now on keeps what comes, until [`Netem::let_in`]: a message that crosses ours on a long way.
+    pub fn hold(&mut self) {
+        self.holding = true;
+    }
+
+    /// What has come and is kept, oldest first.
+    pub fn held(&self) -> impl Iterator<Item = &Received> {
+        self.coming.range((Instant::MAX, 0)..).map(|(_, received)| received)
+    }
+
+    /// Lets in what was kept, in order, and keeps no more.
+    pub fn let_in(&mut self) {
+        self.holding = false;
+        let now = self.now();
+        for ((_, order), mut received) in self.coming.split_off(&(Instant::MAX, 0)) {
+            received.at = now;
+            self.coming.insert((now, order), received);
+        }
     }
 
     fn remember(&mut self, at: Instant, way: Way, path: Path, class: Class, bytes: &[u8], fate: Doom) {
@@ -299,8 +322,8 @@ impl<L: Link> Netem<L> {
                 turn_bit(&mut taken.bytes, judged.turn);
             }
             self.order += 1;
-            taken.at = judged.at;
-            self.coming.insert((judged.at, self.order), taken);
+            taken.at = if self.holding { Instant::MAX } else { judged.at };
+            self.coming.insert((taken.at, self.order), taken);
         }
         batch.clear();
         self.scratch = batch;
@@ -321,6 +344,7 @@ impl<L: Link> Netem<L> {
             && self.inward.spec == Impairment::default()
             && self.leaving.is_empty()
             && self.coming.is_empty()
+            && !self.holding
     }
 
     /// When something that it holds is due: who moves a virtual clock needs to know.

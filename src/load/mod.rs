@@ -11,6 +11,7 @@ pub mod capacity;
 pub mod files;
 pub mod gauge;
 pub mod keep;
+pub mod leak;
 pub mod measure;
 pub mod merge;
 pub mod pace;

@@ -51,6 +51,10 @@ pub struct Setup {
     pub in_flight: u64,
     /// What could not be begun this long after its time is dropped.
     pub too_late: Duration,
+    /// How long an IKE SA that is closed still answers repeats.
+    pub linger: Duration,
+    /// Tunnels that the plan begins, where that is fewer than there may be: what the gauges call configured.
+    pub configured: u64,
     /// Keep the datagrams of the failed and the slowest handshakes.
     pub keep: bool,
     /// How packets are sent through the tunnels, if any are.
@@ -60,7 +64,7 @@ pub struct Setup {
 /// What the shards have in common outside of their work.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Source addresses in use by this process.
+    /// Source addresses that this process uses.
     pub sources: u64,
     /// Bound ports.
     pub ports: Ports,
@@ -178,10 +182,13 @@ impl Fleet {
             network.shared |= shared;
             network.sockets += link.sockets().count() as u64;
             network.clamp = network.clamp.into_iter().chain(link.receive_buffer_clamp()).min();
-            network.sources = if sources.shared {
-                sources.addresses.len() as u64
-            } else {
-                network.sources + sources.addresses.len() as u64
+            // Of a large pool only so many are used as there are tunnels.
+            let lane = Lane { first: process + processes * thread, stride: processes * threads };
+            let tunnels = setup.tunnels.min(setup.configured);
+            let count = sources.addresses.len() as u64;
+            network.sources = match sources.shared {
+                true => count.min(Lane { first: process, stride: processes }.share(tunnels)).max(1),
+                false => network.sources + count.min(lane.share(tunnels)),
             };
             links.push((link, sources));
         }
@@ -192,7 +199,7 @@ impl Fleet {
         let (mut shards, mut lanes, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
         for (octet, (link, sources)) in (0_u8..).zip(links) {
             let lane = Lane { first: process + processes * u64::from(octet), stride: processes * threads };
-            let gauges = Arc::new(Gauges::new(lane.share(setup.tunnels)));
+            let gauges = Arc::new(Gauges::new(lane.share(setup.tunnels.min(setup.configured))));
             let keeper = setup.keep.then(Keeper::default);
             keepers.extend(keeper.clone());
             let config = ShardConfig {
@@ -203,6 +210,7 @@ impl Fleet {
                 tunnels: setup.tunnels,
                 seeds: setup.seeds.clone(),
                 rules: setup.rules.clone(),
+                linger: setup.linger,
                 gauges: Arc::clone(&gauges),
                 stop: Arc::clone(&stop),
                 in_flight: (setup.in_flight / threads).max(1),

@@ -58,6 +58,8 @@ pub struct ShardConfig {
     pub seeds: Seeds,
     /// Rules for tunnels with a chosen fault.
     pub rules: Vec<Rule>,
+    /// How long an IKE SA that is closed still answers repeats.
+    pub linger: Duration,
     /// What it shows while it runs.
     pub gauges: Arc<Gauges>,
     /// Set when the run is to end early.
@@ -175,6 +177,8 @@ pub struct Shard {
     stop: Arc<AtomicBool>,
     in_flight: u64,
     too_late: Duration,
+    /// All operations of the stage are due at once: the tester takes the time it needs, and says how much that was.
+    at_once: bool,
     /// Places of tunnels that can be begun: those never begun, then those that are down again.
     never_begun: u64,
     /// Where the search for a tunnel that is up goes on.
@@ -190,7 +194,7 @@ impl Shard {
     /// A shard on its sockets.
     pub fn new(config: ShardConfig, link: UdpLink) -> Self {
         let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, .. } = config;
-        let ShardConfig { in_flight, too_late, keeper, traffic, .. } = config;
+        let ShardConfig { in_flight, too_late, keeper, traffic, linger, .. } = config;
         let mut recorder = Recorder::new();
         if let Some(keeper) = &keeper {
             recorder.add(keeper.clone());
@@ -198,7 +202,7 @@ impl Shard {
         let plan = seeds.plan.clone();
         let endpoint = EndpointConfig {
             connections: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits { linger, ..Limits::default() },
             trace: false,
             export_keys: false,
             shard: Some(octet),
@@ -224,6 +228,7 @@ impl Shard {
             stop,
             in_flight,
             too_late,
+            at_once: false,
             never_begun: 0,
             cursor: 0,
             queue: 0,
@@ -310,6 +315,7 @@ impl Shard {
 
     /// Begins operations by the schedule, then waits for those that are open.
     fn run(&mut self, stage: &Stage, schedule: Arc<Schedule>, op: Open) -> io::Result<()> {
+        self.at_once = schedule.is_at_once();
         let mut arrivals = Arrivals::new(schedule, self.lane, &self.plan, &stage.label);
         let mut drained: Option<Instant> = None;
         let mut void = false;
@@ -443,7 +449,7 @@ impl Shard {
             return true;
         }
         self.book.due(planned);
-        if lag > self.too_late {
+        if lag > self.too_late && !self.at_once {
             self.book.drop_start(planned, |d| &mut d.late);
             return false;
         }
@@ -466,6 +472,12 @@ impl Shard {
 
     /// A tunnel that is down: first those that were never begun, then those that have been down longest.
     fn free_place(&mut self) -> Option<usize> {
+        // Where the order of tunnels is the question, every trial has the same ones.
+        if self.until_refused
+            && let Some(place) = self.book.take_down()
+        {
+            return Some(place);
+        }
         if self.lane.number(self.never_begun) < self.tunnels {
             self.never_begun += 1;
             return usize::try_from(self.never_begun - 1).ok();
@@ -562,6 +574,7 @@ impl Shard {
         if now.since(self.looked) >= LOOK {
             self.looked = now;
             self.queue = self.queue.max(self.driver.link.receive_queue());
+            self.book.show_sas(self.driver.endpoint.sa_count() as u64);
         }
         Ok(turn.received)
     }

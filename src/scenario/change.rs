@@ -6,12 +6,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::file::{ChangeOp, Need};
+use super::file::{ChangeOp, Need, Who};
+use super::pki::{self, Authority, Flaw};
+use crate::auth::Credential;
 use crate::crypto::Secret;
 use crate::engine::{
     AuthSpec, ConnectionSpec, CreateChildPolicy, DpdMode, DpdSpec, IdMatch, Limits, Mode, NatTraversal, ProposalSpec,
 };
 use crate::fault::table::{did_you_mean, parse_duration};
+use crate::time::UnixTime;
 use crate::wire::registry::{EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{IdPayload, TrafficSelector, Transform, TsRange};
 
@@ -22,6 +25,21 @@ pub struct Setup {
     pub spec: ConnectionSpec,
     /// The limits.
     pub limits: Limits,
+    /// Who can issue certificates for it.
+    pub authority: Option<Arc<Authority>>,
+    /// What the peer is to present instead of its own certificate.
+    pub presented: Option<Arc<Credential>>,
+    /// When it is run.
+    pub now: UnixTime,
+    /// The peer asks by itself whether we live.
+    pub checked: bool,
+}
+
+impl Setup {
+    /// A connection and limits, without an authority.
+    pub fn new(spec: ConnectionSpec, limits: Limits) -> Self {
+        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0), checked: true }
+    }
 }
 
 /// Why a change could not be made.
@@ -58,6 +76,8 @@ pub(super) enum Field {
     Refusals,
     /// Requests of ours in this exchange.
     Requests(ExchangeType),
+    /// The certificates that this end sends.
+    Certificate(Who),
 }
 
 pub(super) struct Row {
@@ -67,7 +87,7 @@ pub(super) struct Row {
 }
 
 const LIST: &[&str] = &["differ", "add", "prepend", "drop-first", "omit"];
-const TS: &[&str] = &["set", "add", "widen", "narrow", "differ"];
+const TS: &[&str] = &["set", "add", "widen", "narrow", "host", "differ"];
 
 const ROWS: &[Row] = &[
     Row { path: "ike.encr", field: Field::IkeTransform(TransformType::ENCR), ops: LIST },
@@ -99,6 +119,8 @@ const ROWS: &[Row] = &[
     Row { path: "auth.psk", field: Field::Auth, ops: &["differ"] },
     Row { path: "auth.local_psk", field: Field::Auth, ops: &["differ"] },
     Row { path: "auth.remote_psk", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "auth.certificate", field: Field::Certificate(Who::Us), ops: &["set"] },
+    Row { path: "peer.certificate", field: Field::Certificate(Who::Peer), ops: &["set"] },
     Row { path: "local.id", field: Field::Identity, ops: &["differ", "set"] },
     Row { path: "remote.id", field: Field::Refusals, ops: &["differ"] },
     Row { path: "remote.id_hint", field: Field::Idr, ops: &["differ"] },
@@ -142,10 +164,14 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
         ChangeOp::Widen => "widen",
         ChangeOp::Narrow => "narrow",
         ChangeOp::Swap => "swap",
+        ChangeOp::Host => "host",
     };
     if !row.ops.contains(&name) {
         let ops: Vec<&str> = row.ops.iter().map(|op| if *op == "set" { "a value" } else { op }).collect();
         return Err(format!("{path} does not take {op}; it takes {}", ops.join(", ")));
+    }
+    if let (Field::Certificate(_), ChangeOp::Set(_)) = (row.field, op) {
+        return Flaw::named(&values(op).concat()).map(|_| ()).map_err(|error| format!("{path}: {error}"));
     }
     // Values are checked on a connection of no importance.
     match op {
@@ -158,7 +184,8 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
 }
 
 /// Whether the baseline has what a scenario needs; in words, if not.
-pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
+pub fn lacks(setup: &Setup, need: Need) -> Option<String> {
+    let spec = &setup.spec;
     let child = spec.children.first();
     let groups = || {
         let mut groups: Vec<KeMethod> = spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).collect();
@@ -176,6 +203,8 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
             let mut widened = vec![ts.clone()];
             resize(&mut narrowed, false).is_ok() && resize(&mut widened, true).is_ok()
         }),
+        Need::PeerChecksLiveness => setup.checked,
+        Need::Certificate => matches!(spec.local_auth, AuthSpec::Certificate(_)),
         Need::DistinctSelectors => child.is_some_and(|child| child.local_ts != child.remote_ts),
     };
     (!has).then(|| format!("the baseline has no {}", need.words()))
@@ -187,6 +216,10 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
 /// If the baseline has nothing to change there, or the value makes no sense.
 pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeError> {
     let row = row(path).map_err(ChangeError::Wrong)?;
+    if let Field::Certificate(who) = row.field {
+        let flaw = Flaw::named(&values(op).concat()).map_err(|error| ChangeError::Wrong(format!("{path}: {error}")))?;
+        return if who == Who::Us { pki::present(setup, flaw) } else { pki::be_presented(setup, flaw) };
+    }
     let spec = &mut setup.spec;
     let no_child = || ChangeError::Unsupported("the baseline has no Child SA".to_owned());
     let wrong = |error: String| ChangeError::Wrong(format!("{path}: {error}"));
@@ -222,6 +255,13 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             match op {
                 ChangeOp::Widen => resize(list, true).map_err(ChangeError::Unsupported),
                 ChangeOp::Narrow => resize(list, false).map_err(ChangeError::Unsupported),
+                ChangeOp::Host => {
+                    let v6 = list.first().is_some_and(|ts| matches!(ts.range, TsRange::V6 { .. }));
+                    let host = crate::esp::inner::host_in(list, v6);
+                    let host = host.ok_or_else(|| ChangeError::Unsupported("the selectors hold no host".to_owned()))?;
+                    *list = vec![TrafficSelector::from_net(host, if v6 { 128 } else { 32 })];
+                    Ok(())
+                }
                 ChangeOp::Differ => {
                     // TEST-NET-3 (RFC 5737), which nobody has inside.
                     *list = vec![TrafficSelector::from_net(Ipv4Addr::new(203, 0, 113, 0).into(), 25)];
@@ -236,8 +276,16 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                     Ok(())
                 }
                 _ => {
-                    let parsed: Result<Vec<_>, String> =
-                        values(op).iter().map(|value| crate::config::selector(value)).collect();
+                    // The baseline's own network, with a protocol or a port: "baseline[tcp/443]".
+                    let own = list.first().map_or_else(|| "0.0.0.0/0".to_owned(), ToString::to_string);
+                    let own = own.split('[').next().unwrap_or_default();
+                    let parsed: Result<Vec<_>, String> = values(op)
+                        .iter()
+                        .map(|value| match value.strip_prefix("baseline") {
+                            Some(more) => crate::config::selector(&format!("{own}{more}")),
+                            None => crate::config::selector(value),
+                        })
+                        .collect();
                     *list = parsed.map_err(wrong)?;
                     Ok(())
                 }
@@ -369,6 +417,7 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             };
             Ok(())
         }
+        Field::Certificate(_) => Ok(()),
         Field::VendorIds => {
             if let ChangeOp::Add(value) = op {
                 spec.behaviour.vendor_ids.push(value.clone().into_bytes());
@@ -551,7 +600,7 @@ fn placeholder() -> Setup {
         cp: Default::default(),
         behaviour: Default::default(),
     };
-    Setup { spec, limits: Limits::default() }
+    Setup::new(spec, Limits::default())
 }
 
 #[cfg(test)]

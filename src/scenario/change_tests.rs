@@ -6,7 +6,7 @@ use super::*;
 /// A baseline made from a connection file.
 fn setup(text: &str) -> Setup {
     let loaded = crate::config::parse(text, "t.yaml", Path::new(""), &|_| None).expect("a good file");
-    Setup { spec: loaded.spec, limits: Limits::default() }
+    Setup::new(loaded.spec, Limits::default())
 }
 
 fn baseline() -> Setup {
@@ -94,9 +94,9 @@ fn selectors_change() {
     ] {
         assert!(matches!(apply(path, &op, &mut odd), Err(ChangeError::Unsupported(_))), "{path} {op}");
     }
-    assert_eq!(lacks(&odd.spec, Need::Subnet).as_deref(), Some("the baseline has no local selector that is a subnet"));
-    assert!(lacks(&odd.spec, Need::TwoGroups).is_some());
-    assert_eq!(lacks(&baseline().spec, Need::TwoGroups), None);
+    assert_eq!(lacks(&odd, Need::Subnet).as_deref(), Some("the baseline has no local selector that is a subnet"));
+    assert!(lacks(&odd, Need::TwoGroups).is_some());
+    assert_eq!(lacks(&baseline(), Need::TwoGroups), None);
 }
 
 #[test]
@@ -134,4 +134,17 @@ fn blocks() {
     assert_eq!(block(0, u32::MAX.into(), 32, true), None);
     assert_eq!(block(0, u128::MAX, 128, false), None, "2^128 does not fit; everything stays everything");
     assert_eq!(block(1, 2, 32, true), None, "not aligned");
+}
+
+/// What a scenario says about selectors holds for any baseline.
+#[test]
+fn selectors_follow_the_baseline() {
+    let remote = |setup: &Setup| selectors(&setup.spec.children[0].remote_ts);
+    assert_eq!(remote(&changed("children.0.remote_ts", ChangeOp::Host)), "10.20.20.1/32");
+    let set = |text: &str| ChangeOp::Set(vec![text.to_owned()]);
+    let ports = local(&changed("children.0.local_ts", set("baseline[tcp/443]")));
+    assert_eq!(ports, local(&changed("children.0.local_ts", set("10.10.10.0/24[tcp/443]"))));
+    assert_ne!(ports, local(&baseline()));
+    assert!(check("children.0.local_ts", &set("baseline[tpc/443]")).is_err());
+    assert!(check("ike.ke", &ChangeOp::Host).is_err());
 }

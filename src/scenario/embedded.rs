@@ -14,13 +14,14 @@ use super::file::PeerOrder;
 use super::peer::PeerDriver;
 use super::persona::PeerLine;
 use super::station::{Carry, Station};
+use crate::auth::Credential;
 use crate::config::Given;
 use crate::drive::{Driver, Turn};
-use crate::engine::{ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
+use crate::engine::{AuthSpec, ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
 use crate::esp::{Encapsulation, PingSpec, PlaneEvent, inner};
-use crate::link::sim::{Conditions, HostConfig, HostId, SimConfig, SimLink, SimWorld};
+use crate::link::sim::{Conditions, HostConfig, HostId, NatConfig, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
-use crate::link::{Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
+use crate::link::{Between, Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
 use crate::net::SocketRole;
 use crate::record::Recorder;
 use crate::seed::{KeySeed, PlanSeed, Seeds};
@@ -95,6 +96,8 @@ struct Actor<L> {
     driver: Driver<L>,
     station: Station,
     spec: Arc<ConnectionSpec>,
+    /// What it proves itself with unless a scenario wants something else.
+    own: AuthSpec,
     seeds: Seeds,
     generation: u64,
     tunnel: u64,
@@ -136,6 +139,7 @@ impl<L: Link> Actor<L> {
         for child in &mut spec.children {
             child.lifetime.get_or_insert(EMBEDDED_CHILD_LIFETIME);
         }
+        let own = spec.local_auth.clone();
         let spec = Arc::new(spec);
         let seeds = Seeds::new(PlanSeed::from_text("embedded peer"), key);
         let epoch = link.epoch();
@@ -146,7 +150,7 @@ impl<L: Link> Actor<L> {
         let config = Actor::<L>::config(&spec, &limits, 0, played.is_some());
         let driver = Driver::new(Endpoint::new(config, seeds.clone(), epoch), link, Recorder::new());
         let logged = Vec::new();
-        Actor { driver, station, spec, seeds, generation: 0, tunnel: 0, epoch, limits, played, logged }
+        Actor { driver, station, spec, own, seeds, generation: 0, tunnel: 0, epoch, limits, played, logged }
     }
 
     fn config(spec: &Arc<ConnectionSpec>, limits: &Limits, generation: u64, trace: bool) -> Arc<EndpointConfig> {
@@ -166,6 +170,13 @@ impl<L: Link> Actor<L> {
         self.tunnel += 1;
         let local = self.spec.local_addr.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.driver.endpoint.connect(now, Arc::clone(&self.spec), TunnelId(self.tunnel), local);
+    }
+
+    fn present(&mut self, credential: Option<Arc<Credential>>) {
+        let mut spec = (*self.spec).clone();
+        spec.local_auth = credential.map_or_else(|| self.own.clone(), AuthSpec::Certificate);
+        self.spec = Arc::new(spec);
+        self.forget();
     }
 
     fn forget(&mut self) {
@@ -233,6 +244,7 @@ enum Order {
     Initiate,
     Clear(Sender<()>),
     Do(PeerOrder, Sender<Result<(), String>>),
+    Present(Option<Arc<Credential>>, Sender<()>),
     Stop,
 }
 
@@ -274,6 +286,12 @@ impl PeerDriver for EmbeddedPeer {
         Ok(true)
     }
 
+    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+        let (done, wait) = channel();
+        self.tell(Order::Present(credential, done))?;
+        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())
+    }
+
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {
         let (done, wait) = channel();
         self.tell(Order::Do(order, done))?;
@@ -300,6 +318,10 @@ fn live(mut actor: Actor<UdpLink>, inbox: &Receiver<Order>) {
                 Ok(Order::Initiate) => actor.initiate(),
                 Ok(Order::Clear(done)) => {
                     actor.forget();
+                    let _ = done.send(());
+                }
+                Ok(Order::Present(credential, done)) => {
+                    actor.present(credential);
                     let _ = done.send(());
                 }
                 Ok(Order::Do(order, done)) => {
@@ -395,6 +417,23 @@ impl Link for VirtualLink {
     fn counters(&self) -> LinkCounters {
         self.ours.counters()
     }
+
+    fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
+        let host = HostId(usize::from(!ours));
+        self.world.with_net(|net| {
+            let outside = net.host(host).and_then(|host| host.addresses.first().copied());
+            let Some(outside) = outside else { return false };
+            // It gives out ports, and its address is the one by which the other end knows this one.
+            let nat = |between: &Between| NatConfig {
+                preserve_ports: !between.translates,
+                timeout: between.forgets,
+                ..NatConfig::new(outside)
+            };
+            net.set_nat(host, between.map(nat));
+            net.set_native_esp(!between.is_some_and(|between| between.drops_esp));
+            true
+        })
+    }
 }
 
 impl PeerDriver for VirtualPeer {
@@ -406,6 +445,11 @@ impl PeerDriver for VirtualPeer {
     fn clear(&mut self) -> Result<bool, String> {
         self.0.borrow_mut().forget();
         Ok(true)
+    }
+
+    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+        self.0.borrow_mut().present(credential);
+        Ok(())
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {

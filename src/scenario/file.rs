@@ -132,6 +132,10 @@ pub enum Need {
     TwoGroups,
     /// Pre-shared keys.
     Psk,
+    /// A certificate of ours; the embedded peer has one for such scenarios.
+    Certificate,
+    /// A peer that asks by itself whether we live.
+    PeerChecksLiveness,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -147,6 +151,8 @@ impl Need {
             Need::Child => "Child SA",
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
+            Need::Certificate => "certificate of ours",
+            Need::PeerChecksLiveness => "peer that checks liveness (remote.checks_liveness)",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",
@@ -279,9 +285,11 @@ pub enum ChangeOp {
     Narrow,
     /// The two sides exchanged.
     Swap,
+    /// Its first host only.
+    Host,
 }
 
-const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap"];
+const OPS: &[&str] = &["differ", "omit", "prepend", "drop-first", "widen", "narrow", "swap", "host"];
 
 impl ChangeOp {
     fn word(word: &str) -> Option<ChangeOp> {
@@ -293,6 +301,7 @@ impl ChangeOp {
             "widen" => ChangeOp::Widen,
             "narrow" => ChangeOp::Narrow,
             "swap" => ChangeOp::Swap,
+            "host" => ChangeOp::Host,
             _ => return None,
         })
     }
@@ -363,6 +372,7 @@ impl fmt::Display for ChangeOp {
             ChangeOp::Widen => f.write_str("widen"),
             ChangeOp::Narrow => f.write_str("narrow"),
             ChangeOp::Swap => f.write_str("swap"),
+            ChangeOp::Host => f.write_str("host"),
         }
     }
 }
@@ -435,7 +445,7 @@ impl FaultUse {
     /// The rule it stands for.
     ///
     /// # Errors
-    /// In words, if the name or an argument is wrong.
+    /// In words, if the name or an argument is wrong, or a condition can never be judged where the fault acts.
     pub fn rule(&self) -> Result<Rule, String> {
         let mut rule = table::find(&self.name)?.rule(&self.with, self.times)?;
         let when = &mut rule.when;
@@ -445,6 +455,7 @@ impl FaultUse {
         when.nth = self.when.nth.or(when.nth);
         when.payload = self.when.payload.or(when.payload);
         when.port = self.when.port.map(Port::role).or(when.port);
+        rule.check()?;
         Ok(rule)
     }
 }

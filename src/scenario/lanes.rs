@@ -95,14 +95,15 @@ pub fn run(
     cases.extend(
         ends.iter().flat_map(|end| end.cases.iter().filter(|case| case.stopped && case.capture.is_none())).cloned(),
     );
+    // A case is told before the honest tunnel after it.
+    for case in &mut cases {
+        let mut same = ends.iter().flat_map(|end| &end.cases).filter(|other| other.phase.is_some());
+        let same = same.find(|other| other.id == case.id && other.role == case.role);
+        case.honest_after = case.honest_after.or(same.and_then(|other| other.honest_after));
+    }
     let mut whole = head;
     whole.stopped = ends.iter().find_map(|end| end.stopped.clone());
     whole.interrupted = ends.iter().any(|end| end.interrupted);
-    whole.seconds = ends
-        .iter()
-        .filter(|end| !end.cases.iter().any(|case| case.virtual_time))
-        .map(|end| end.seconds)
-        .fold(0.0, f64::max);
     whole.summary = Summary { explained: plan.explained, ..Summary::of(&cases, plan.cases.len()) };
     whole.cases = cases;
     Ok(whole)

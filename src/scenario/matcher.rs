@@ -60,7 +60,24 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
     // Lines of one family share most of their words: what fits clearly worse than the best is another failure.
     let best = hits.first().map_or(0.0, |hit| hit.score);
     hits.retain(|hit| hit.score > best - 0.08);
-    hits
+    spread(hits)
+}
+
+/// Of hits that fit equally well one of each family comes first, so that what ails certificates does not hide keys and
+/// identities. `auth/cert-expired` is of the family `auth/cert`.
+fn spread(hits: Vec<Hit>) -> Vec<Hit> {
+    let family = |hit: &Hit| hit.id.split('-').next().unwrap_or_default().to_owned();
+    let mut ranked: Vec<(usize, Hit)> = Vec::with_capacity(hits.len());
+    for hit in hits {
+        let before = |other: &&(usize, Hit)| {
+            other.1.score == hit.score && other.1.played == hit.played && family(&other.1) == family(&hit)
+        };
+        ranked.push((ranked.iter().filter(before).count(), hit));
+    }
+    ranked.sort_by(|(a, one), (b, other)| {
+        other.score.total_cmp(&one.score).then(other.played.cmp(&one.played)).then(a.cmp(b))
+    });
+    ranked.into_iter().map(|(_, hit)| hit).collect()
 }
 
 /// How much of `known` stands in `pasted`, in order: the share of its words, each weighted by its length, so that

@@ -13,6 +13,7 @@ pub mod matcher;
 pub mod observe;
 pub mod peer;
 pub mod persona;
+pub mod pki;
 pub mod proof;
 pub mod result;
 pub mod rung;

@@ -10,6 +10,7 @@ use super::change::Setup;
 use super::embedded;
 use super::file::{Role, RoleCase, Scenario};
 use super::halt::Halt;
+use super::pki::Authority;
 use super::runner::{Bench, BenchSpec};
 use super::verdict::Verdict;
 use crate::engine::ConnectionSpec;
@@ -59,6 +60,8 @@ pub struct Doubles {
     pub theirs: ConnectionSpec,
     /// Everything that the peer wears.
     pub dress: Dress,
+    /// Who makes certificates for both, if they have some.
+    pub authority: Option<std::sync::Arc<Authority>>,
     /// The plan seed decides the network and the faults.
     pub seeds: Seeds,
     /// Of the peer.
@@ -101,7 +104,7 @@ impl Doubles {
         let limits = crate::engine::Limits { cookie_threshold: None, ..Default::default() };
         Ok(Bench::new(BenchSpec {
             link,
-            baseline: Setup { spec, limits },
+            baseline: Setup { authority: self.authority.clone(), ..Setup::new(spec, limits) },
             carry,
             number_from: 0,
             virtual_time: true,

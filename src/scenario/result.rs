@@ -111,6 +111,9 @@ pub struct CaseResult {
     pub virtual_time: bool,
     /// It was not run to its end, or not at all, because the run was stopped.
     pub stopped: bool,
+    /// Whether an honest tunnel came up with us as initiator right after it; none if that was not tried.
+    #[serde(default)]
+    pub honest_after: Option<bool>,
     /// Its capture, relative to the run directory.
     pub capture: Option<String>,
     /// Its transcript, relative to the run directory.

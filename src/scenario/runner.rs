@@ -22,7 +22,7 @@ use crate::engine::{Command, Endpoint, EndpointConfig, TunnelId};
 use crate::esp::Counters;
 use crate::fault::{Action, Choice, FaultPlan, Rule, When};
 use crate::link::netem::{Netem, PathSpec};
-use crate::link::{Link, RxBatch};
+use crate::link::{Between, Link, RxBatch};
 use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
@@ -39,6 +39,12 @@ const SANITY_WITHIN: Duration = Duration::from_secs(30);
 pub const PEER_LOG: &str = "peer.log";
 /// How long the embedded peer may take over our last message before its log is read.
 const LOG_SETTLES: Duration = Duration::from_millis(100);
+/// The rule that keeps half-open IKE SAs half open.
+const HALF_OPEN: &str = "half-open";
+
+/// Why a NAT cannot be played with a real box.
+const NOTHING_BETWEEN: &str = "cannot be played: needs a box on the path that does as it is told; the simulated network has one, \
+                               and `ikelab path` stands between two real ends";
 
 /// How long our last answer in a handshake may travel.
 const LAST_ANSWER: Duration = Duration::from_millis(50);
@@ -97,9 +103,10 @@ pub struct BenchSpec<L> {
 impl<L: Link> Bench<L> {
     /// Ready to run; no honest tunnel has come up yet.
     pub fn new(spec: BenchSpec<L>) -> Self {
+        let baseline = Setup { now: spec.link.epoch(), ..spec.baseline };
         Bench {
             link: Some(Netem::new(spec.link, PathSpec::default(), &spec.seeds.plan)),
-            baseline: spec.baseline,
+            baseline,
             seeds: spec.seeds,
             peer: spec.peer,
             out: spec.out,
@@ -193,6 +200,15 @@ impl<L: Link> Bench<L> {
         if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
+        if let (None, Some(credential)) = (&evidence.unsupported, &setup.presented) {
+            evidence.unsupported = self.peer.present(Some(Arc::clone(credential))).err();
+        }
+        let exchanged = setup.presented.is_some();
+        let between = |step: &Step| matches!(step, Step::Nat(_) | Step::Firewall(_));
+        let obeys = self.link.as_mut().is_some_and(|link| link.inner_mut().put_between(true, None));
+        if evidence.unsupported.is_none() && case.steps.iter().any(between) && !obeys {
+            evidence.unsupported = Some(NOTHING_BETWEEN.to_owned());
+        }
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
@@ -238,11 +254,16 @@ impl<L: Link> Bench<L> {
             }
             let seen = self.finish(stage)?;
             ladder = seen.rungs(began);
-            evidence.faults = names.iter().map(|name| (name.clone(), firings.effective(name))).chain(paths).collect();
+            let fired = names.iter().map(|name| (name.clone(), firings.effective(name)));
+            // A peer that demands cookies of the first leaves nothing to keep half open.
+            evidence.faults = fired.filter(|(name, fired)| name != HALF_OPEN || *fired > 0).chain(paths).collect();
             evidence.step_is_cause = case.steps.iter().any(Step::is_cause);
             faults =
                 evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
             evidence.changes = self.prove(role, case, &seen);
+        }
+        if exchanged && let Err(why) = self.peer.present(None) {
+            (self.tell)(&format!("the peer's own certificate is not back: {why}"));
         }
         let judgement = verdict::judge(&evidence);
         let mut result = self.result(&scenario.id, &scenario.title, role, began);
@@ -432,7 +453,9 @@ impl<L: Link> Bench<L> {
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
     fn finish(&mut self, mut stage: Stage<L>) -> io::Result<Observation> {
         stage.close()?;
-        let Driver { link, .. } = stage.driver;
+        let Driver { mut link, .. } = stage.driver;
+        link.inner_mut().put_between(true, None);
+        link.inner_mut().put_between(false, None);
         self.link = Some(link);
         Ok(stage.seen)
     }
@@ -460,6 +483,7 @@ impl<L: Link> Bench<L> {
             seconds: self.now().since(began).as_secs_f64(),
             virtual_time: self.virtual_time,
             stopped: false,
+            honest_after: None,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
             peer_log: Vec::new(),
@@ -489,26 +513,7 @@ impl<L: Link> Bench<L> {
             Step::Liveness(_) => stage.command(Command::Liveness, "a liveness check"),
             Step::Delete(delete) => stage.delete(delete.what),
             Step::Rekey(rekey) => stage.rekey(*rekey),
-            Step::Collide(collide) => {
-                stage.set_mark();
-                let told = match collide.what {
-                    Collision::Tunnel => self.peer.initiate(),
-                    Collision::Child => self.peer.order(PeerOrder::RekeyChild),
-                    Collision::Ike => self.peer.order(PeerOrder::RekeyIke),
-                };
-                match told {
-                    Ok(words) => words.iter().for_each(|words| (self.tell)(words)),
-                    Err(why) => return Ok(Next::Environment(format!("the peer could not be made to do it: {why}"))),
-                }
-                match collide.what {
-                    Collision::Tunnel => {
-                        stage.connect(TunnelId(0));
-                        Next::On
-                    }
-                    Collision::Child => stage.ours(PeerOrder::RekeyChild, "a rekey"),
-                    Collision::Ike => stage.ours(PeerOrder::RekeyIke, "a rekey"),
-                }
-            }
+            Step::Collide(collide) => return self.collide(stage, collide.what),
             Step::SecondChild(_) => {
                 stage.set_mark();
                 stage.ours(PeerOrder::SecondChild, "a second Child SA")
@@ -540,9 +545,48 @@ impl<L: Link> Bench<L> {
                 stage.path(path);
                 Next::On
             }
+            Step::Nat(nat) => {
+                stage.put_between(role, Between { translates: true, forgets: nat.forgets(), drops_esp: true })
+            }
+            Step::Firewall(wall) => stage
+                .put_between(role, Between { translates: false, forgets: wall.forgets(), drops_esp: wall.drops_esp }),
             Step::HalfOpen(half_open) => return stage.half_open(half_open),
             Step::Wait(wait) => return stage.wait(wait.span.0),
         })
+    }
+
+    /// Both ends begin the same thing. Ours leaves when the peer's has come and before we have looked at it: the two cross,
+    /// however long the peer takes to do what it is told.
+    fn collide(&mut self, stage: &mut Stage<L>, what: Collision) -> io::Result<Next> {
+        stage.set_mark();
+        stage.driver.link.hold();
+        let told = match what {
+            Collision::Tunnel => self.peer.initiate(),
+            Collision::Child => self.peer.order(PeerOrder::RekeyChild),
+            Collision::Ike => self.peer.order(PeerOrder::RekeyIke),
+        };
+        let came = match told {
+            Ok(words) => {
+                words.iter().for_each(|words| (self.tell)(words));
+                stage.request_at_the_door(INITIATE_WITHIN)?
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = came {
+            stage.let_in()?;
+            let why = Next::Environment(format!("the peer could not be made to do it: {why}"));
+            return Ok(stage.halted().map_or(why, Next::Stopped));
+        }
+        let next = match what {
+            Collision::Tunnel => {
+                stage.connect(TunnelId(0));
+                Next::On
+            }
+            Collision::Child => stage.ours(PeerOrder::RekeyChild, "a rekey"),
+            Collision::Ike => stage.ours(PeerOrder::RekeyIke, "a rekey"),
+        };
+        stage.let_in()?;
+        Ok(next)
     }
 
     /// A tunnel, begun by whichever end has that role.
@@ -588,7 +632,7 @@ fn prepare(scenario: &Scenario, case: &RoleCase, setup: &mut Setup) -> Result<()
 }
 
 fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
-    change::lacks(&setup.spec, need).map_or(Ok(()), Err)
+    change::lacks(setup, need).map_or(Ok(()), Err)
 }
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
@@ -604,7 +648,7 @@ fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
     }
     if case.steps.iter().any(|step| matches!(step, Step::HalfOpen(_))) {
         let when = When { tunnels: Some(HALF_OPEN_TUNNELS), exchange: Some(ExchangeType::IKE_AUTH), ..When::default() };
-        rules.push(Rule { name: "half-open".to_owned(), when, action: Action::DropSent, times: None });
+        rules.push(Rule { name: HALF_OPEN.to_owned(), when, action: Action::DropSent, times: None });
     }
     rules
 }

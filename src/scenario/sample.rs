@@ -26,6 +26,7 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         at: 0.0,
         seconds: 0.118,
         virtual_time: false,
+        honest_after: None,
         stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),

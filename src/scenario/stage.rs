@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::change::Setup;
 use super::expect::{self, Match, Progress};
-use super::file::{EventName, Expect, HalfOpen, PathStep, PeerOrder, PingStep, Rekey, SaKind, Who};
+use super::file::{EventName, Expect, HalfOpen, PathStep, PeerOrder, PingStep, Rekey, Role, SaKind, Who};
 use super::halt::{GOODBYE, Halt};
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What};
 use super::station::Station;
@@ -15,8 +15,9 @@ use crate::drive::Driver;
 use crate::engine::{Command, ConnectionSpec, Endpoint, SaId, Tamper, TunnelId};
 use crate::esp::{Counters, PingSpec, RecvError, SendError, inner};
 use crate::fault::FiringLog;
-use crate::link::Link;
 use crate::link::netem::{Doom, Netem, PathSpec};
+use crate::link::{Between, Link, Received};
+use crate::net::Class;
 use crate::record::{Direction, Fate};
 use crate::time::Instant;
 use crate::wire::TsRange;
@@ -213,6 +214,14 @@ impl<L: Link> Stage<L> {
         Next::On
     }
 
+    /// Puts a box on the path, with the end that begins the tunnel on its inside.
+    pub fn put_between(&mut self, role: Role, between: Between) -> Next {
+        match self.driver.link.inner_mut().put_between(role == Role::Initiator, Some(&between)) {
+            true => Next::On,
+            false => Next::Environment("there is no network that does as it is told".to_owned()),
+        }
+    }
+
     /// Changes what the path does. Its blackouts begin to count now.
     pub fn path(&mut self, step: &PathStep) {
         self.set_mark();
@@ -262,6 +271,34 @@ impl<L: Link> Stage<L> {
             self.turn(until)?;
         }
         Ok(self.halted().map_or(Next::On, Next::Stopped))
+    }
+
+    /// Keeps what the peer sends, and waits until a request is among it; in words, why none is. Nothing of it is seen
+    /// before [`Stage::let_in`].
+    pub fn request_at_the_door(&mut self, within: Duration) -> io::Result<Result<(), String>> {
+        const RESPONSE: u8 = 0x20;
+        let until = self.now() + within;
+        let request = |received: &Received| {
+            received.class == Class::Ike && received.bytes.get(19).is_some_and(|flags| flags & RESPONSE == 0)
+        };
+        while !self.driver.link.held().any(request) {
+            if let Some(why) = self.halted() {
+                return Ok(Err(why.to_owned()));
+            }
+            if self.now() >= until {
+                return Ok(Err("it sent no request".to_owned()));
+            }
+            self.turn(until)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// What we have to say leaves, and then what was kept comes in.
+    pub fn let_in(&mut self) -> io::Result<()> {
+        let now = self.now();
+        self.turn(now)?;
+        self.driver.link.let_in();
+        Ok(())
     }
 
     /// Waits until the peer has sent a request; in words, why it has not.
@@ -356,6 +393,7 @@ impl<L: Link> Stage<L> {
         struct Honest;
         impl Tamper for Honest {}
         self.driver.link.set(PathSpec::default());
+        self.driver.link.let_in();
         self.driver.endpoint.set_tamper(Box::new(Honest));
         let now = self.now();
         let open = self.station.sa.is_some() && !self.gone();

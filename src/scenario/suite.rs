@@ -74,13 +74,13 @@ pub fn run<L: Link>(
     let began = bench.now();
     let mut cases: Vec<CaseResult> = Vec::new();
     let mut left: Vec<CaseResult> = Vec::new();
-    let mut keep = |result: CaseResult| {
+    let mut keep = |cases: &mut Vec<CaseResult>, result: CaseResult| {
         progress.case(&result);
         cases.push(result);
     };
     let first = bench.sanity(Role::Initiator)?;
     let mut healthy = first.verdict == Verdict::Pass;
-    keep(first);
+    keep(&mut cases, first);
     let responds = plan.cases.iter().any(|planned| planned.role == Role::Responder);
     if responds && healthy && bench.stopped().is_none() {
         let mut result = bench.sanity(Role::Responder)?;
@@ -91,7 +91,7 @@ pub fn run<L: Link>(
             result.detail = format!("{}, begun by the peer", result.detail);
         }
         let failed = result.verdict != Verdict::Pass;
-        keep(result);
+        keep(&mut cases, result);
         if failed && bench.stopped().is_none() {
             healthy = bench.sanity(Role::Initiator)?.verdict == Verdict::Pass;
         }
@@ -108,7 +108,7 @@ pub fn run<L: Link>(
             result.again = Some((plan.again)(&scenario.id, *role));
         }
         let hostile = result.capture.is_some();
-        keep(result);
+        keep(&mut cases, result);
         if bench.stopped().is_some() {
             continue;
         }
@@ -119,16 +119,19 @@ pub fn run<L: Link>(
             }
             let sanity = bench.sanity(Role::Initiator)?;
             let passed = sanity.verdict == Verdict::Pass;
+            if let (Some(case), false) = (cases.last_mut(), sanity.stopped) {
+                case.honest_after = Some(passed);
+            }
             // A peer that stays well needs no line; one that falls ill or recovers does.
             if passed != healthy && !sanity.stopped {
-                keep(sanity);
+                keep(&mut cases, sanity);
             }
             healthy = passed;
         } else if !healthy {
             let sanity = bench.sanity(Role::Initiator)?;
             healthy = sanity.verdict == Verdict::Pass;
             if healthy {
-                keep(sanity);
+                keep(&mut cases, sanity);
             }
         }
     }
@@ -137,7 +140,7 @@ pub fn run<L: Link>(
         if last.verdict == Verdict::Pass {
             last.detail = "peer alive after the suite".to_owned();
         }
-        keep(last);
+        keep(&mut cases, last);
     }
     head.stopped = bench.stopped().map(str::to_owned);
     head.interrupted = bench.interrupted();

@@ -175,6 +175,9 @@ pub fn connection_yaml(config: &PeerConfig, control: Option<&Control>) -> String
         for command in &c.show {
             let _ = writeln!(s, "    - {}", quote(command));
         }
+        for (key, command) in &c.orders {
+            let _ = writeln!(s, "  {key}: {}", quote(command));
+        }
     }
     s
 }

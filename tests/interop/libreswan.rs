@@ -153,12 +153,22 @@ impl Peer for Libreswan {
     }
 
     fn control(&self) -> Control {
+        // With a state's number it waits for the answer; by the connection's name it says it once and forgets.
+        let whack = |args: &[&str]| spell(&self.whack_command(args));
+        let number = r"sed -n 's/^000 #\([0-9]*\):.*STATE_V2_ESTABLISHED_IKE_SA.*/\1/p' | tail -n 1";
+        let delete = format!("{} $({} | {number})", whack(&["--deletestate"]), whack(&["--showstates"]));
         Control {
             initiate: spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME])),
             clear: format!("{} || true", spell(&self.whack_command(&["--terminate", "--name", NAME]))),
             show: vec![
                 spell(&self.whack_command(&["--showstates"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("pluto.log").to_string_lossy())),
+            ],
+            orders: vec![
+                ("rekey_child", self.rekey_command(true)),
+                ("rekey_ike", self.rekey_command(false)),
+                ("second_child", spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME]))),
+                ("delete", delete),
             ],
         }
     }

@@ -10,9 +10,15 @@
 mod certificates;
 mod cli;
 mod diagnosis;
+mod diagnosis_life;
 mod dpd;
 mod esp;
+mod expectations;
 mod failures;
+#[path = "../it/faults/mod.rs"]
+mod fault_checks;
+mod faults_real;
+mod faults_tshark;
 mod fragments;
 mod html_report;
 mod libreswan;
@@ -20,6 +26,9 @@ mod load;
 mod mobike;
 mod netns;
 mod openiked;
+#[path = "../it/pair.rs"]
+mod pair;
+mod path_relay;
 mod peer;
 mod personas;
 mod pki;

@@ -138,6 +138,7 @@ impl Peer for OpenIked {
                 spell(&self.ikectl_command(&["show", "sa"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("iked.err").to_string_lossy())),
             ],
+            orders: Vec::new(),
         }
     }
 

@@ -106,6 +106,8 @@ pub enum Knob {
     SwanConnection,
     /// swanctl.conf, the child: `mode`, `rekey_time`, ...
     SwanChild,
+    /// swanctl.conf, a second child `d` like the first one but for this: `local_ts`, ...
+    SwanSecondChild,
     /// ipsec.conf, the connection: `fragmentation`, `ikelifetime`, ...
     Libreswan,
     /// ipsec.conf, the section `config setup`: `ddos-mode`, ...
@@ -331,6 +333,8 @@ pub struct Control {
     pub initiate: String,
     pub clear: String,
     pub show: Vec<String>,
+    /// What else it can be made to do: the key under `control`, and the command.
+    pub orders: Vec<(&'static str, String)>,
 }
 
 /// Reads the XFRM shim's log: every ESP SA that was ever added, by SPI.

@@ -26,6 +26,8 @@ const PLUGINS: &str = "aes aesni ccm chapoly cmac constraints counters ctr curve
 /// The name of the one connection, and of its one child.
 const IKE: &str = "p";
 const CHILD: &str = "c";
+/// The name of the second one, if there is one.
+const SECOND: &str = "d";
 
 /// A running charon with one connection.
 pub struct StrongSwan {
@@ -201,6 +203,12 @@ impl Peer for StrongSwan {
                 spell(&self.swanctl(&["--list-sas"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("charon.log").to_string_lossy())),
             ],
+            orders: vec![
+                ("rekey_child", self.rekey_command(true)),
+                ("rekey_ike", self.rekey_command(false)),
+                ("second_child", spell(&self.swanctl(&["--initiate", "--child", SECOND, "--timeout", "8"]))),
+                ("delete", spell(&self.swanctl(&["--terminate", "--ike", IKE, "--timeout", "8"]))),
+            ],
         }
     }
 
@@ -314,7 +322,13 @@ fn connection_conf(s: &mut String, ike_name: &str, child_name: &str, config: &Pe
     );
     let child = [("local_ts", local_ts.as_str()), ("remote_ts", remote_ts.as_str()), ("esp_proposals", esp.as_str())];
     section(s, "        ", &child, config.knobs_of(Knob::SwanChild));
-    s.push_str("      }\n    }\n  }\n");
+    s.push_str("      }\n");
+    if config.knobs_of(Knob::SwanSecondChild).next().is_some() {
+        let _ = writeln!(s, "      {SECOND} {{");
+        section(s, "        ", &child, config.knobs_of(Knob::SwanSecondChild));
+        s.push_str("      }\n");
+    }
+    s.push_str("    }\n  }\n");
 }
 
 /// Writes `key = value` lines; a knob replaces the default of the same key.

@@ -163,6 +163,19 @@ pub fn assert_clean(capture: &Path, config: Option<&Path>, clean: &Clean<'_>) ->
     packets
 }
 
+/// Fails unless tshark finds these faults in the capture, by their ids, and no others: `_ws.malformed` where a dissector
+/// ran off the end of a packet.
+#[track_caller]
+pub fn assert_complaints(capture: &Path, expected: &[&str]) {
+    let mut found = std::collections::BTreeSet::new();
+    for packet in dissect(capture, None) {
+        found.extend(packet.malformed.then(|| "_ws.malformed".to_owned()));
+        found.extend(packet.expert.into_iter().filter(|e| e.severity >= Severity::Warning).map(|e| e.id));
+    }
+    let expected: std::collections::BTreeSet<String> = expected.iter().map(|id| (*id).to_owned()).collect();
+    assert_eq!(found, expected, "{}: what tshark finds wrong", capture.display());
+}
+
 // ---- PDML ----
 // Not JSON: that leaves out the labels, and the verdict on a checksum is only in one.
 

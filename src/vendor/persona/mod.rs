@@ -273,5 +273,3 @@ impl Persona {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod wire_tests;

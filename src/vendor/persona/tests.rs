@@ -1,5 +1,7 @@
 //! Tests of personas and their logs.
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

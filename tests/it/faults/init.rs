@@ -3,7 +3,7 @@
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
 use super::world::Scene::{Curve, Nat, Plain, Rekey, RekeyIke};
-use super::{Beside, Check, Run, See, check, judge};
+use super::{Beside, Check, Run, See, check};
 use crate::pair::End;
 
 const INIT: X = X::IKE_SA_INIT;
@@ -93,6 +93,7 @@ pub(super) static CHECKS: &[Check] = &[
     check("stay-on-500", Nat, See::Some(|p| p.is(AUTH, false) && p.path.local.port() == 500)),
     check("float-without-nat", Plain, See::Some(|p| p.is(AUTH, false) && p.path.local.port() == 4500)),
     check("demand-cookie", Plain, See::Some(|p| p.is(INIT, true) && p.has(N::COOKIE))).right().once(),
+    check("unasked-cookie", Plain, See::Some(|p| p.is(INIT, false) && p.has(N::COOKIE))),
     check("withhold-cookie", Plain, See::No(|p| p.is(INIT, false) && p.has(N::COOKIE))).beside(COOKIE),
     check(
         "wrong-cookie",
@@ -146,8 +147,3 @@ pub(super) static CHECKS: &[Check] = &[
     )
     .right(),
 ];
-
-#[test]
-fn key_exchange_and_the_first_exchange() {
-    judge(CHECKS);
-}

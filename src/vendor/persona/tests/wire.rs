@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Dress, Persona, Trait};
 use crate::config::{self, Given};
 use crate::engine::{ConnectionSpec, Endpoint, EndpointConfig, Event, IdMatch, Limits, ProposalSpec, Side, TunnelId};
 use crate::net::{Class, SocketRole};
 use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::{Instant, UnixTime};
+use crate::vendor::persona::{Dress, Persona, Trait};
 use crate::wire::registry::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::{Flags, Header, Message, NotifyPayload, Payload, decode, encode_into};
 

@@ -1,0 +1,315 @@
+//! What each scenario comes to with each real peer: `expectations.yaml`, one row per scenario, role and peer, and the
+//! comparison of a run with it. Whatever is not the same fails, and so does a row that is missing or not needed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ikelab::scenario::file::Role;
+use ikelab::scenario::load::{self, LoadedScenario};
+use serde::Deserialize;
+use serde_json::Value;
+
+const FILE: &str = include_str!("expectations.yaml");
+
+/// One row.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    pub scenario: String,
+    /// ikelab's role.
+    pub role: Role,
+    pub peer: Name,
+    pub result: Outcome,
+    /// Why it is not reproduced.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+    /// What came instead: a line of the case's ladder.
+    #[serde(default)]
+    pub observed: Option<String>,
+    /// The packet in the case's capture that is that line.
+    #[serde(default)]
+    pub packet: Option<u64>,
+}
+
+/// A real peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+pub enum Name {
+    #[serde(rename = "strongSwan")]
+    StrongSwan,
+    #[serde(rename = "libreswan")]
+    Libreswan,
+    #[serde(rename = "OpenIKED")]
+    OpenIked,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Name::StrongSwan => "strongSwan",
+            Name::Libreswan => "libreswan",
+            Name::OpenIked => "OpenIKED",
+        })
+    }
+}
+
+/// What a case comes to, in the words of `result.json`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Reproduced,
+    NotSeen,
+    Inconclusive,
+    /// There is nothing to play.
+    NotPlayed,
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Reproduced => "reproduced",
+            Outcome::NotSeen => "not-seen",
+            Outcome::Inconclusive => "inconclusive",
+            Outcome::NotPlayed => "not-played",
+        }
+    }
+}
+
+/// Why a scenario is not reproduced. There are no others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The peer does not have what the scenario is about.
+    PeerLacksFeature,
+    /// The peer takes what others refuse.
+    PeerTolerates,
+    /// Data have to flow, and this peer has no ESP here: its kernel would need it.
+    NeedsKernelEsp,
+    /// The scenario has no such role.
+    RoleAbsent,
+}
+
+impl Reason {
+    const ALL: [Reason; 4] =
+        [Reason::PeerLacksFeature, Reason::PeerTolerates, Reason::NeedsKernelEsp, Reason::RoleAbsent];
+
+    fn word(self) -> &'static str {
+        match self {
+            Reason::PeerLacksFeature => "peer-lacks-feature",
+            Reason::PeerTolerates => "peer-tolerates",
+            Reason::NeedsKernelEsp => "needs-kernel-esp",
+            Reason::RoleAbsent => "role-absent",
+        }
+    }
+
+    /// Whether the peer could have played it.
+    fn counts_as_played(self) -> bool {
+        matches!(self, Reason::PeerLacksFeature | Reason::PeerTolerates)
+    }
+}
+
+/// All rows, checked against the catalogue.
+#[track_caller]
+pub fn rows() -> Vec<Row> {
+    let rows: Vec<Row> =
+        serde_saphyr::from_str(FILE).unwrap_or_else(|e| panic!("tests/interop/expectations.yaml: {e}"));
+    let wrong: Vec<String> = rows.iter().filter_map(|row| Some(format!("{}: {}", row.key(), row.problem()?))).collect();
+    assert!(wrong.is_empty(), "tests/interop/expectations.yaml:\n{}", wrong.join("\n"));
+    rows
+}
+
+/// The played scenarios of the catalogue.
+#[track_caller]
+pub fn catalogue() -> Vec<LoadedScenario> {
+    let mut all = load::embedded().expect("the catalogue loads");
+    all.retain(|one| one.scenario.explained.is_none());
+    all
+}
+
+impl Row {
+    pub fn key(&self) -> String {
+        format!("{} {} {}", self.peer, self.scenario, self.role)
+    }
+
+    /// What is wrong with the row in itself.
+    fn problem(&self) -> Option<String> {
+        let evidence = (self.observed.is_some(), self.packet.is_some());
+        match (self.result, self.reason) {
+            (Outcome::Reproduced, None) if evidence == (false, false) => None,
+            (Outcome::Reproduced, _) => Some("what is reproduced needs no reason".to_owned()),
+            (_, None) => Some("why is it not reproduced?".to_owned()),
+            (Outcome::NotPlayed, Some(Reason::RoleAbsent)) if evidence == (false, false) => None,
+            (Outcome::NotPlayed, _) | (_, Some(Reason::RoleAbsent)) => {
+                Some("what has no such role, and only that, is not played".to_owned())
+            }
+            (_, Some(_)) if evidence == (true, true) => None,
+            (_, Some(_)) => Some("what was observed, and in which packet?".to_owned()),
+        }
+    }
+
+    /// How a case differs from the row; `None` if it does not.
+    fn difference(&self, case: &Value) -> Option<String> {
+        let found = case["verdict"].as_str().unwrap_or("nothing");
+        if found != self.result.word() {
+            let why = format!("{} {}", case["detail"].as_str().unwrap_or_default(), case["actual"]);
+            return Some(format!("{} expected, {found} found: {why}", self.result.word()));
+        }
+        let observed = self.observed.as_deref()?;
+        let rungs = rungs(case);
+        match rungs.iter().find(|(packet, _)| Some(*packet) == self.packet) {
+            Some((_, text)) if text == observed => None,
+            Some((packet, text)) => Some(format!("packet {packet} is {text:?}, not {observed:?}")),
+            None => Some(format!("there is no message in packet {:?}", self.packet)),
+        }
+    }
+}
+
+/// The messages of a case's ladder with their packet numbers: who sent what.
+fn rungs(case: &Value) -> Vec<(u64, String)> {
+    let rung = |rung: &Value| {
+        let text = |key: &str| rung[key].as_str().unwrap_or_default().to_owned();
+        Some((rung["packet"].as_u64()?, format!("{}: {}: {}", text("from"), text("title"), text("content"))))
+    };
+    case["ladder"].as_array().into_iter().flatten().filter_map(rung).collect()
+}
+
+/// What a run came to, as rows: to be read, and copied once understood.
+pub fn as_rows(peer: Name, cases: &[Value]) -> String {
+    let mut text = String::new();
+    for case in cases {
+        let (id, role) = (case["id"].as_str().unwrap_or_default(), case["role"].as_str().unwrap_or_default());
+        let verdict = case["verdict"].as_str().unwrap_or_default();
+        let head = format!("- {{scenario: {id}, role: {role}, peer: {peer}, result: {verdict}");
+        if verdict == "reproduced" {
+            text += &format!("{head}}}\n");
+            continue;
+        }
+        text += &format!("# {} | {} | {}\n", case["detail"], case["expected"], case["actual"]);
+        for (packet, line) in rungs(case) {
+            text += &format!("#   {packet} {line}\n");
+        }
+        let last = rungs(case).pop();
+        let (packet, line) = last.map_or((0, String::new()), |(packet, line)| (packet, line));
+        text += &format!("{head}, reason: ?, packet: {packet}, observed: \"{line}\"}}\n");
+    }
+    text
+}
+
+/// Differences between cases and those rows that there are for them, one per line.
+pub fn differences(peer: Name, rows: &[Row], cases: &[Value]) -> Vec<String> {
+    let of = |case: &Value| {
+        let mut rows = rows.iter().filter(|row| row.peer == peer);
+        let row = rows.find(|row| case["id"] == *row.scenario && case["role"] == row.role.name())?;
+        row.difference(case).map(|why| format!("{}: {why}", row.key()))
+    };
+    cases.iter().filter_map(of).collect()
+}
+
+/// Differences between cases and rows of one peer, one per line. `strict`: every scenario in every role has a row.
+pub fn compare(peer: Name, rows: &[Row], cases: &[Value], catalogue: &[LoadedScenario], strict: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut left: BTreeMap<(&str, Role), &Row> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.peer == peer) {
+        if left.insert((&row.scenario, row.role), row).is_some() {
+            wrong.push(format!("{}: two rows", row.key()));
+        }
+    }
+    for scenario in catalogue.iter().map(|one| &one.scenario) {
+        for role in Role::ALL {
+            let here = format!("{peer} {} {role}", scenario.id);
+            let Some(row) = left.remove(&(scenario.id.as_str(), role)) else {
+                if strict {
+                    wrong.push(format!("{here}: no row in expectations.yaml"));
+                }
+                continue;
+            };
+            let absent = scenario.roles.get(role).is_none();
+            let case = cases.iter().find(|case| case["id"] == *scenario.id && case["role"] == role.name());
+            match case {
+                _ if absent != (row.reason == Some(Reason::RoleAbsent)) => {
+                    wrong.push(format!("{here}: the scenario has {} such role", if absent { "no" } else { "a" }));
+                }
+                None if absent => {}
+                None => wrong.push(format!("{here}: it was not played")),
+                Some(case) => {
+                    wrong.extend(row.difference(case).map(|why| format!("{here}: {why}")));
+                    if case["honest_after"] != true {
+                        let after = &case["honest_after"];
+                        wrong.push(format!("{here}: no honest tunnel after it (honest_after: {after})"));
+                    }
+                }
+            }
+        }
+    }
+    wrong.extend(left.values().map(|row| format!("{}: there is no such scenario to play", row.key())));
+    wrong
+}
+
+/// The counts of one peer.
+pub struct Counts {
+    peer: Name,
+    reproduced: usize,
+    reasons: BTreeMap<Reason, usize>,
+}
+
+impl Counts {
+    pub fn of(peer: Name, rows: &[Row]) -> Counts {
+        let mut counts = Counts { peer, reproduced: 0, reasons: BTreeMap::new() };
+        for row in rows.iter().filter(|row| row.peer == peer) {
+            match row.reason {
+                None => counts.reproduced += 1,
+                Some(reason) => *counts.reasons.entry(reason).or_default() += 1,
+            }
+        }
+        counts
+    }
+
+    /// How many in a hundred of what the peer can play it does not show, rounded up.
+    pub fn not_reproduced_percent(&self) -> usize {
+        let failed: usize = self.reasons.iter().filter(|(reason, _)| reason.counts_as_played()).map(|(_, n)| n).sum();
+        (failed * 100).div_ceil((self.reproduced + failed).max(1))
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<11} {:>4} reproduced", self.peer.to_string(), self.reproduced)?;
+        for reason in Reason::ALL {
+            write!(f, ", {:>3} {}", self.reasons.get(&reason).unwrap_or(&0), reason.word())?;
+        }
+        write!(f, "; {} % of what it can play is not reproduced", self.not_reproduced_percent())
+    }
+}
+
+#[test]
+fn every_row_is_sound() {
+    let rows = rows();
+    for peer in [Name::StrongSwan, Name::Libreswan, Name::OpenIked] {
+        println!("{}", Counts::of(peer, &rows));
+    }
+    for peer in [Name::StrongSwan, Name::Libreswan] {
+        let percent = Counts::of(peer, &rows).not_reproduced_percent();
+        assert!(percent <= 15, "{peer}: {percent} % of what it can play is not reproduced");
+    }
+}
+
+#[test]
+fn a_row_says_all_or_nothing() {
+    let of = |text: &str| {
+        serde_saphyr::from_str::<Row>(&format!("{{scenario: a/b, role: initiator, peer: libreswan, {text}}}"))
+    };
+    let sound = |text: &str| of(text).is_ok_and(|row| row.problem().is_none());
+    assert!(sound("result: reproduced"));
+    assert!(sound("result: not-seen, reason: peer-tolerates, observed: x, packet: 3"));
+    assert!(sound("result: not-played, reason: role-absent"));
+    assert!(!sound("result: not-seen, reason: peer-is-odd, observed: x, packet: 3"));
+    assert!(!sound("result: not-seen, observed: x, packet: 3"));
+    assert!(!sound("result: not-seen, reason: peer-tolerates, observed: x"));
+    assert!(!sound("result: not-played, reason: peer-tolerates"));
+    assert!(!sound("result: reproduced, reason: peer-tolerates"));
+    let row = of("result: not-seen, reason: peer-tolerates, observed: \"peer: X: Y\", packet: 3").expect("a row");
+    let case = |verdict: &str, packet: u64, title: &str| serde_json::json!({"verdict": verdict, "ladder": [{"packet": packet, "from": "peer", "title": title, "content": "Y"}]});
+    assert_eq!(row.difference(&case("not-seen", 3, "X")), None);
+    assert!(row.difference(&case("reproduced", 3, "X")).is_some());
+    assert!(row.difference(&case("not-seen", 4, "X")).is_some());
+    assert!(row.difference(&case("not-seen", 3, "Z")).is_some());
+}
