@@ -295,7 +295,7 @@ fn certificates_of_a_ca_in_the_connection_file() {
     };
     theirs.remote_auth = crate::engine::AuthSpec::Trust(std::sync::Arc::new(trust));
     let seeds = Seeds::simulated("end to end");
-    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]), None);
     let carry = super::embedded::simulated(&setup.spec);
     let mut bench = of(dir.path(), link, setup, carry, Box::new(peer), true);
     honest(&mut bench);

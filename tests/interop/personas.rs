@@ -28,7 +28,11 @@ fn strongswan_takes_each_personas_messages_in_both_roles_and_tshark_reads_them()
     let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
     let mut bad = Vec::new();
     for persona in PERSONAS {
-        let ours = a.clone().knob(Knob::Ikelab, "persona", persona);
+        let mut ours = a.clone().knob(Knob::Ikelab, "persona", persona);
+        if *persona == "paloalto-panos" {
+            // Its NAT detection is off, and strongSwan's log tells whose its keys are by what it hashes for that.
+            ours = ours.knob(Knob::Ikelab, "nat", "{traversal: auto}");
+        }
         for role in [Role::Initiator, Role::Responder] {
             let done = bring_up(&net, Side::A, role, &ours, &peer).and_then(|tunnel| tunnel.take_down());
             let done = match done {
@@ -46,7 +50,6 @@ fn strongswan_takes_each_personas_messages_in_both_roles_and_tshark_reads_them()
                 "cisco-ios-xe" => &[33, 34, 40, 43, 43, 43, 43, 41, 41],
                 "cisco-asa" | "cisco-ftd" if response => &[33, 34, 40, 43, 43, 41, 41, 38],
                 "cisco-asa" | "cisco-ftd" => &[33, 34, 40, 43, 43, 41, 41],
-                // Its NAT detection is off.
                 _ => &[33, 34, 40],
             };
             assert!(init.starts_with(begins), "{persona} as {role:?}: {init:?}");
