@@ -366,7 +366,11 @@ impl Run<'_> {
         let info = PeerInfo {
             address: SocketAddr::new(address, loaded.spec.remote_ports.ike).to_string(),
             embedded: false,
-            notes: args.hurry.iter().map(|times| format!("our clock ran {times} times as fast as the peer's")).collect(),
+            notes: args
+                .hurry
+                .iter()
+                .map(|times| format!("our clock ran {times} times as fast as the peer's"))
+                .collect(),
             controlled: loaded.control.initiate.is_some(),
         };
         for warning in &loaded.warnings {

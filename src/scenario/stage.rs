@@ -15,15 +15,17 @@ use crate::drive::Driver;
 use crate::engine::{Command, ConnectionSpec, Endpoint, SaId, Tamper, TunnelId};
 use crate::esp::{Counters, PingSpec, RecvError, SendError, inner};
 use crate::fault::FiringLog;
+use crate::link::netem::{Doom, Netem, PathSpec};
 use crate::link::{Link, Received};
 use crate::net::Class;
-use crate::link::netem::{Doom, Netem, PathSpec};
 use crate::record::{Direction, Fate};
 use crate::time::Instant;
 use crate::wire::TsRange;
 
 /// How long we wait for the answer to our DELETE.
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// How much longer than ours the way of a message is that ours is to cross.
+const LONG_WAY: Duration = Duration::from_millis(100);
 /// No more than so many ESP packets of one sort are told of at once.
 const TOLD_AT_ONCE: u64 = 100;
 
@@ -285,10 +287,12 @@ impl<L: Link> Stage<L> {
         Ok(Ok(()))
     }
 
-    /// What we have to say leaves, and then what was kept comes in.
+    /// What we have to say leaves and arrives, and then what was kept comes in.
     pub fn let_in(&mut self) -> io::Result<()> {
-        let now = self.now();
-        self.turn(now)?;
+        let arrived = self.now() + LONG_WAY;
+        while self.now() < arrived && self.halted().is_none() {
+            self.turn(arrived)?;
+        }
         self.driver.link.let_in();
         Ok(())
     }

@@ -239,8 +239,12 @@ fn control_commands_drive_every_peer_over_ipv6_too() {
 fn a_connection_file_mirrors_the_description() {
     let net = Net::new();
     let (a, _) = PeerConfig::pair(&net);
-    let control =
-        Control { initiate: "echo \"x\"".to_owned(), clear: "true".to_owned(), show: vec!["date".to_owned()], orders: Vec::new() };
+    let control = Control {
+        initiate: "echo \"x\"".to_owned(),
+        clear: "true".to_owned(),
+        show: vec!["date".to_owned()],
+        orders: Vec::new(),
+    };
     let expected = r#"version: 1
 name: interop
 local: {address: "10.99.0.1", id: "fqdn:a.test"}
