@@ -219,6 +219,31 @@ impl Certificate {
         }
     }
 
+    /// What of it can make a peer refuse it, in a line.
+    pub fn in_words(&self) -> String {
+        let date = |seconds| super::fault::date(seconds).replace(" UTC", "");
+        let names: Vec<String> = self.alt_names.iter().map(ToString::to_string).collect();
+        let serial: String = self.serial.iter().map(|octet| format!("{octet:02x}")).collect();
+        let key: String = self.spki_sha1()[..4].iter().map(|octet| format!("{octet:02x}")).collect();
+        let purposes = match &self.extended_usage {
+            Some(purposes) => format!(", for {}", super::usage::purpose_words(purposes)),
+            None => String::new(),
+        };
+        format!(
+            "{} ({}) by {}, {} to {}{purposes}, serial {serial}, key {key}",
+            self.subject_text(),
+            names.join(" "),
+            self.issuer_text(),
+            date(self.not_before),
+            date(self.not_after)
+        )
+    }
+
+    /// Its subject key identifier, by which what it issues names it.
+    pub fn key_id(&self) -> Option<&[u8]> {
+        self.subject_key_id.as_deref()
+    }
+
     /// Whether it may sign certificates, by basicConstraints.
     pub fn is_ca(&self) -> bool {
         self.is_ca

@@ -47,6 +47,8 @@ pub struct Credential {
     pub send: SendCert,
     /// Which signature is made.
     pub signature: SignaturePolicy,
+    /// Our certificate is not sent, but where it can be fetched (RFC 7296 3.6, hash and URL).
+    pub url: Option<String>,
 }
 
 impl Credential {
@@ -63,6 +65,14 @@ impl Credential {
                 });
             }
             Err(_) => return Err(CertFault::UnsupportedKey { subject: leaf.subject_text() }),
+        }
+        Credential::mismatched(chain, key)
+    }
+
+    /// As [`Credential::new`], and nobody asks whose key it is: a peer that is as careless as some boxes after a renewal.
+    pub fn mismatched(chain: Vec<Certificate>, key: PrivateKey) -> Result<Self, CertFault> {
+        if chain.is_empty() {
+            return Err(CertFault::Missing);
         }
         let mut sorted: Vec<Certificate> = Vec::with_capacity(chain.len());
         let mut rest = chain;
@@ -81,7 +91,18 @@ impl Credential {
             key: Arc::new(key),
             send: SendCert::default(),
             signature: SignaturePolicy::default(),
+            url: None,
         })
+    }
+
+    /// The same without the certificates above ours.
+    pub fn leaf_only(&self) -> Self {
+        Credential { chain: vec![self.leaf().clone()], ..self.clone() }
+    }
+
+    /// Another certificate, signed for with the key of this one.
+    pub fn under(&self, other: &Credential) -> Self {
+        Credential { chain: other.chain.clone(), ..self.clone() }
     }
 
     /// Our certificate.

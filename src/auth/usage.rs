@@ -97,7 +97,7 @@ fn key_usage_words(bits: u16) -> String {
     if words.is_empty() { "(empty)".into() } else { words.join(", ") }
 }
 
-fn purpose_words(purposes: &[String]) -> String {
+pub(super) fn purpose_words(purposes: &[String]) -> String {
     let word = |p: &String| PURPOSES.iter().find(|(dots, _, _)| dots == p).map_or(p.clone(), |(_, w, _)| (*w).into());
     if purposes.is_empty() { "(empty)".into() } else { purposes.iter().map(word).collect::<Vec<_>>().join(", ") }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data, TrafficArgs};
 use super::exit::{CliError, Exit};
-use super::faults::{FaultArgs, bend};
+use super::faults::{FaultArgs, Fired, bend};
 use super::live::{self, Ladder, explain, finding_json};
 use super::preflight::PreflightArgs;
 use super::quick::Quick;
@@ -120,7 +120,8 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let exit = view.exit(ending);
     view.goodbye(ending, exit);
     fired.iter().flat_map(|log| log.lines()).for_each(|line| view.say(&line));
-    let head = rundir::head("connect", &plan_seed, clock.epoch(), args.common.keys);
+    let mut head = rundir::head("connect", &plan_seed, clock.epoch(), args.common.keys);
+    head["faults"] = fired.as_ref().map_or_else(|| json!([]), Fired::json);
     write_result(&dir, head, &view, &driver, exit, ending, args.common.i_own_this_target)?;
     Ok(exit)
 }

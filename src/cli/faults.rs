@@ -73,6 +73,12 @@ impl Fired {
         };
         self.names.iter().map(line).collect()
     }
+
+    /// The same for `result.json`, in the form that `ikelab run` gives to a case's faults: `fired` counts effects on the
+    /// wire.
+    pub fn json(&self) -> Value {
+        self.names.iter().map(|name| json!({"name": name, "fired": self.log.effective(name)})).collect()
+    }
 }
 
 fn times(count: usize) -> String {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::common::{self, Common};
 use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
-use super::faults::{FaultArgs, bend};
+use super::faults::{FaultArgs, Fired, bend};
 use super::live::{self, Ladder, explain, finding_json};
 use super::signals::Stop;
 use super::{rundir, term};
@@ -176,6 +176,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     fired.iter().flat_map(|log| log.lines()).for_each(|line| view.say(&line));
 
     let mut result = rundir::head("listen", &plan_seed, clock.epoch(), args.common.keys);
+    result["faults"] = fired.as_ref().map_or_else(|| json!([]), Fired::json);
     result["exit_code"] = (Exit::Met as u8).into();
     result["path"] = common::path_json(&driver.link);
     result["seconds"] = driver.link.now().as_secs_f64().into();

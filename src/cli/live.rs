@@ -127,7 +127,10 @@ pub fn finding_json(finding: &Finding) -> Value {
             "code": c.code, "text": c.text, "because": c.because, "failure": c.failure,
         })).collect::<Vec<_>>(),
         "on_peer": finding.on_peer.iter()
-            .map(|l| json!({"vendor": l.vendor.name(), "text": l.text, "evidence": l.evidence.word()}))
+            .map(|l| json!({
+                "vendor": l.vendor.name(), "text": l.text, "evidence": l.evidence.name(),
+                "sources": l.sources().iter().map(|source| source.title()).collect::<Vec<_>>(),
+            }))
             .collect::<Vec<_>>(),
         "next": finding.next,
     })

@@ -1,13 +1,12 @@
 //! `ikelab load`: many tunnels at a planned rate, and who was the limit.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
+use super::load_live::Live;
 use super::metrics::Metrics;
 use super::quick::Quick;
 use super::run::REPORT;
@@ -23,7 +22,7 @@ use crate::load::capacity::{self, Search};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
-use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
+use crate::load::summary::{Capacity, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
 use crate::load::threshold::{self, Threshold};
 use crate::load::traffic::{self, TrafficSpec};
@@ -40,13 +39,13 @@ pub struct Args {
     /// The peer's address or name, instead of the file's
     #[arg(value_name = "PEER", required_unless_present_any = ["config", "make_ca"])]
     peer: Option<String>,
-    /// The connection file; an identity with {n} in it differs per tunnel
+    /// The connection file; an identity like peer-{n4}@lab differs per tunnel: peer-0000@lab, peer-0001@lab
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What to do
     #[arg(long, value_enum, default_value_t = Kind::Setup)]
     workload: Kind,
-    /// Tunnels per second: 100, a ramp 50..500, or steps 100,200,400
+    /// Tunnels per second: 100, a ramp 50..500, steps 100,200,400, or a share of what a --search has found, like 80%:DIR
     #[arg(long, value_name = "RATE", default_value = "10")]
     rate: String,
     /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for
@@ -55,8 +54,8 @@ pub struct Args {
     /// --search: try no rate above this
     #[arg(long, value_name = "RATE", default_value_t = 1e5, requires = "search")]
     max_rate: f64,
-    /// --search: repeat it this often; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "search")]
+    /// --search and tunnels: repeat it this often; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
     trials: u32,
     /// --search: without the goodput beyond the limit
     #[arg(long, requires = "search")]
@@ -67,7 +66,7 @@ pub struct Args {
     /// How many tunnels there are [default: as many as the rate makes]
     #[arg(long, value_name = "N")]
     tunnels: Option<u64>,
-    /// How arrivals are spread around the rate
+    /// How arrivals are spread around the rate; with --over, poisson puts each at a random time (jitter)
     #[arg(long, value_enum, default_value_t = ArrivalKind::Even)]
     arrivals: ArrivalKind,
     /// Do not measure what is begun in this time
@@ -79,12 +78,15 @@ pub struct Args {
     /// hold: for how long tunnels are kept; traffic: for how long each rate is
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     hold: String,
-    /// churn: how long a tunnel lives
+    /// churn, soak: how long a tunnel lives
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     live: String,
     /// rekey-ike, rekey-child, children: spread the exchanges over this time; 0s means all at once
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     over: String,
+    /// Groups for perfect forward secrecy when Child SAs are made later or rekeyed, like x25519 or none, instead of the file's
+    #[arg(long, value_name = "GROUPS")]
+    pfs: Option<String>,
     /// children: how many more Child SAs each tunnel gets
     #[arg(long, value_name = "N", default_value_t = 4)]
     children: u64,
@@ -118,19 +120,23 @@ pub struct Args {
     /// A file with one pre-shared key per line, for tunnel 0, 1, ...
     #[arg(long, value_name = "FILE", conflicts_with = "psk_template")]
     psk_lines: Option<PathBuf>,
-    /// A file with a template of pre-shared keys, like secret-{n}
+    /// A file with a template of pre-shared keys, like secret-{n4}
     #[arg(long, value_name = "FILE")]
     psk_template: Option<PathBuf>,
     /// Authenticate each tunnel with a certificate of its own, issued by the authority in this directory (see --make-ca)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["psk_lines", "psk_template"], requires = "tunnels")]
     ca: Option<PathBuf>,
+    /// Authenticate tunnel N with the certificate DIR/N.pem and the key DIR/N.key, N from 0; used again from the first when there
+    /// are fewer than tunnels
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["psk_lines", "psk_template", "ca"])]
+    certs: Option<PathBuf>,
     /// Make an authority in this directory and do nothing else: the peer must trust its ca.pem
     #[arg(long, value_name = "DIR")]
     make_ca: Option<PathBuf>,
     /// Template of our side's selector, like 10.{n/256%256}.{n%256}.0/24
     #[arg(long, value_name = "TEMPLATE")]
     ts_template: Option<String>,
-    /// Give some tunnels a fault: bad-psk, bad-proposal, half-open, or a name of `ikelab faults`
+    /// Give some tunnels a fault: bad-psk, bad-proposal, half-open, or a name of `ikelab faults`, like withhold-cookie
     #[arg(long, value_name = "FAULT")]
     fault: Option<String>,
     /// The share of tunnels with the fault
@@ -185,6 +191,8 @@ enum Kind {
     Hold,
     /// Tunnels come, live for a while, and go
     Churn,
+    /// Churn for long; then says whether memory, file descriptors or IKE SAs were not given back
+    Soak,
     /// Bring tunnels up, forget them as if the peer had reloaded, reconnect all at once
     Storm,
     /// Bring tunnels up, then rekey the IKE SA of each
@@ -197,7 +205,7 @@ enum Kind {
     Traffic,
     /// IKE_SA_INIT only: half-open IKE SAs
     Flood,
-    /// Bring tunnels up until one is refused, and say which and why
+    /// Bring tunnels up until one is refused, and say which and why; --trials times
     Tunnels,
 }
 
@@ -234,6 +242,10 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         context.auth = context.auth.replacen("psk", "certificate", 1);
         context.issue_micros = Some(micros);
     }
+    if let Some(dir) = &args.certs {
+        peers.certified(dir).map_err(|e| CliError::usage(format!("--certs: {e}")))?;
+        context.auth = context.auth.replacen("psk", "certificate", 1);
+    }
     let remote = peers.base.remote_addr.expect("prepare fills it in");
     let connection = Connection {
         name: loaded.spec.name.clone(),
@@ -253,6 +265,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         rules: plan.rules.clone(),
         in_flight: args.max_open,
         too_late: plan.too_late,
+        linger: linger(&loaded),
+        configured: plan.order.configured(),
         keep: true,
         traffic: (args.workload == Kind::Traffic).then(|| packets(args, natt)).transpose()?,
     };
@@ -267,6 +281,10 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let tester = Tester::of(fleet.network(), plan.process, plan.threads.into(), plan.honesty);
     let mut order = plan.order.clone();
     order.start = plan.start(clock)?;
+    if let Workload::Soak { settle, .. } = &mut order.workload {
+        // Until the last closed IKE SA has stopped answering repeats, and a little.
+        *settle = linger(&loaded) + Duration::from_secs(3);
+    }
 
     let shown = !args.common.json;
     if shown {
@@ -307,6 +325,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         traffic: played.traffic.clone(),
         stages: played.stages.clone(),
         capacity: played.capacity.clone(),
+        leaks: played.leaks.clone(),
+        flood: verdict::flood(&played.stages),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
         interrupted: played.interrupted,
         exit_code: 0,
@@ -330,9 +350,17 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 
 /// Says who was the limit, and with which code to end.
 fn conclude(result: &mut LoadResult) -> Exit {
+    result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
     let met = result.thresholds.iter().all(|t| t.met);
     result.limit = verdict::limit(&result.stages, &result.tester, met);
-    let begun: u64 = result.stages.iter().map(|s| s.started).sum();
+    if let Some(found) = result.capacity.as_ref().filter(|_| !result.limit.tester_limited) {
+        // That one tunnel was refused is what was asked for.
+        result.limit.sentence = format!("{}.", found.finding);
+    }
+    if let Some(flood) = result.flood.as_ref().filter(|_| !result.limit.tester_limited) {
+        result.limit.sentence = format!("{flood}; the tester had room to spare.");
+    }
+    let begun: u64 = result.stages.iter().map(|s| s.started + s.faulty.started).sum();
     let exit = match () {
         () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
         () if met => Exit::Met,
@@ -395,6 +423,7 @@ impl Plan {
             Kind::Closed => Workload::Closed(args.window.max(1)),
             Kind::Hold => Workload::Hold(time("--hold", &args.hold)?),
             Kind::Churn => Workload::Churn(time("--live", &args.live)?),
+            Kind::Soak => Workload::Soak { live: time("--live", &args.live)?, settle: Duration::ZERO },
             Kind::Storm => Workload::Storm,
             Kind::RekeyIke | Kind::RekeyChild => {
                 let over = time("--over", &args.over)?;
@@ -413,12 +442,14 @@ impl Plan {
             Kind::Tunnels => Workload::Tunnels,
         };
         // Only churn begins a tunnel twice.
-        let limit = args.tunnels.filter(|_| args.workload != Kind::Churn);
+        let limit = args.tunnels.filter(|_| !matches!(args.workload, Kind::Churn | Kind::Soak));
         let segments = segments(&args.rate, length)?;
         let schedule = Schedule::new(segments, spacing, limit);
         let tunnels = args.tunnels.unwrap_or_else(|| match workload {
             // Enough for the plan, with a quarter to spare.
-            Workload::Churn(live) => (schedule.mean_rate() * live.as_secs_f64() * 1.25).ceil() as u64 + 10,
+            Workload::Churn(live) | Workload::Soak { live, .. } => {
+                (schedule.mean_rate() * live.as_secs_f64() * 1.25).ceil() as u64 + 10
+            }
             _ => u64::MAX,
         });
         let tunnels = if workload == Workload::Serial { args.tunnels.unwrap_or(1000) } else { tunnels };
@@ -431,7 +462,8 @@ impl Plan {
             None => (schedule.mean_rate() * 2.0).max(200.0),
         };
         let texts: Vec<&str> = match args.threshold.as_slice() {
-            [] if workload == Workload::Flood => Vec::new(),
+            // Nothing is to come up; or something is to be refused.
+            [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
             [] => vec![threshold::DEFAULT],
             given => given.iter().map(String::as_str).collect(),
         };
@@ -448,11 +480,17 @@ impl Plan {
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
         let thresholds: Vec<Threshold> = thresholds;
-        if args.search
-            && (workload != Workload::Setup || args.trials == 0 || args.max_rate.is_nan() || args.max_rate <= 0.0)
-        {
+        if args.search && (workload != Workload::Setup || args.max_rate.is_nan() || args.max_rate <= 0.0) {
+            return Err(CliError::usage("--search: with --workload setup and a --max-rate above 0"));
+        }
+        if args.trials == 0 {
+            return Err(CliError::usage("--trials: at least one"));
+        }
+        let process = process(args.shard.as_deref())?;
+        if args.search && process.1 > 1 {
             return Err(CliError::usage(
-                "--search: with --workload setup, at least one trial and a --max-rate above 0",
+                "--search: each shard would look for a limit of its own; search on one machine, or give all shards the same \
+                 --rate and raise it from run to run",
             ));
         }
         let search = args.search.then(|| Search {
@@ -482,11 +520,13 @@ impl Plan {
                 delete_rate: (!args.keep && workload != Workload::Flood).then_some(delete_rate),
                 start: None,
                 offers: offers(&args.offer)?,
+                spacing,
+                trials: args.trials,
             },
             thresholds,
             // The order of tunnels is the question.
             threads: if matches!(workload, Workload::Serial | Workload::Tunnels) { 1 } else { threads },
-            process: process(args.shard.as_deref())?,
+            process,
             too_late: time("--too-late", &args.too_late)?,
             honesty,
             faulty,
@@ -527,6 +567,10 @@ fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
     let wrong = || {
         CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"))
     };
+    if let Some((share, dir)) = text.split_once("%:") {
+        let rate = share_of(share, dir).map_err(|e| CliError::usage(format!("--rate: {e}")))?;
+        return Ok(vec![Segment { from: rate, to: rate, length }]);
+    }
     let number = |t: &str| t.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0 && *n <= 1e7);
     let segments = if let Some((from, to)) = text.split_once("..") {
         vec![Segment { from: number(from).ok_or_else(wrong)?, to: number(to).ok_or_else(wrong)?, length }]
@@ -536,6 +580,23 @@ fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
         steps.into_iter().map(|rate| Segment { from: rate, to: rate, length: each }).collect()
     };
     if segments.iter().all(|s| s.from + s.to <= 0.0) { Err(wrong()) } else { Ok(segments) }
+}
+
+/// So many percent of the rate that an earlier search has found; `dir` is what that run has left.
+fn share_of(percent: &str, dir: &str) -> Result<f64, String> {
+    let share = percent.trim().parse::<f64>().ok().filter(|p| *p > 0.0 && *p <= 1000.0);
+    let share = share.ok_or_else(|| format!("`{percent}%` is not a share like 80%"))? / 100.0;
+    let path = std::path::Path::new(dir).join("result.json");
+    let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let result: LoadResult =
+        serde_json::from_slice(&text).map_err(|e| format!("{} is not of a load run: {e}", path.display()))?;
+    let found = result.capacity.filter(|found| found.of != Capacity::TUNNELS && found.median > 0.0);
+    Ok(found.ok_or_else(|| format!("{} holds no rate that a --search has found", path.display()))?.median * share)
+}
+
+/// How long an IKE SA that is closed still answers repeats.
+fn linger(loaded: &Loaded) -> Duration {
+    loaded.limits.clone().unwrap_or_default().linger
 }
 
 fn percent(flag: &str, text: &str) -> Result<f64, CliError> {
@@ -607,6 +668,10 @@ fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
         spec.nat.traversal = NatTraversal::Force;
     }
     spec.behaviour.initial_contact = args.initial_contact;
+    if let Some(text) = &args.pfs {
+        let groups = crate::config::pfs(text).map_err(|e| CliError::usage(format!("--pfs: {e}")))?;
+        spec.children.iter_mut().for_each(|child| child.pfs.clone_from(&groups));
+    }
     let local = spec.local_addr.expect("prepare fills it in");
     let mut peers = Peers::new(spec, local).map_err(|e| CliError::usage(format!("local.id: {e}")))?;
     if let Some(text) = &args.sources {
@@ -699,69 +764,4 @@ fn headline(
         );
     }
     out
-}
-
-/// The line that moves while a run lasts: in place on a terminal, once in five seconds elsewhere.
-struct Live {
-    shown: bool,
-    terminal: bool,
-    stage: String,
-    next: Instant,
-    last: (Instant, u64),
-    dirty: bool,
-}
-
-impl Live {
-    fn new(shown: bool) -> Self {
-        Live {
-            shown,
-            terminal: std::io::stdout().is_terminal(),
-            stage: String::new(),
-            next: Instant::ZERO,
-            last: (Instant::ZERO, 0),
-            dirty: false,
-        }
-    }
-
-    fn show(&mut self, stage: &str, shards: &[(Lane, Arc<Gauges>)], since: Instant) {
-        if !self.shown {
-            return;
-        }
-        if self.stage != stage {
-            self.end();
-            self.stage = stage.to_owned();
-            (self.next, self.last) = (Instant::ZERO, (Instant::ZERO, 0));
-        }
-        if since < self.next {
-            return;
-        }
-        self.next = since + if self.terminal { Duration::from_millis(500) } else { Duration::from_secs(5) };
-        let sum = |field: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
-            shards.iter().map(|(_, gauges)| field(gauges).load(Relaxed)).sum::<u64>()
-        };
-        let done = sum(|g| &g.done);
-        let rate = done.saturating_sub(self.last.1) as f64 / since.since(self.last.0).as_secs_f64().max(1e-3);
-        self.last = (since, done);
-        let line = format!(
-            "{:>6.1} s  {stage}  {rate:>7.0}/s  up {}  opening {}  failed {}  dropped {}  retransmits {}",
-            since.as_secs_f64(),
-            sum(|g| &g.up),
-            sum(|g| &g.half_open),
-            sum(|g| &g.failed),
-            sum(|g| &g.dropped),
-            sum(|g| &g.retransmits),
-        );
-        if self.terminal {
-            term::print(&format!("\r\x1b[K{line}"));
-            self.dirty = true;
-        } else {
-            term::print(&format!("{line}\n"));
-        }
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.dirty) {
-            term::print("\r\x1b[K");
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod listen;
 mod listen_many;
 mod live;
 mod load;
+mod load_live;
 mod metrics;
 mod path;
 mod peer_config;

@@ -109,6 +109,7 @@ impl Quick {
             behaviour: Behaviour::default(),
         };
         Ok(Loaded {
+            issuer: None,
             source: None,
             spec,
             local_id_pending: local_id.is_none(),

@@ -29,14 +29,15 @@ use crate::scenario::change::Setup;
 use crate::scenario::control::Controller;
 use crate::scenario::embedded::{self, EmbeddedPeer, LoopbackPair};
 use crate::scenario::estimate;
-use crate::scenario::file::Role;
+use crate::scenario::file::{Need, Role};
 use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::PeerDriver;
+use crate::scenario::pki::Authority;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
-use crate::scenario::stand_in::counterpart;
+use crate::scenario::stand_in::{certified, counterpart};
 use crate::scenario::station::Carry;
 use crate::scenario::suite::{self, Plan, Planned, Progress};
 use crate::seed::{KeySeed, Seeds};
@@ -232,11 +233,12 @@ impl Run<'_> {
         let mut lanes: Vec<Lane<'_>> = Vec::new();
         let mut wakers = Vec::new();
         let mut pairs = Vec::new();
-        for lane in 0..if args.sim { 0 } else { LANES } {
+        for lane in 0..if args.sim { 0 } else { LANES + 1 } {
             let pair = LoopbackPair::bind(lane, self.clock).map_err(|error| environment(error.to_string()))?;
             wakers.push(pair.ours.waker());
             pairs.push(pair);
         }
+        let proving = pairs.pop();
         let wait = spec.retransmit.initial.as_millis();
         let address = match args.sim {
             true => "192.0.2.2:500 (embedded, simulated network)".to_owned(),
@@ -271,7 +273,7 @@ impl Run<'_> {
             let halt = Halt::new(stop.flag(), self.deadline());
             let (link, carry) = (pair.ours, embedded::in_udp(&spec));
             lanes.push(Box::new(move |plan, head, progress| {
-                let baseline = Setup { spec, limits: limits() };
+                let baseline = Setup::new(spec, limits());
                 suite::run(
                     &mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, false)),
                     plan,
@@ -280,6 +282,36 @@ impl Run<'_> {
                 )
             }));
         }
+        // A lane of its own for what needs certificates: both ends get them from an authority that is made for the run.
+        let (mut proven, number) = (spec.clone(), (real as u64 + 1) * 1000);
+        let now = self.clock.epoch();
+        let (their_proof, authority) = certified(&mut proven, now).map_err(|why| (USAGE, format!("{name}: {why}")))?;
+        let halt = Halt::new(stop.flag(), if args.sim { None } else { self.deadline() });
+        let key = key_seed().map_err(environment)?;
+        let proving: Lane<'_> = match proving {
+            Some(pair) => {
+                pair.address(&mut proven);
+                let peer = EmbeddedPeer::start(pair.theirs, &proven, &their_proof, key);
+                let (link, carry) = (pair.ours, embedded::in_udp(&proven));
+                let bench = self.bench_spec(&out, number, ping);
+                Box::new(move |plan, head, progress| {
+                    let baseline = Setup { authority: Some(authority), ..Setup::new(proven, limits()) };
+                    let bench = bench(link, baseline, carry, Box::new(peer), halt, false);
+                    suite::run(&mut Bench::new(bench), plan, head, progress)
+                })
+            }
+            None => {
+                let plan_seed = self.seeds.plan.clone();
+                let bench = self.bench_spec(&out, number, ping);
+                Box::new(move |plan, head, progress| {
+                    let (link, peer) = embedded::in_virtual_time(&mut proven, &their_proof, &plan_seed, key);
+                    let carry = embedded::simulated(&proven);
+                    let baseline = Setup { authority: Some(authority), ..Setup::new(proven, limits()) };
+                    let bench = bench(link, baseline, carry, Box::new(peer), halt, true);
+                    suite::run(&mut Bench::new(bench), plan, head, progress)
+                })
+            }
+        };
         let key = key_seed().map_err(environment)?;
         let bench = self.bench_spec(&out, real as u64 * 1000, ping);
         let (plan_seed, flag, retransmit) = (self.seeds.plan.clone(), stop.flag(), spec.retransmit.clone());
@@ -287,17 +319,24 @@ impl Run<'_> {
             let mut spec = spec;
             let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &plan_seed, key);
             let carry = embedded::simulated(&spec);
-            let baseline = Setup { spec, limits: limits() };
+            let baseline = Setup::new(spec, limits());
             // Virtual time says nothing about how long anybody waits.
             let halt = Halt::new(flag, None);
             suite::run(&mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, true)), plan, head, progress)
         }));
+        lanes.push(proving);
         let long = |planned: &Planned<'_>| estimate::is_long(planned.case, &retransmit);
-        let lane_of = |index: usize, planned: &Planned<'_>| {
-            if real == 0 || long(planned) { real } else { index % real }
+        let lane_of = |index: usize, planned: &Planned<'_>| match planned.scenario.needs.contains(&Need::Certificate) {
+            true => real + 1,
+            false if real == 0 || long(planned) => real,
+            false => index % real,
         };
-        let played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer);
-        Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
+        let began = self.clock.now();
+        let mut played = lanes::run(lanes, self.plan, &lane_of, head, &mut printer)
+            .map_err(|error| environment(error.to_string()))?;
+        // What a person waited, whatever passed in virtual time.
+        played.seconds = self.clock.now().since(began).as_secs_f64();
+        Ok((played, out, printer))
     }
 
     /// Makes what all embedded benches have in common.
@@ -378,7 +417,9 @@ impl Run<'_> {
         }
         let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
         let limits = loaded.limits.clone().unwrap_or_else(limits);
-        let baseline = Setup { spec: loaded.spec.clone(), limits };
+        let authority = loaded.issuer.as_ref().map(|issuer| Authority::of(issuer, clock.epoch())).transpose();
+        let authority = authority.map_err(|why| usage(format!("{}: {why}", file.display())))?.map(Arc::new);
+        let baseline = Setup { authority, ..Setup::new(loaded.spec.clone(), limits) };
         let stop = Stop::watch(link.waker()).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
         let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);

@@ -52,6 +52,10 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         _ => IdMatch::Any,
     };
 
+    let issuer = match &file.auth.local.value.certificate {
+        Some(section) => super::certificate::issuer(&section.value, sources)?,
+        None => None,
+    };
     let local_auth = match access::auth(&file.auth.local, true, sources, &mut warnings)? {
         Some(by_eap) => by_eap,
         None => secret::local(&file.auth.local, sources, &mut warnings)?,
@@ -173,6 +177,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
         spec,
         local_id_pending: local_id.is_none(),
         remote_host,
+        issuer,
         persona,
         given: super::Given {
             retransmit: {

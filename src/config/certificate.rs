@@ -8,7 +8,7 @@ use super::file::{At, CertificateSection};
 use super::secret::{Sources, readable_by_others};
 use crate::auth::method::MethodFamily;
 use crate::auth::{Certificate, Credential, FileFault, Policy, SendCert, SignaturePolicy, Trust};
-use crate::crypto::SignHash;
+use crate::crypto::{Secret, SignHash};
 use crate::wire::registry::IdType;
 use crate::wire::{IdPayload, same_dn};
 
@@ -73,12 +73,49 @@ pub(crate) fn credential(
     Ok(credential)
 }
 
+/// Who issued our certificate, with the key to issue more.
+#[derive(Clone)]
+pub struct Issuer {
+    /// The CA's certificate.
+    pub certificate: Certificate,
+    /// Its private key in PEM, wiped when it is dropped.
+    pub key: Secret,
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Issuer({:?})", self.certificate)
+    }
+}
+
+/// `issuer` and `issuer_key` of our own end, if they are there.
+pub(crate) fn issuer(section: &CertificateSection, sources: &Sources<'_>) -> Result<Option<Issuer>, Problem> {
+    let (file, key) = match (&section.issuer, &section.issuer_key) {
+        (Some(file), Some(key)) => (file, key),
+        (None, None) => return Ok(None),
+        (Some(one), None) => return Err(Problem::new("no `issuer_key`").hint("issuer_key: ./ca.key").at(one.place)),
+        (None, Some(one)) => return Err(Problem::new("no `issuer`").hint("issuer: ./ca.pem").at(one.place)),
+    };
+    let certificate = read(file, sources, crate::auth::certificates)?.into_iter().next();
+    let certificate = certificate.ok_or_else(|| Problem::new("no certificate in it").at(file.place))?;
+    let private = read(key, sources, crate::auth::private_key)?;
+    match certificate.public_key() {
+        Ok(public) if private.belongs_to(&public) => {}
+        _ => return Err(Problem::new("the key is not that of `issuer`").at(key.place)),
+    }
+    let octets = std::fs::read(sources.base.join(&key.value))
+        .map_err(|e| Problem::new(format!("cannot read {}: {}", key.value, super::io_words(&e))).at(key.place))?;
+    Ok(Some(Issuer { certificate, key: Secret::new(octets) }))
+}
+
 /// Whom we trust.
 pub(crate) fn trust(at: &At<CertificateSection>, sources: &Sources<'_>) -> Result<Trust, Problem> {
     let section = &at.value;
     let ours = [
         ("chain", place(&section.chain)),
         ("key", place(&section.key)),
+        ("issuer", place(&section.issuer)),
+        ("issuer_key", place(&section.issuer_key)),
         ("send", place(&section.send)),
         ("signature", place(&section.signature)),
     ];

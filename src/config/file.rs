@@ -152,6 +152,11 @@ pub(crate) struct CertificateSection {
     pub chain: Option<At<String>>,
     /// Our private key, not encrypted: PKCS #8, PKCS #1 or SEC 1.
     pub key: Option<At<String>>,
+    /// The certificate of the CA that issued ours. With `issuer_key` `ikelab run` can make us certificates that are wrong in
+    /// one thing, as some scenarios need.
+    pub issuer: Option<At<String>>,
+    /// Its private key, not encrypted: of a lab, never of a CA that anybody relies on.
+    pub issuer_key: Option<At<String>>,
     /// When our certificates are sent: `always` (the default), `ifasked` or `never`.
     pub send: Option<At<String>>,
     /// Which signature we make: `auto` (by what the peer announces; the default), `old` (methods 1, 9, 10, 11),

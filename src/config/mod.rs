@@ -30,6 +30,7 @@ use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 use crate::link::netem::PathSpec;
 
 pub use build::PERSONAS;
+pub use certificate::Issuer;
 pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
 pub use peer::{ControlAction, ControlSpec, PeerFacts, Vendor};
@@ -49,6 +50,8 @@ pub struct Loaded {
     pub local_id_pending: bool,
     /// A host name that must be resolved to become `spec.remote_addr`.
     pub remote_host: Option<String>,
+    /// Who issued our certificate, if the file says that it may issue more.
+    pub issuer: Option<Issuer>,
     /// Whose habits to take on.
     pub persona: String,
     /// What the file has set by itself, so that a persona leaves it alone.

@@ -15,6 +15,7 @@ pub mod transcript;
 
 use crate::engine::{ConnectionSpec, FailScope, Failed, Failure};
 use crate::vendor::Vendor;
+use crate::vendor::evidence::Source;
 use crate::wire::registry::ExchangeType;
 
 pub use facts::{Asked, CreateRequest, Facts};
@@ -99,6 +100,16 @@ pub struct PeerLine {
     pub text: &'static str,
     /// How we know.
     pub evidence: Evidence,
+}
+
+impl PeerLine {
+    /// The works in which it stands; none for what is inferred.
+    pub fn sources(&self) -> Vec<Source> {
+        match self.evidence {
+            Evidence::Inferred => Vec::new(),
+            evidence => crate::vendor::quotes::sources(self.vendor.name(), self.text, evidence),
+        }
+    }
 }
 
 /// Diagnoses a failure. `vendor` narrows the log lines to the box at hand.

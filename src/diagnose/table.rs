@@ -6,26 +6,8 @@ use crate::engine::{
     AuthFault, AuthSpec, ConnectionSpec, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved,
 };
 use crate::vendor::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
+pub use crate::vendor::evidence::Evidence;
 use crate::wire::registry::{ExchangeType, NotifyType};
-
-/// How a log line is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Evidence {
-    /// Seen in published output of a real device.
-    Observed,
-    /// From the vendor's documentation.
-    Documented,
-}
-
-impl Evidence {
-    /// In one word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Evidence::Observed => "observed",
-            Evidence::Documented => "documented",
-        }
-    }
-}
 
 /// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}`, `{why}`,
 /// `{groups}` and `{demanded group}` are filled in.
@@ -110,12 +92,16 @@ const fn documented(vendor: Vendor, text: &'static str) -> PeerLine {
     PeerLine { vendor, text, evidence: Evidence::Documented }
 }
 
+const fn inferred(vendor: Vendor, text: &'static str) -> PeerLine {
+    PeerLine { vendor, text, evidence: Evidence::Inferred }
+}
+
 /// Where to look on each box when no line of its log is known for the failure at hand.
 pub(super) static PLACES: &[PeerLine] = &[
-    documented(CiscoIosXe, "show crypto ikev2 sa detailed; debug crypto ikev2 while it happens"),
-    documented(CiscoAsa, "show crypto ikev2 sa detail; syslog class vpn, ids 750xxx and 751xxx"),
-    documented(CiscoFtd, "the same ids as %FTD-n-750xxx and 751xxx; system support diagnostic-cli"),
-    documented(PaloAltoPanos, "less mp-log ikemgr.log; show vpn ike-sa gateway NAME"),
+    documented(CiscoIosXe, "debug crypto ikev2 while it happens; show crypto ikev2 sa detailed"),
+    documented(CiscoAsa, "syslog ids 750xxx and 751xxx, which belong to no logging class; show crypto ikev2 sa detail"),
+    observed(CiscoFtd, "system support diagnostic-cli, and there what an ASA has; log lines %FTD-n-750xxx"),
+    documented(PaloAltoPanos, "show vpn ike-sa detail gateway NAME; less mp-log ikemgr.log"),
 ];
 
 static NO_ANSWER_INIT: Entry = Entry {
@@ -136,7 +122,7 @@ static NO_ANSWER_INIT: Entry = Entry {
     ],
     on_peer: &[
         documented(CiscoAsa, "%ASA-3-751009: Unable to find tunnel group for peer."),
-        documented(PaloAltoPanos, "... Couldn't find configuration for IKE phase-1 request for peer IP ..."),
+        documented(PaloAltoPanos, "ikemgr.log: unknown ikev2 peer"),
     ],
     next: &[
         "capture at the peer: does the request arrive, and from which address?",
@@ -206,7 +192,8 @@ static NO_PROPOSAL_IKE: Entry = Entry {
         ("ike_integrity", "the integrity algorithm differs", None),
     ],
     on_peer: &[
-        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to find a matching policy"),
+        observed(CiscoAsa, "debug crypto ikev2 protocol: Failed to find a matching policy ... Expected Policies: ..."),
+        inferred(CiscoAsa, "%ASA-4-750003: ... ERROR: Failed to find a matching policy"),
         observed(
             CiscoIosXe,
             "IKEv2-ERROR: ... Received Policies: : Failed to find a matching policy ... Expected Policies: ...",
@@ -227,7 +214,8 @@ static NO_PROPOSAL_IKE_BY_US: Entry = Entry {
         Some("sa-init/no-proposal-encr"),
     )],
     on_peer: &[
-        observed(CiscoAsa, "%ASA-4-750003: ... ERROR: Received no proposal chosen notify"),
+        observed(CiscoAsa, "debug crypto ikev2 protocol: Received no proposal chosen notify"),
+        inferred(CiscoAsa, "%ASA-4-750003: ... ERROR: Received no proposal chosen notify"),
         observed(CiscoIosXe, "... Received no proposal chosen notify"),
     ],
     next: &["make ike.proposals and the peer's proposal meet"],
@@ -291,9 +279,10 @@ static CERTIFICATE_REJECTED: Entry = Entry {
         ("auth_method", "the peer wants another authentication method or signature of us", None),
     ],
     on_peer: &[
+        documented(CiscoAsa, "%ASA-3-717009: Certificate validation failed. ..."),
         documented(CiscoAsa, "%ASA-3-751006: Certificate authentication failed. Error: ..."),
         documented(CiscoAsa, "... Peer ID check failed"),
-        observed(CiscoIosXe, "... %Profile could not be found by peer certificate."),
+        documented(CiscoIosXe, "... %Profile could not be found by peer certificate."),
         observed(PaloAltoPanos, "ikemgr.log: received ID_I (...) does not match peers id"),
     ],
     next: &[

@@ -98,3 +98,55 @@ fn an_identity_mismatch_shows_both_identities() {
     assert_eq!(finding.known, ["the peer says it is fqdn:fw.example", "we expect ipv4:198.51.100.20"]);
     assert_eq!(finding.class, "id_mismatch");
 }
+
+/// Vendor, evidence and text of every line that the tables call observed or documented, as written in their source.
+fn lines_of_the_tables() -> Vec<(&'static str, Evidence, String)> {
+    let files = [include_str!("table.rs"), include_str!("access.rs"), include_str!("pfs.rs"), include_str!("mod.rs")];
+    let mut found = Vec::new();
+    for text in files {
+        for (call, evidence) in [
+            ("observed(", Evidence::Observed),
+            ("documented(", Evidence::Documented),
+            ("inferred(", Evidence::Inferred),
+        ] {
+            for (at, _) in text.match_indices(call) {
+                let Some((vendor, rest)) = text[at + call.len()..].trim_start().split_once(',') else { continue };
+                let vendor = match vendor {
+                    "CiscoIosXe" => "cisco-ios-xe",
+                    "CiscoAsa" => "cisco-asa",
+                    "CiscoFtd" => "cisco-ftd",
+                    "PaloAltoPanos" => "paloalto-panos",
+                    // The definition of the function.
+                    _ => continue,
+                };
+                let literal = rest.trim_start().strip_prefix('"').expect("a text follows the vendor");
+                let end = literal.find("\",").or(literal.find("\")")).unwrap_or(literal.len());
+                let text = literal[..end.min(literal.find("\")").unwrap_or(end))].to_owned();
+                found.push((vendor, evidence, text));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn lines_of_boxes_stand_where_they_are_said_to_stand() {
+    let lines = lines_of_the_tables();
+    let made = include_str!("table.rs").matches("PeerLine { vendor").count();
+    assert_eq!(made, 3, "lines are made by the three functions only");
+    assert!(lines.len() > 30, "{}", lines.len());
+    for (vendor, evidence, text) in &lines {
+        let sources = crate::vendor::quotes::sources(vendor, text, *evidence);
+        match evidence {
+            Evidence::Inferred => assert!(sources.is_empty(), "{vendor}: {text}"),
+            _ => assert!(!sources.is_empty(), "{vendor}: {evidence:?}, and stands in no work: {text}"),
+        }
+    }
+    let counted = |wanted| lines.iter().filter(|(_, evidence, _)| *evidence == wanted).count();
+    println!(
+        "lines of diagnosis: {} observed, {} documented, {} inferred",
+        counted(Evidence::Observed),
+        counted(Evidence::Documented),
+        counted(Evidence::Inferred)
+    );
+}

@@ -42,6 +42,8 @@ pub struct Schedule {
     limit: Option<u64>,
     /// All of them at once, at the begin.
     at_once: Option<u64>,
+    /// All of them at random times within the length.
+    jitter: Option<u64>,
 }
 
 /// Which part of the arrivals (and of the tunnels) belongs to one shard: `first`, `first + stride`, and so on.
@@ -74,7 +76,7 @@ impl Lane {
 impl Schedule {
     /// A schedule of segments, one after the other.
     pub fn new(segments: Vec<Segment>, spacing: Spacing, limit: Option<u64>) -> Self {
-        Schedule { segments, spacing, limit, at_once: None }
+        Schedule { segments, spacing, limit, at_once: None, jitter: None }
     }
 
     /// Evenly `rate` arrivals per second for `length`.
@@ -88,14 +90,35 @@ impl Schedule {
         Schedule::new(vec![Segment { from: rate, to: rate, length }], Spacing::Even, Some(count))
     }
 
-    /// `count` arrivals at the same instant.
-    pub fn at_once(count: u64) -> Self {
-        Schedule { segments: Vec::new(), spacing: Spacing::Even, limit: Some(count), at_once: Some(count) }
+    /// `count` arrivals within `length`: evenly, or each at a random time of its own (jitter).
+    pub fn within(count: u64, length: Duration, spacing: Spacing) -> Self {
+        let rate = count as f64 / length.as_secs_f64().max(1e-9);
+        let jitter = (spacing == Spacing::Poisson).then_some(count);
+        Schedule { jitter, ..Schedule::new(vec![Segment { from: rate, to: rate, length }], Spacing::Even, Some(count)) }
     }
 
-    /// From the first arrival to the end of the plan.
+    /// `count` arrivals at the same instant.
+    pub fn at_once(count: u64) -> Self {
+        Schedule {
+            segments: Vec::new(),
+            spacing: Spacing::Even,
+            limit: Some(count),
+            at_once: Some(count),
+            jitter: None,
+        }
+    }
+
+    /// From the begin to the end of the plan: until the limit is reached, where there is one. Random arrivals may reach it
+    /// sooner or later than that.
     pub fn length(&self) -> Duration {
-        self.segments.iter().map(|s| s.length).sum()
+        let whole = self.segments.iter().map(|s| s.length).sum();
+        let limit = self.limit.and_then(|count| self.time_of(count as f64));
+        limit.map_or(whole, |at| whole.min(Duration::from_secs_f64(at)))
+    }
+
+    /// Everything is due at the begin.
+    pub fn is_at_once(&self) -> bool {
+        self.at_once.is_some()
     }
 
     /// The planned rate in arrivals per second: the mean over the whole plan.
@@ -163,14 +186,22 @@ pub struct Arrivals {
     /// Operational time of a Poisson stream: the rate's integral, of which this shard sees 1/stride.
     drawn: f64,
     rng: ChaCha20Rng,
+    /// Random times, drawn beforehand and sorted.
+    jittered: Option<std::vec::IntoIter<f64>>,
     next: Option<Duration>,
 }
 
 impl Arrivals {
     /// The part of `schedule` that belongs to `lane`. `label` tells the streams of one plan seed apart.
     pub fn new(schedule: Arc<Schedule>, lane: Lane, seed: &PlanSeed, label: &str) -> Self {
-        let rng = seed.stream(&format!("arrivals {label} {}/{}", lane.first, lane.stride));
-        let mut arrivals = Arrivals { schedule, lane, given: 0, drawn: 0.0, rng, next: None };
+        let mut rng = seed.stream(&format!("arrivals {label} {}/{}", lane.first, lane.stride));
+        let jittered = schedule.jitter.map(|count| {
+            let length = schedule.length().as_secs_f64();
+            let mut times: Vec<f64> = (0..lane.share(count)).map(|_| uniform(&mut rng) * length).collect();
+            times.sort_by(f64::total_cmp);
+            times.into_iter()
+        });
+        let mut arrivals = Arrivals { schedule, lane, given: 0, drawn: 0.0, rng, jittered, next: None };
         arrivals.find();
         arrivals
     }
@@ -197,17 +228,24 @@ impl Arrivals {
             self.next = Some(Duration::ZERO);
             return;
         }
+        if let Some(times) = &mut self.jittered {
+            self.next = times.next().map(Duration::from_secs_f64);
+            return;
+        }
         let at = match self.schedule.spacing {
             Spacing::Even => number as f64,
             Spacing::Poisson => {
-                // Uniform in (0, 1], so that its logarithm is finite.
-                let uniform = (self.rng.next_u64() >> 11) as f64 + 1.0;
-                self.drawn -= (uniform / (1_u64 << 53) as f64).ln() * self.lane.stride as f64;
+                self.drawn -= uniform(&mut self.rng).ln() * self.lane.stride as f64;
                 self.drawn
             }
         };
         self.next = self.schedule.time_of(at).map(Duration::from_secs_f64);
     }
+}
+
+/// Uniform in (0, 1], so that its logarithm is finite.
+fn uniform(rng: &mut ChaCha20Rng) -> f64 {
+    ((rng.next_u64() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -284,6 +322,27 @@ mod tests {
         assert_eq!(times(Schedule::at_once(5), Lane { first: 1, stride: 2 }), [0.0, 0.0]);
         assert_eq!(Schedule::at_once(5).total(), 5);
         assert_eq!(Schedule::count(7, 1000.0).total(), 7);
+        // A plan that is used up early is no longer than that, and its rate is the one at which it is used up.
+        let short = Schedule::new(
+            vec![Segment { from: 100.0, to: 100.0, length: Duration::from_secs(60) }],
+            Spacing::Even,
+            Some(200),
+        );
+        assert_eq!((short.length(), short.mean_rate(), short.total()), (Duration::from_secs(2), 100.0, 200));
+    }
+
+    #[test]
+    fn jittered_arrivals_are_all_within_the_time_and_nowhere_even() {
+        let schedule = Schedule::within(1000, Duration::from_secs(10), Spacing::Poisson);
+        let mut all: Vec<f64> = (0..2).flat_map(|first| times(schedule.clone(), Lane { first, stride: 2 })).collect();
+        all.sort_by(f64::total_cmp);
+        assert!(all.len() == 1000 && all.iter().all(|t| (0.0..=10.0).contains(t)), "{}", all.len());
+        let first_half = all.iter().filter(|t| **t < 5.0).count();
+        assert!((420..580).contains(&first_half), "{first_half}");
+        let even = all.windows(2).filter(|w| (w[1] - w[0] - 0.01).abs() < 1e-3).count();
+        assert!(even < 300, "{even} gaps of the mean length");
+        let even = times(Schedule::within(100, Duration::from_secs(10), Spacing::Even), ALL);
+        assert!(even.len() == 100 && even.windows(2).all(|w| (w[1] - w[0] - 0.1).abs() < 1e-6), "{even:?}");
     }
 
     #[test]

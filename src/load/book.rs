@@ -237,8 +237,8 @@ impl Book {
         (tunnel.sa, tunnel.open, tunnel.planned, tunnel.mark) = (sa, open, planned, Instant::ZERO);
         (tunnel.measured, tunnel.retried) = (measured, false);
         self.open += 1;
-        self.stats.requests += 1;
         tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
+        self.stats.requests += u64::from(!self.faulty(place));
         if open == Open::SetUp {
             if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
                 keeper.begin(spi.0, self.lane.number(place as u64));
@@ -295,6 +295,11 @@ impl Book {
     fn time(&mut self, what: Timed, value: Duration) {
         self.stats.time(what, value);
         self.gauges.time(what, value);
+    }
+
+    /// How many IKE SAs the endpoint has.
+    pub fn show_sas(&self, count: u64) {
+        self.gauges.sas.store(count, Relaxed);
     }
 
     /// Closes the open operation and returns what it was.
@@ -447,8 +452,10 @@ impl Observer for Book {
         match event {
             Event::InitDone(_) if open == Open::SetUp => {
                 self.tunnels[place].mark = now;
-                self.stats.requests += 1;
-                if !self.faulty(place) {
+                if self.faulty(place) {
+                    self.stats.faulty_answered += 1;
+                } else {
+                    self.stats.requests += 1;
                     self.time(Timed::Init, now.since(planned));
                 }
             }
@@ -495,7 +502,8 @@ impl Observer for Book {
             },
             Event::Retransmit { .. } => {
                 self.tunnels[place].retried = true;
-                self.stats.retransmits += 1;
+                // A tunnel that misbehaves is not answered, and asks again: nothing to hold against the peer.
+                self.stats.retransmits += u64::from(!self.faulty(place));
                 self.gauges.retransmits.fetch_add(1, Relaxed);
             }
             Event::Alive { rtt } => {

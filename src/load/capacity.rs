@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::arrival::{Lane, Schedule, Segment, Spacing};
 use super::gauge::Gauges;
-use super::run::{Fleet, Outcome};
+use super::run::Fleet;
 use super::shard::Work;
 use super::summary::{Capacity, StageResult, Step, Tester, histograms};
 use super::threshold::Threshold;
@@ -193,20 +193,26 @@ impl Hunt<'_, '_> {
     }
 }
 
-/// Says what a run that set up tunnels until the first refusal has found.
-pub fn tunnels(outcome: &Outcome, asked: u64) -> Capacity {
-    let (up, finding) = match &outcome.stats.refused {
-        Some((before, words)) => (*before, format!("tunnel {} was refused: {words}", before + 1)),
-        None => (outcome.stats.done, format!("all of {asked} tunnels came up: no limit was met")),
+/// Says what trials have found that set up tunnels until the first refusal: how many came up before it and why it was, or
+/// how many came up in all.
+pub fn tunnels(trials: &[Result<(u64, String), u64>], asked: u64) -> Capacity {
+    let mut found: Vec<f64> = trials.iter().map(|t| t.as_ref().map_or_else(|up| *up, |(up, _)| *up) as f64).collect();
+    found.sort_by(f64::total_cmp);
+    let median = found.get(found.len() / 2).copied().unwrap_or_default();
+    // The trial that stands for all: the one in the middle, if it met a limit.
+    let refused = trials.iter().filter_map(|t| t.as_ref().ok()).min_by_key(|(up, _)| up.abs_diff(median as u64));
+    let finding = match refused {
+        Some((before, words)) => format!("tunnel {} was refused: {words}", before + 1),
+        None => format!("all of {asked} tunnels came up: no limit was met"),
     };
-    Capacity {
-        of: "tunnels".into(),
-        median: up as f64,
-        range: (up as f64, up as f64),
-        trials: vec![up as f64],
-        finding,
-        ..Capacity::default()
-    }
+    let refusals = trials.iter().filter(|t| t.is_ok()).count();
+    let finding = match refusals {
+        0 => finding,
+        n if n == trials.len() => finding,
+        n => format!("{finding}; {n} of {} trials met a limit", trials.len()),
+    };
+    let range = (found.first().copied().unwrap_or_default(), found.last().copied().unwrap_or_default());
+    Capacity { of: "tunnels".into(), median, range, trials: found, finding, ..Capacity::default() }
 }
 
 #[cfg(test)]
@@ -230,6 +236,18 @@ mod tests {
             delete_rate: 100.0,
             curve: true,
         }
+    }
+
+    #[test]
+    fn the_limit_of_tunnels_is_the_median_of_trials() {
+        let refused = |up: u64| Ok((up, "NO_ADDITIONAL_SAS".to_owned()));
+        let found = tunnels(&[refused(225), refused(230), refused(225)], 1000);
+        assert_eq!((found.median, found.range, found.trials.len()), (225.0, (225.0, 230.0), 3));
+        assert_eq!(found.finding, "tunnel 226 was refused: NO_ADDITIONAL_SAS");
+        let found = tunnels(&[Err(300), refused(299), Err(300)], 300);
+        assert_eq!(found.median, 300.0);
+        assert_eq!(found.finding, "tunnel 300 was refused: NO_ADDITIONAL_SAS; 1 of 3 trials met a limit");
+        assert_eq!(tunnels(&[Err(5)], 5).finding, "all of 5 tunnels came up: no limit was met");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Gauges {
     pub half_open: AtomicU64,
     /// Tunnels that are up now.
     pub up: AtomicU64,
+    /// IKE SAs in the table, those that only answer repeats included.
+    pub sas: AtomicU64,
     /// Operations that succeeded in the present stage, whatever it is about.
     pub done: AtomicU64,
     /// Retransmissions.
@@ -60,6 +62,7 @@ impl Gauges {
             dropped: AtomicU64::default(),
             half_open: AtomicU64::default(),
             up: AtomicU64::default(),
+            sas: AtomicU64::default(),
             done: AtomicU64::default(),
             retransmits: AtomicU64::default(),
             failures: Mutex::default(),
@@ -131,9 +134,11 @@ pub fn prometheus(shards: &[(super::arrival::Lane, std::sync::Arc<Gauges>)]) -> 
     for ((class, stage), count) in failures {
         let _ = writeln!(out, "ike_failures_total{{class=\"{class}\",stage=\"{stage}\"}} {count}");
     }
-    out.push_str("# HELP ike_sas Tunnels by state.\n# TYPE ike_sas gauge\n");
+    out.push_str("# HELP ike_sas Tunnels by state; in_table counts IKE SAs, those that only answer repeats included.\n# TYPE ike_sas gauge\n");
     let (configured, up, opening) = (sum(|g| &g.configured), sum(|g| &g.up), sum(|g| &g.half_open));
-    for (state, count) in [("configured", configured), ("opening", opening), ("established", up)] {
+    for (state, count) in
+        [("configured", configured), ("opening", opening), ("established", up), ("in_table", sum(|g| &g.sas))]
+    {
         let _ = writeln!(out, "ike_sas{{state=\"{state}\"}} {count}");
     }
     out.push_str("# HELP ike_stage_seconds Latency from the planned start.\n# TYPE ike_stage_seconds histogram\n");

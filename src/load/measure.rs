@@ -116,6 +116,8 @@ pub struct Stats {
     pub dropped: Dropped,
     /// Tunnels with a chosen fault: begun, up, failed. They count in none of the figures above.
     pub faulty: Window,
+    /// Of the tunnels with a chosen fault, those whose IKE_SA_INIT was answered.
+    pub faulty_answered: u64,
     /// Operations that the stage is not about: the deletes of a churn.
     pub aside: Window,
     /// Failures by class and stage.
@@ -221,6 +223,7 @@ impl Stats {
         self.unfinished += other.unfinished;
         self.window.add(&other.window);
         self.faulty.add(&other.faulty);
+        self.faulty_answered += other.faulty_answered;
         self.aside.add(&other.aside);
         self.dropped.late += other.dropped.late;
         self.dropped.in_flight += other.dropped.in_flight;

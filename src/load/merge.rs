@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 
-use super::summary::{Bin, Failures, Latency, LoadResult, StageResult, Tester, TrafficResult, Window};
+use super::leak::{Held, Leaks};
+use super::summary::{
+    Bin, Capacity, Context, Failures, Latency, LoadResult, StageResult, Tester, TrafficResult, Window,
+};
 use super::threshold::{self, Threshold};
 use super::verdict;
 
@@ -36,7 +39,9 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
         if part.stages.len() != times.len() {
             return Err(format!("shard {shard}: {} stages, but latencies of {}", part.stages.len(), times.len()));
         }
-        if part.connection.remote != first.connection.remote || part.context != first.context {
+        // How long issuing certificates took differs from machine to machine.
+        let same = Context { issue_micros: first.context.issue_micros, ..part.context.clone() };
+        if part.connection.remote != first.connection.remote || same != first.context {
             warnings
                 .push(format!("shard {shard} had another peer or other algorithms than shard {}", first.tester.shard));
         }
@@ -47,6 +52,13 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
     }
     let mut parts = parts.into_iter();
     let (mut result, mut times) = parts.next().expect("there is a first one");
+    if result.capacity.take_if(|found| found.of != Capacity::TUNNELS).is_some() {
+        return Err(
+            "a search for the largest rate is no part of a larger one: search on one machine, or give each shard the \
+                    same --rate"
+                .into(),
+        );
+    }
     for (part, more) in parts {
         let names = |r: &LoadResult| r.stages.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
         if names(&part) != names(&result) {
@@ -66,16 +78,28 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
             }
             stage.latency = times.iter().map(|(name, h)| (name.clone(), Latency::of(h))).collect();
         }
+        if let (Some(a), Some(b)) = (&mut result.capacity, &part.capacity) {
+            add_capacity(a, b);
+        }
+        if let (Some(a), Some(b)) = (&mut result.leaks, &part.leaks) {
+            add_leaks(a, b);
+        }
         add_tester(&mut result.tester, &part.tester);
         result.seconds = result.seconds.max(part.seconds);
         result.interrupted |= part.interrupted;
     }
     result.traffic = super::traffic::finding(&result.stages);
-    let thresholds: Vec<Threshold> =
-        result.thresholds.iter().map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
+    result.recovery = super::workload::recovery(&result.stages, &times);
+    result.flood = verdict::flood(&result.stages);
+    let given = result.thresholds.iter().filter(|t| t.threshold != threshold::NO_LEAK);
+    let thresholds: Vec<Threshold> = given.map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
     result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
+    result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
     let met = result.thresholds.iter().all(|t| t.met);
     result.limit = verdict::limit(&result.stages, &result.tester, met);
+    if let Some(found) = result.capacity.as_ref().filter(|_| !result.limit.tester_limited) {
+        result.limit.sentence = format!("{}.", found.finding);
+    }
     result.exit_code = match () {
         () if result.limit.tester_limited => 4,
         () => u8::from(!met),
@@ -88,6 +112,38 @@ fn add_tester(into: &mut Tester, other: &Tester) {
     into.sources += other.sources;
     into.buffer_granted = into.buffer_granted.into_iter().chain(other.buffer_granted).min();
     into.sources_mean = Tester::sources_words(into.sources);
+}
+
+/// Each shard brought up tunnels until one of its own was refused: together they are what the peer took.
+fn add_capacity(into: &mut Capacity, other: &Capacity) {
+    into.median += other.median;
+    into.range = (into.range.0 + other.range.0, into.range.1 + other.range.1);
+    into.trials = into.trials.iter().zip(&other.trials).map(|(a, b)| a + b).collect();
+    if !into.finding.contains(&other.finding) {
+        into.finding = format!("{}; in another shard, {}", into.finding, other.finding);
+    }
+}
+
+fn add_leaks(into: &mut Leaks, other: &Leaks) {
+    let add = |a: &mut Held, b: &Held| {
+        a.resident += b.resident;
+        a.descriptors += b.descriptors;
+        a.sas += b.sas;
+    };
+    let both = |a: &mut Option<Held>, b: &Option<Held>| match (a.as_mut(), b) {
+        (Some(a), Some(b)) => add(a, b),
+        _ => *a = None,
+    };
+    add(&mut into.begin, &other.begin);
+    add(&mut into.end, &other.end);
+    both(&mut into.early, &other.early);
+    both(&mut into.late, &other.late);
+    // One shard that leaks is what is to be read, not the many that do not.
+    if other.leak && !into.leak || !other.leak && !into.leak && !other.memory_judged {
+        into.sentence.clone_from(&other.sentence);
+    }
+    into.leak |= other.leak;
+    into.memory_judged &= other.memory_judged;
 }
 
 fn add_stage(into: &mut StageResult, other: &StageResult) {
@@ -107,6 +163,8 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.unfinished += other.unfinished;
     window(&mut into.window, &other.window);
     window(&mut into.faulty, &other.faulty);
+    into.faulty_answered += other.faulty_answered;
+    into.configured += other.configured;
     window(&mut into.aside, &other.aside);
     into.success = into.window.success();
     into.dropped.late += other.dropped.late;
@@ -123,7 +181,8 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.retried += other.retried;
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
     let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
-    into.achieved_rate = if length > 0.0 { into.done as f64 / length } else { 0.0 };
+    let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
+    (into.attempted_rate, into.achieved_rate) = (per_second(into.started), per_second(into.done));
     if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
         add_traffic(a, b);
     }
@@ -221,6 +280,34 @@ mod tests {
         assert_eq!(result.thresholds[0].measured, "99.502%");
         assert_eq!((result.thresholds[0].met, result.exit_code), (false, 1));
         assert_eq!((result.tester.threads, result.tester.sources), (2, 2));
+    }
+
+    #[test]
+    fn a_storm_and_a_soak_are_judged_over_all_shards() {
+        use super::super::leak;
+
+        let storm = |shard, micros| {
+            let (mut result, mut times) = part(shard, 100, micros);
+            let mut again = result.stages[0].clone();
+            result.stages[0].planned_rate = 50.0;
+            (again.name, again.planned) = ("storm".into(), 100);
+            result.stages.push(again);
+            times.push(times[0].clone());
+            result.recovery = super::super::workload::recovery(&result.stages, &times);
+            let end = leak::Held { sas: shard, descriptors: 9, ..leak::Held::default() };
+            result.leaks = Some(leak::judge(leak::Held { descriptors: 9, ..leak::Held::default() }, &[], end));
+            (result, times)
+        };
+        let (one, other) = (storm(0, 1_000), storm(1, 9_000));
+        let at = |result: &LoadResult| result.recovery.as_ref().expect("a storm has one").seconds.clone();
+        assert!(at(&one.0)[3].is_some_and(|all| all < 0.0011), "{:?}", one.0.recovery);
+        let (result, _, _) = merge(vec![one, other]).expect("of one run");
+        let seconds = at(&result);
+        assert!(seconds[0].is_some_and(|s| s < 0.0011) && seconds[3].is_some_and(|s| s > 0.0089), "{seconds:?}");
+        let leaks = result.leaks.as_ref().expect("both have them");
+        assert!(leaks.leak && leaks.end.sas == 1 && leaks.sentence.contains("1 IKE SAs are left"), "{leaks:?}");
+        let judged = result.thresholds.last().expect("no leak is one");
+        assert!(judged.threshold == threshold::NO_LEAK && !judged.met && result.exit_code == 1, "{judged:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::arrival::Lane;
 use super::ca::LoadCa;
 use super::template::{Pool, Template};
-use crate::auth::Credential;
+use crate::auth::{Credential, certificates, private_key};
 use crate::crypto::Secret;
 use crate::engine::{AuthSpec, ConnectionSpec, TunnelId};
 use crate::wire::IdPayload;
@@ -171,6 +171,32 @@ impl Peers {
     pub fn certify(&mut self, ca: &LoadCa, count: u64) -> Result<(), String> {
         let issued = (0..count).map(|n| ca.issue(n, &self.id(n))).collect::<Result<Vec<_>, _>>()?;
         self.certificates = Arc::new(issued);
+        Ok(())
+    }
+
+    /// Takes a certificate for each tunnel from a directory: `0.pem` with `0.key`, `1.pem` with `1.key`, and so on.
+    ///
+    /// # Errors
+    ///
+    /// In words, if there is none, or if one cannot be read.
+    pub fn certified(&mut self, dir: &Path) -> Result<(), String> {
+        let mut found = Vec::new();
+        loop {
+            let (pem, key) = (dir.join(format!("{}.pem", found.len())), dir.join(format!("{}.key", found.len())));
+            if !pem.exists() {
+                break;
+            }
+            let octets = |path: &Path| std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
+            let chain = certificates(&octets(&pem)?).map_err(|e| format!("{}: {e}", pem.display()))?;
+            let key_octets = octets(&key)?;
+            let private = private_key(&key_octets).map_err(|e| format!("{}: {e}", key.display()))?;
+            let credential = Credential::new(chain, private).map_err(|e| format!("{}: {e}", pem.display()))?;
+            found.push(Arc::new(credential));
+        }
+        if found.is_empty() {
+            return Err(format!("{} holds no 0.pem", dir.display()));
+        }
+        self.certificates = Arc::new(found);
         Ok(())
     }
 

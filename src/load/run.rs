@@ -51,6 +51,10 @@ pub struct Setup {
     pub in_flight: u64,
     /// What could not be begun this long after its time is dropped.
     pub too_late: Duration,
+    /// How long an IKE SA that is closed still answers repeats.
+    pub linger: Duration,
+    /// Tunnels that the plan begins, where that is fewer than there may be: what the gauges call configured.
+    pub configured: u64,
     /// Keep the datagrams of the failed and the slowest handshakes.
     pub keep: bool,
     /// How packets are sent through the tunnels, if any are.
@@ -192,7 +196,7 @@ impl Fleet {
         let (mut shards, mut lanes, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
         for (octet, (link, sources)) in (0_u8..).zip(links) {
             let lane = Lane { first: process + processes * u64::from(octet), stride: processes * threads };
-            let gauges = Arc::new(Gauges::new(lane.share(setup.tunnels)));
+            let gauges = Arc::new(Gauges::new(lane.share(setup.tunnels.min(setup.configured))));
             let keeper = setup.keep.then(Keeper::default);
             keepers.extend(keeper.clone());
             let config = ShardConfig {
@@ -203,6 +207,7 @@ impl Fleet {
                 tunnels: setup.tunnels,
                 seeds: setup.seeds.clone(),
                 rules: setup.rules.clone(),
+                linger: setup.linger,
                 gauges: Arc::clone(&gauges),
                 stop: Arc::clone(&stop),
                 in_flight: (setup.in_flight / threads).max(1),

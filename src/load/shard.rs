@@ -16,6 +16,7 @@ use super::book::{Book, Open};
 use super::gauge::Gauges;
 use super::keep::Keeper;
 use super::measure::{Stats, Timed};
+use super::pace::Pace;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
 use super::traffic::{Traffic, TrafficSpec};
@@ -32,6 +33,8 @@ use crate::time::Instant;
 const BATCH: usize = 16;
 /// Operations that are begun at most before the sockets are looked at again.
 const STARTS: usize = 16;
+/// The part of its window that a closed loop likes to take at once.
+const TOGETHER: u64 = 4;
 /// How long a shard sleeps at most without looking for orders.
 const NAP: Duration = Duration::from_millis(50);
 /// How long the last echoes are waited for.
@@ -55,6 +58,8 @@ pub struct ShardConfig {
     pub seeds: Seeds,
     /// Rules for tunnels with a chosen fault.
     pub rules: Vec<Rule>,
+    /// How long an IKE SA that is closed still answers repeats.
+    pub linger: Duration,
     /// What it shows while it runs.
     pub gauges: Arc<Gauges>,
     /// Set when the run is to end early.
@@ -172,6 +177,8 @@ pub struct Shard {
     stop: Arc<AtomicBool>,
     in_flight: u64,
     too_late: Duration,
+    /// All operations of the stage are due at once: the tester takes the time it needs, and says how much that was.
+    at_once: bool,
     /// Places of tunnels that can be begun: those never begun, then those that are down again.
     never_begun: u64,
     /// Where the search for a tunnel that is up goes on.
@@ -187,7 +194,7 @@ impl Shard {
     /// A shard on its sockets.
     pub fn new(config: ShardConfig, link: UdpLink) -> Self {
         let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, .. } = config;
-        let ShardConfig { in_flight, too_late, keeper, traffic, .. } = config;
+        let ShardConfig { in_flight, too_late, keeper, traffic, linger, .. } = config;
         let mut recorder = Recorder::new();
         if let Some(keeper) = &keeper {
             recorder.add(keeper.clone());
@@ -195,7 +202,7 @@ impl Shard {
         let plan = seeds.plan.clone();
         let endpoint = EndpointConfig {
             connections: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits { linger, ..Limits::default() },
             trace: false,
             export_keys: false,
             shard: Some(octet),
@@ -221,6 +228,7 @@ impl Shard {
             stop,
             in_flight,
             too_late,
+            at_once: false,
             never_begun: 0,
             cursor: 0,
             queue: 0,
@@ -307,6 +315,7 @@ impl Shard {
 
     /// Begins operations by the schedule, then waits for those that are open.
     fn run(&mut self, stage: &Stage, schedule: Arc<Schedule>, op: Open) -> io::Result<()> {
+        self.at_once = schedule.is_at_once();
         let mut arrivals = Arrivals::new(schedule, self.lane, &self.plan, &stage.label);
         let mut drained: Option<Instant> = None;
         let mut void = false;
@@ -339,7 +348,7 @@ impl Shard {
                 }
                 if now >= until {
                     self.give_up(now);
-                    return self.turn(now);
+                    return self.turn(now).map(drop);
                 }
             }
             let wake = next.into_iter().chain(self.book.next_delete()).chain(drained).min();
@@ -374,6 +383,7 @@ impl Shard {
     fn closed(&mut self, stage: &Stage, count: u64, window: u64) -> io::Result<()> {
         let mut left = self.lane.share(count);
         let mut progress = (u64::MAX, self.driver.link.now());
+        let mut pace = Pace::new(self.driver.link.now());
         while left > 0 || self.book.open() > 0 {
             let now = self.driver.link.now();
             if self.stopped() {
@@ -392,7 +402,16 @@ impl Shard {
                 self.give_up(now);
             }
             let full = left == 0 || self.book.open() >= window;
-            self.turn(if full { now + NAP } else { now })?;
+            if !full {
+                self.turn(now)?;
+                continue;
+            }
+            // With a wide window nobody waits for one answer: the slower of the two ends decides, and it is not we.
+            let received = self.turn(now + NAP)?;
+            let together = (window / TOGETHER).min(BATCH as u64);
+            if together > 1 {
+                self.driver.link.gather(pace.pause(received as u64, together, now));
+            }
         }
         Ok(())
     }
@@ -430,7 +449,7 @@ impl Shard {
             return true;
         }
         self.book.due(planned);
-        if lag > self.too_late {
+        if lag > self.too_late && !self.at_once {
             self.book.drop_start(planned, |d| &mut d.late);
             return false;
         }
@@ -453,6 +472,12 @@ impl Shard {
 
     /// A tunnel that is down: first those that were never begun, then those that have been down longest.
     fn free_place(&mut self) -> Option<usize> {
+        // Where the order of tunnels is the question, every trial has the same ones.
+        if self.until_refused
+            && let Some(place) = self.book.take_down()
+        {
+            return Some(place);
+        }
         if self.lane.number(self.never_begun) < self.tunnels {
             self.never_begun += 1;
             return usize::try_from(self.never_begun - 1).ok();
@@ -538,17 +563,19 @@ impl Shard {
                 self.driver.endpoint.abandon(now, sa);
             }
         }
-        self.turn(now)
+        self.turn(now).map(drop)
     }
 
-    fn turn(&mut self, until: Instant) -> io::Result<()> {
-        self.driver.turn(Some(until), &mut self.book)?;
+    /// One turn, at most until then; the datagrams that came.
+    fn turn(&mut self, until: Instant) -> io::Result<usize> {
+        let turn = self.driver.turn(Some(until), &mut self.book)?;
         self.work_off();
         let now = self.driver.link.now();
         if now.since(self.looked) >= LOOK {
             self.looked = now;
             self.queue = self.queue.max(self.driver.link.receive_queue());
+            self.book.show_sas(self.driver.endpoint.sa_count() as u64);
         }
-        Ok(())
+        Ok(turn.received)
     }
 }

@@ -54,6 +54,12 @@ pub struct LoadResult {
     /// The search for the limit, if that was the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub capacity: Option<Capacity>,
+    /// What a soak says about leaks, if that was the task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub leaks: Option<super::leak::Leaks>,
+    /// What a flood of half-open IKE SAs met, in a sentence, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flood: Option<String>,
     /// Who was the limit.
     pub limit: Limit,
     /// It was ended by a signal.
@@ -157,6 +163,15 @@ pub struct StageResult {
     pub planned: u64,
     /// Mean planned rate per second.
     pub planned_rate: f64,
+    /// Mean rate per second of operations begun, over the planned time.
+    #[serde(default)]
+    pub attempted_rate: f64,
+    /// Tunnels that the run is to have, in this process; 0 where that does not apply.
+    #[serde(default)]
+    pub configured: u64,
+    /// Everything was due at once: the tester took the time it needed.
+    #[serde(default)]
+    pub at_once: bool,
     /// Mean rate per second of operations that succeeded, over the planned time.
     pub achieved_rate: f64,
     /// Operations begun.
@@ -175,6 +190,9 @@ pub struct StageResult {
     pub dropped: Dropped,
     /// Tunnels with a chosen fault, which count nowhere else.
     pub faulty: Window,
+    /// Of these, those whose IKE_SA_INIT was answered.
+    #[serde(default)]
+    pub faulty_answered: u64,
     /// Operations that the stage is not about, like the deletes of a churn.
     pub aside: Window,
     /// Failures by class.
@@ -458,7 +476,34 @@ pub struct Limit {
     pub tester_limited: bool,
 }
 
+impl Capacity {
+    /// What [`Capacity::of`] says of a search for the number of tunnels.
+    pub const TUNNELS: &str = "tunnels";
+}
+
 impl Context {
+    /// In two lines, for people.
+    pub fn words(&self) -> String {
+        let none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        let seconds = |s: Option<f64>| s.map_or_else(|| "none".to_owned(), |s| format!("{s} s"));
+        let yes = |yes: bool| if yes { "yes" } else { "no" };
+        format!(
+            "IKE {}; ESP {}; PFS {}; authentication (ours / theirs) {}; Child SAs per IKE SA {}\n\
+             lifetimes IKE SA {}, Child SA {}; liveness checks {}; NAT traversal {}; fragmentation {}; INITIAL_CONTACT {}",
+            none(&self.ike),
+            none(&self.esp),
+            none(&self.pfs),
+            self.auth,
+            self.children_per_ike_sa,
+            seconds(self.ike_lifetime),
+            seconds(self.child_lifetime),
+            self.dpd.map_or_else(|| "none".to_owned(), |s| format!("every {s} s")),
+            self.nat_traversal,
+            yes(self.fragmentation),
+            yes(self.initial_contact)
+        )
+    }
+
     /// Of a connection.
     pub fn of(spec: &ConnectionSpec) -> Context {
         let words = |list: &[crate::engine::ProposalSpec]| list.iter().map(crate::config::proposal_words).collect();
@@ -594,6 +639,7 @@ impl StageResult {
             success: stats.window.success(),
             dropped: Dropped { late: d.late, in_flight: d.in_flight, no_tunnel: d.no_tunnel, not_sent: d.not_sent },
             faulty: window(&stats.faulty),
+            faulty_answered: stats.faulty_answered,
             aside: window(&stats.aside),
             failures: failures(&stats.failures),
             faulty_failures: failures(&stats.faulty_failures),
@@ -614,10 +660,16 @@ impl StageResult {
         let mut result = StageResult::of_stats(name, &outcome.stats);
         result.method = method.into();
         (result.from, result.to) = (outcome.from.as_secs_f64(), outcome.to.as_secs_f64());
-        let length = if planned.1 > 0.0 { planned.1 } else { result.to - result.from };
-        (result.planned, result.planned_seconds) = planned;
         result.planned_rate = if planned.1 > 0.0 { planned.0 as f64 / planned.1 } else { 0.0 };
-        result.achieved_rate = if length > 0.0 { result.done as f64 / length } else { 0.0 };
+        (result.planned, result.planned_seconds) = planned;
+        if outcome.stopped && planned.1 > result.to - result.from {
+            // A signal ended the plan: what was to come after it was not planned any more.
+            result.planned = result.started + result.faulty.started + result.dropped.total();
+            result.planned_seconds = result.to - result.from;
+        }
+        let length = if planned.1 > 0.0 { result.planned_seconds } else { result.to - result.from };
+        let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
+        (result.attempted_rate, result.achieved_rate) = (per_second(result.started), per_second(result.done));
         (result.up, result.sas) = (outcome.up, outcome.sas);
         let wall = |u: &super::resource::Used| u.wall.as_secs_f64().max(f64::MIN_POSITIVE);
         let cpu: f64 = outcome.used.iter().map(|u| u.cpu.as_secs_f64()).sum();
@@ -709,6 +761,8 @@ pub mod testing {
             recovery: None,
             traffic: None,
             capacity: None,
+            leaks: None,
+            flood: None,
             limit: Limit { who: "nobody".into(), sentence: "x".into(), tester_limited: false },
             interrupted: false,
             exit_code: 0,

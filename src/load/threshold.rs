@@ -54,6 +54,14 @@ pub struct Judged {
 /// Where there is no other: the share of set-ups that succeed.
 pub const DEFAULT: &str = "success>=99.9%";
 
+/// What a soak must meet beside its thresholds.
+pub const NO_LEAK: &str = "no leak";
+
+/// A soak's leaks, as a threshold.
+pub fn judge_leaks(leaks: &super::leak::Leaks) -> Judged {
+    Judged { threshold: NO_LEAK.into(), measured: leaks.sentence.clone(), met: !leaks.leak }
+}
+
 impl Threshold {
     /// Reads one.
     ///

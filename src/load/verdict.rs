@@ -1,6 +1,6 @@
 //! Peer or us? Who was the limit of a run, in one sentence.
 
-use super::summary::{Limit, StageResult, Tester};
+use super::summary::{Latency, Limit, StageResult, Tester};
 use super::threshold::duration;
 
 /// What the tester allows itself before it calls itself the limit.
@@ -40,6 +40,17 @@ pub fn limit(stages: &[StageResult], tester: &Tester, met: bool) -> Limit {
     Limit { who: who.into(), sentence, tester_limited: false }
 }
 
+/// What a flood of half-open IKE SAs has met, if one of the stages is one.
+pub fn flood(stages: &[StageResult]) -> Option<String> {
+    let stage = stages.iter().find(|stage| stage.name == "flood" && stage.faulty.started > 0)?;
+    let (begun, answered) = (stage.faulty.started, stage.faulty_answered);
+    let rest = begun.saturating_sub(answered);
+    Some(format!(
+        "{begun} IKE_SA_INIT requests without an IKE_AUTH to follow: the peer answered {answered} (each a half-open IKE SA there, \
+         cookies returned where it asked for them) and held off {rest}"
+    ))
+}
+
 fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     let mut out = Vec::new();
     let name = &stage.name;
@@ -62,6 +73,18 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
             traffic.late + traffic.sent
         ));
     }
+    if d.no_tunnel * 100 > stage.started && ["churn", "soak"].contains(&name.as_str()) {
+        out.push(format!(
+            "in {name} no tunnel was free for {} of {} planned set-ups (--tunnels allows more)",
+            d.no_tunnel,
+            stage.started + d.total()
+        ));
+    }
+    out.extend(overflows(stage, tester));
+    if name == "delete" {
+        // How late and how busy it was while it tidied up is no one's figure.
+        return out;
+    }
     let (thread, busiest) = (0..)
         .zip(&stage.used.threads)
         .map(|(n, share)| (n, *share))
@@ -70,27 +93,55 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     if busiest > tester.max_cpu {
         out.push(format!("in {name} its thread {thread} used {:.0} % of a core", busiest * 100.0));
     }
-    if let Some(lag) = stage.latency.get("start_lag").filter(|l| l.p99 as f64 > tester.max_lag) {
-        let waited = stage.used.waited.iter().copied().fold(0.0, f64::max);
+    let waited = stage.used.waited.iter().copied().fold(0.0, f64::max);
+    let lag = stage.latency.get("start_lag").filter(|lag| lag.count > 0);
+    if let Some(lag) = lag.filter(|_| stage.at_once) {
+        let last = stage.latency.values().map(|l| l.max).max().unwrap_or_default();
+        if lag.max as f64 > tester.max_lag && lag.max as f64 > last as f64 * AT_ONCE {
+            out.push(format!(
+                "in {name} beginning {} operations at once took it {} of the {} until the last one was done",
+                lag.count,
+                duration(lag.max as f64),
+                duration(last as f64)
+            ));
+        }
+    } else if let Some((share, late)) = lag.and_then(|lag| late(lag, tester.max_lag)) {
         out.push(format!(
-            "in {name} 1 % of its starts were {} late or later (its threads waited for a core {:.0} % of the time)",
-            duration(lag.p99 as f64),
+            "in {name} {share} % of its starts were {} late or later (its threads waited for a core {:.0} % of the time)",
+            duration(late as f64),
             waited * 100.0
         ));
     }
-    if stage.used.receive_overflows > 0 {
-        let granted = tester.buffer_granted.map_or_else(String::new, |octets| {
-            format!(
-                "; the kernel granted {octets} octets of receive buffer instead of {} (net.core.rmem_max)",
-                tester.buffer_wanted
-            )
-        });
-        out.push(format!(
-            "in {name} its full receive buffers lost {} datagrams{granted}",
-            stage.used.receive_overflows
-        ));
-    }
     out
+}
+
+/// How much of an operation that is due at once may pass with beginning it: beyond that the tester paces the storm.
+const AT_ONCE: f64 = 0.25;
+
+/// The share of starts, in percent, that was later than allowed. It is 1 % of many and more of few, so that one hiccup among
+/// fifty starts is not yet a sign.
+fn late(lag: &Latency, allowed: f64) -> Option<(u32, u64)> {
+    let (share, value) = match lag.count {
+        300.. => (1, lag.p99),
+        60.. => (5, lag.p95),
+        30.. => (10, lag.p90),
+        _ => (50, lag.p50),
+    };
+    (value as f64 > allowed).then_some((share, value))
+}
+
+fn overflows(stage: &StageResult, tester: &Tester) -> Option<String> {
+    if stage.used.receive_overflows == 0 {
+        return None;
+    }
+    let granted = tester.buffer_granted.map_or_else(String::new, |octets| {
+        format!(
+            "; the kernel granted {octets} octets of receive buffer instead of {} (net.core.rmem_max)",
+            tester.buffer_wanted
+        )
+    });
+    let (name, lost) = (&stage.name, stage.used.receive_overflows);
+    Some(format!("in {name} its full receive buffers lost {lost} datagrams{granted}"))
 }
 
 fn peer_reason(stage: &StageResult) -> Option<String> {
@@ -112,7 +163,7 @@ fn peer_reason(stage: &StageResult) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::summary::{Dropped, Failures, Latency};
+    use crate::load::summary::{Dropped, Failures};
 
     fn tester() -> Tester {
         Tester {
@@ -146,7 +197,7 @@ mod tests {
         let mut busy = stage();
         busy.used.threads = vec![0.1, 0.93];
         let mut late = stage();
-        let lag = Latency { count: 9, mean: 1.0, p50: 1, p90: 1, p95: 1, p99: 2_500, p99_9: 9_000, max: 9_000 };
+        let lag = Latency { count: 900, mean: 1.0, p50: 1, p90: 1, p95: 1, p99: 2_500, p99_9: 9_000, max: 9_000 };
         late.latency.insert("start_lag".into(), lag);
         let mut lossy = stage();
         lossy.used.receive_overflows = 7;
@@ -159,6 +210,36 @@ mod tests {
             let limit = judge(stage, true);
             assert!(limit.tester_limited && limit.who == "tester" && limit.sentence.contains(says), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_sign_of_a_weak_tester() {
+        let lag = |count, p50, p90, max| Latency { count, mean: 1.0, p50, p90, p95: p90, p99: max, p99_9: max, max };
+        // One hiccup among fifty starts, a lazy clean-up, and tunnels that a rekey had no use for.
+        let mut hiccup = stage();
+        hiccup.latency.insert("start_lag".into(), lag(50, 100, 200, 5_000));
+        let mut clean_up = stage();
+        clean_up.name = "delete".into();
+        clean_up.used.threads = vec![0.95];
+        clean_up.latency.insert("start_lag".into(), lag(5000, 9_000, 9_000, 9_000));
+        let mut busy = stage();
+        busy.dropped = Dropped { no_tunnel: 4, ..Dropped::default() };
+        for stage in [hiccup.clone(), clean_up, busy.clone()] {
+            assert!(!judge(stage.clone(), true).tester_limited, "{stage:?}");
+        }
+        hiccup.latency.insert("start_lag".into(), lag(50, 100, 2_000, 5_000));
+        assert!(judge(hiccup, true).sentence.contains("10 % of its starts were 2.00 ms late"));
+        busy.name = "churn".into();
+        assert!(judge(busy, true).sentence.contains("no tunnel was free for 4 of 104"));
+        // A storm of thousands takes time to begin; what counts is whether the peer took longer.
+        let mut storm = stage();
+        (storm.name, storm.at_once) = ("storm".into(), true);
+        storm.latency.insert("start_lag".into(), lag(5000, 200_000, 400_000, 500_000));
+        storm.latency.insert("T_up".into(), lag(5000, 4_000_000, 8_000_000, 9_000_000));
+        assert!(!judge(storm.clone(), true).tester_limited);
+        storm.latency.insert("T_up".into(), lag(5000, 400_000, 800_000, 900_000));
+        let limit = judge(storm, true);
+        assert!(limit.sentence.contains("5000 operations at once took it 500.0 ms of the 900.0 ms"), "{limit:?}");
     }
 
     #[test]

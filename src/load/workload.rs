@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -10,6 +11,7 @@ use hdrhistogram::Histogram;
 use super::arrival::{Lane, Schedule, Segment, Spacing};
 use super::book::Open;
 use super::gauge::Gauges;
+use super::leak::{self, Held, Leaks};
 use super::run::{Fleet, Outcome};
 use super::shard::Work;
 use super::summary::{Capacity, Recovery, StageResult, TrafficFinding, histograms};
@@ -28,6 +30,13 @@ pub enum Workload {
     Hold(Duration),
     /// Tunnels come, live for a while, and go.
     Churn(Duration),
+    /// The same for long, then a look at what was not given back: memory, file descriptors, IKE SAs.
+    Soak {
+        /// How long a tunnel lives.
+        live: Duration,
+        /// How long to wait at the end until no IKE SA answers repeats any more.
+        settle: Duration,
+    },
     /// Bring tunnels up, forget them as if the peer had reloaded, bring all of them up again at once.
     Storm,
     /// Bring tunnels up, then rekey each of them.
@@ -64,6 +73,7 @@ impl Workload {
             Workload::Closed(_) => "closed",
             Workload::Hold(_) => "hold",
             Workload::Churn(_) => "churn",
+            Workload::Soak { .. } => "soak",
             Workload::Storm => "storm",
             Workload::Rekey { ike: true, .. } => "rekey-ike",
             Workload::Rekey { ike: false, .. } => "rekey-child",
@@ -94,6 +104,20 @@ pub struct Order {
     pub start: Option<Instant>,
     /// Traffic: bits of inner packets per second, one step after the other.
     pub offers: Vec<f64>,
+    /// Rekeys and more Child SAs over a time: evenly spread, or each at a random time.
+    pub spacing: Spacing,
+    /// How often the limit of tunnels is searched for.
+    pub trials: u32,
+}
+
+impl Order {
+    /// How many tunnels the run is to have, all processes together: what the drafts call configured.
+    pub fn configured(&self) -> u64 {
+        match self.workload {
+            Workload::Churn(_) | Workload::Soak { .. } | Workload::Serial | Workload::Closed(_) => self.tunnels,
+            _ => self.tunnels.min(self.schedule.total()),
+        }
+    }
 }
 
 /// What the caller sees of a run while it lasts: the stage's name, the gauges, the time since the stage began.
@@ -112,12 +136,16 @@ pub struct Played {
     pub capacity: Option<Capacity>,
     /// What steps of traffic have found.
     pub traffic: Option<TrafficFinding>,
+    /// What a soak says about leaks.
+    pub leaks: Option<Leaks>,
     /// Ended by a signal.
     pub interrupted: bool,
 }
 
 /// How often the live view is fed.
 const EVERY: Duration = Duration::from_millis(200);
+/// How often a soak looks at what the process holds.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Plays a workload.
 ///
@@ -130,7 +158,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
     let (process, processes) = fleet.process();
     let mine = Lane { first: process, stride: processes }.share(order.schedule.total());
     let planned = (mine, order.schedule.length().as_secs_f64());
-    let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain };
+    let configured = Lane { first: process, stride: processes }.share(order.configured());
+    let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain, configured, held: None };
     let until_refused = order.workload == Workload::Tunnels;
     let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
     match order.workload {
@@ -138,8 +167,20 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
         }
         Workload::Tunnels => {
-            let outcome = player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
-            player.played.capacity = Some(super::capacity::tunnels(&outcome, order.tunnels.min(planned.0)));
+            let mut trials = Vec::new();
+            for trial in 0..order.trials.max(1) {
+                let start = order.start.filter(|_| trial == 0);
+                let outcome = player.stage("setup", "open-loop", start, set_up(None), order.warm_up, planned)?;
+                trials.push(outcome.stats.refused.clone().ok_or(outcome.stats.done));
+                if player.played.interrupted {
+                    break;
+                }
+                // What is still up after the last trial is deleted below, or kept.
+                if trial + 1 < order.trials {
+                    player.delete(order.delete_rate.unwrap_or(DELETES))?;
+                }
+            }
+            player.played.capacity = Some(super::capacity::tunnels(&trials, order.tunnels.min(planned.0)));
         }
         Workload::Flood => {
             player.stage("flood", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
@@ -155,6 +196,23 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         Workload::Churn(live) => {
             player.stage("churn", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;
         }
+        Workload::Soak { live, settle } => {
+            let begin = Held::now(player.fleet.now().as_secs_f64(), 0);
+            player.held = Some(Vec::new());
+            let outcome = player.stage("soak", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;
+            let seen = player.held.take().unwrap_or_default();
+            // While tunnels come and go; at the end they only go.
+            let end = outcome.from.as_secs_f64() + planned.1;
+            let seen: Vec<Held> = seen.into_iter().filter(|held| held.at <= end).collect();
+            if !player.played.interrupted {
+                let work = Work::Hold(settle);
+                let settled = player.stage("settle", "none", None, work, Duration::ZERO, (0, settle.as_secs_f64()))?;
+                let end = Held::now(player.fleet.now().as_secs_f64(), settled.sas);
+                if !settled.stopped {
+                    player.played.leaks = Some(leak::judge(begin, &seen, end));
+                }
+            }
+        }
         Workload::Hold(length) => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
             player.stage("hold", "none", None, Work::Hold(length), Duration::ZERO, (0, length.as_secs_f64()))?;
@@ -164,7 +222,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let up = player.played.stages.last().map_or(0, |s| s.up);
             let seconds = over.as_secs_f64();
             let schedule = match seconds > 0.0 {
-                true => Schedule::count(up, up as f64 / seconds),
+                true => Schedule::within(up, over, order.spacing),
                 false => Schedule::at_once(up),
             };
             let what = if ike { Open::RekeyIke } else { Open::RekeyChild };
@@ -179,7 +237,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let (rounds, count) = if seconds > 0.0 { (1, up * each) } else { (each, up) };
             for _ in 0..rounds {
                 let schedule = match seconds > 0.0 {
-                    true => Schedule::count(count, count as f64 / seconds),
+                    true => Schedule::within(count, over, order.spacing),
                     false => Schedule::at_once(count),
                 };
                 let work = Work::Create { schedule: Arc::new(schedule), what: Open::NewChild };
@@ -204,7 +262,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let up = player.played.stages.last().map_or(0, |s| s.up);
             player.stage("forget", "none", None, Work::Forget, Duration::ZERO, (0, 0.0))?;
             let storm = Arc::new(Schedule::at_once(up));
-            let outcome = player.stage(
+            player.stage(
                 "storm",
                 "open-loop",
                 None,
@@ -212,35 +270,26 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
                 Duration::ZERO,
                 (up, 0.0),
             )?;
-            let ideal = up as f64 / order.schedule.mean_rate().max(f64::MIN_POSITIVE);
-            player.played.recovery = Some(recovery(&outcome, up, ideal));
+            player.played.recovery = recovery(&player.played.stages, &player.played.times);
         }
     }
     if let Some(rate) = order.delete_rate {
-        let up = player.played.stages.last().map_or(0, |s| s.up);
-        if up > 0 {
-            // Longer than it can take: the stage ends when no tunnel is up.
-            let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
-            let segments = vec![Segment { from: rate, to: rate, length }];
-            let schedule = Arc::new(Schedule::new(segments, Spacing::Even, None));
-            player.stage(
-                "delete",
-                "open-loop",
-                None,
-                Work::Delete(schedule),
-                Duration::ZERO,
-                (up, up as f64 / rate),
-            )?;
-        }
+        player.delete(rate)?;
     }
     Ok(player.played)
 }
+
+/// Deletes per second between trials where the run itself deletes nothing.
+const DELETES: f64 = 200.0;
 
 struct Player<'a, 'w> {
     fleet: &'a mut Fleet,
     watch: &'a mut Watch<'w>,
     played: Played,
     drain: Duration,
+    configured: u64,
+    /// What the process held, second by second, where somebody wants to know.
+    held: Option<Vec<Held>>,
 }
 
 impl Player<'_, '_> {
@@ -254,26 +303,59 @@ impl Player<'_, '_> {
         planned: (u64, f64),
     ) -> io::Result<Outcome> {
         let begin = at.unwrap_or_else(|| self.fleet.now());
-        let watch = &mut self.watch;
-        let mut seen =
-            |gauges: &[(Lane, Arc<Gauges>)], now: Instant| watch(name, gauges, Instant::ZERO + now.since(begin));
+        let at_once = match &work {
+            Work::SetUp { schedule, .. } | Work::Create { schedule, .. } => schedule.is_at_once(),
+            _ => false,
+        };
+        let (watch, held) = (&mut self.watch, &mut self.held);
+        let mut next = begin;
+        let mut seen = |gauges: &[(Lane, Arc<Gauges>)], now: Instant| {
+            watch(name, gauges, Instant::ZERO + now.since(begin));
+            if let Some(held) = held.as_mut().filter(|_| now >= next) {
+                next = now + LOOK;
+                let sas = gauges.iter().map(|(_, gauges)| gauges.sas.load(Relaxed)).sum();
+                held.push(Held::now(now.as_secs_f64(), sas));
+            }
+        };
         let outcome = self.fleet.stage(at, work, warm_up, self.drain, EVERY, &mut seen)?;
-        self.played.stages.push(StageResult::of(name, method, &outcome, planned));
+        let mut result = StageResult::of(name, method, &outcome, planned);
+        (result.at_once, result.configured) = (at_once, self.configured);
+        self.played.stages.push(result);
         self.played.times.push(histograms(&outcome.stats));
         self.played.interrupted |= outcome.stopped;
         Ok(outcome)
     }
+
+    /// Deletes everything that is up.
+    fn delete(&mut self, rate: f64) -> io::Result<()> {
+        let up = self.played.stages.last().map_or(0, |s| s.up);
+        if up == 0 {
+            return Ok(());
+        }
+        // Longer than it can take: the stage ends when no tunnel is up.
+        let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
+        let segments = vec![Segment { from: rate, to: rate, length }];
+        let schedule = Arc::new(Schedule::new(segments, Spacing::Even, None));
+        let planned = (up, up as f64 / rate);
+        self.stage("delete", "open-loop", None, Work::Delete(schedule), Duration::ZERO, planned)?;
+        Ok(())
+    }
 }
 
-/// The set-up times of a storm are counted from one instant: their quantiles are the recovery.
-fn recovery(outcome: &Outcome, tunnels: u64, ideal: f64) -> Recovery {
-    let times = outcome.stats.times(super::measure::Timed::Up);
+/// The set-up times of a storm are counted from one instant: their quantiles are the recovery. What would be ideal is as fast
+/// as the same tunnels came up by plan.
+pub fn recovery(stages: &[StageResult], times: &[BTreeMap<String, Histogram<u64>>]) -> Option<Recovery> {
+    let (storm, times) = stages.iter().zip(times).find(|(stage, _)| stage.name == "storm")?;
+    let times = times.get(super::measure::Timed::Up.name());
+    let tunnels = storm.planned;
     let at = |share: f64| {
         let wanted = (tunnels as f64 * share).ceil() as u64;
         let times = times.filter(|times| wanted > 0 && times.len() >= wanted)?;
         Some(times.value_at_quantile(wanted as f64 / times.len() as f64) as f64 / 1e6)
     };
     let seconds: Vec<Option<f64>> = [0.5, 0.9, 0.99, 1.0].map(at).to_vec();
+    let rate = stages.iter().find(|stage| stage.name == "setup").map(|stage| stage.planned_rate)?;
+    let ideal = tunnels as f64 / rate.max(f64::MIN_POSITIVE);
     let factor = seconds[3].map(|all| all / ideal.max(f64::MIN_POSITIVE));
-    Recovery { seconds, factor }
+    Some(Recovery { seconds, factor })
 }

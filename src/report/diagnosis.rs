@@ -30,7 +30,8 @@ pub fn render(finding: &Finding, paint: Paint) -> String {
         paint,
         "On the peer",
         finding.on_peer.iter().map(|line| {
-            (format!("{}: {}", line.vendor.title(), line.text), Some(format!("[{}]", line.evidence.word())))
+            let source = line.sources().first().map_or(String::new(), |source| format!(": {}", source.title()));
+            (format!("{}: {}", line.vendor.title(), line.text), Some(format!("[{}{source}]", line.evidence.name())))
         }),
     );
     section(&mut out, paint, "Try next", finding.next.iter().map(|text| (text.clone(), None)));

@@ -135,7 +135,7 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
                 h3 { "What the boxes show" }
                 ul.lines {
                     @for line in &case.you_will_see {
-                        li { strong { (line.vendor) } " " span.dim { "[" (line.evidence.name()) "]" } br; code { (line.line) } }
+                        li { strong { (line.vendor) } " " span.dim { "[" (line.evidence.name()) @for source in &line.sources { ", " (source) } "]" } br; code { (line.line) } }
                     }
                 }
             }

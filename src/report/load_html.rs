@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::load_plot::{Line, Mark, Span, bars, lines, series, spans};
+use crate::load::leak::octets;
 use crate::load::summary::{Capacity, LoadResult, StageResult, Step};
 use crate::load::threshold::duration;
 use crate::load::traffic::bits;
@@ -31,6 +32,8 @@ pub fn page(result: &LoadResult) -> String {
                 @if let Some(capacity) = &result.capacity { (capacity_part(capacity)) }
                 (traffic_part(result))
                 (recovery(result))
+                (leaks(result))
+                @if let Some(flood) = &result.flood { h2 { "Flood" } p { (flood) } }
                 main { @for stage in &stages { (stage_part(stage, open)) } }
                 (context(result))
                 footer {
@@ -167,6 +170,26 @@ fn recovery(result: &LoadResult) -> Markup {
     }
 }
 
+fn leaks(result: &LoadResult) -> Markup {
+    let Some(leaks) = &result.leaks else { return html! {} };
+    let rows = [
+        ("before the load", Some(leaks.begin)),
+        ("most in its second quarter", leaks.early),
+        ("most in its last quarter", leaks.late),
+        ("when all tunnels were gone", Some(leaks.end)),
+    ];
+    html! {
+        h2 { "Leaks" }
+        p class=(if leaks.leak { "doubt" } else { "good" }) { (leaks.sentence) }
+        table {
+            tr { th {} th { "memory" } th { "IKE SAs" } th { "file descriptors" } }
+            @for (when, held) in rows.iter().filter_map(|(when, held)| Some((when, held.as_ref()?))) {
+                tr { td { (when) } td { (octets(held.resident)) } td { (held.sas) } td { (held.descriptors) } }
+            }
+        }
+    }
+}
+
 fn stage_part(stage: &StageResult, open: bool) -> Markup {
     html! {
         details open[open] {
@@ -192,7 +215,7 @@ fn figures(stage: &StageResult) -> Markup {
         dl {
             @if stage.planned_rate > 0.0 {
                 dt { "Rate" }
-                dd { "planned " (format!("{:.1}", stage.planned_rate)) "/s, achieved " (format!("{:.1}", stage.achieved_rate)) "/s" }
+                dd { "planned " (format!("{:.1}", stage.planned_rate)) "/s, attempted " (format!("{:.1}", stage.attempted_rate)) "/s, achieved " (format!("{:.1}", stage.achieved_rate)) "/s" }
             }
             @if stage.started > 0 {
                 dt { "Operations" }
@@ -298,6 +321,9 @@ fn context(result: &LoadResult) -> Markup {
             dt { "Lifetimes" } dd { "IKE SA " (seconds(c.ike_lifetime)) ", Child SA " (seconds(c.child_lifetime)) }
             dt { "Liveness checks" } dd { (seconds(c.dpd)) }
             dt { "NAT traversal" } dd { (c.nat_traversal) }
+            dt { "Fragmentation" } dd { @if c.fragmentation { "offered" } @else { "off" } }
+            dt { "INITIAL_CONTACT" } dd { @if c.initial_contact { "sent" } @else { "not sent" } }
+            dt { "Child SAs per IKE SA" } dd { (c.children_per_ike_sa) }
             dt { "Tester" }
             dd { "shard " (t.shard) " of " (t.shards) ", " (t.threads) " threads, " (t.sources_mean) }
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::paint::{Paint, Tone, wrap};
+use crate::load::leak::{Held, octets};
 use crate::load::summary::{LoadResult, StageResult};
 use crate::load::threshold::duration;
 use crate::load::traffic::bits;
@@ -14,6 +15,9 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
         let (mark, tone) = if judged.met { ("met", Tone::Good) } else { ("MISSED", Tone::Bad) };
         let _ =
             writeln!(out, "  {} {:<28} {}", paint.tone(tone, &format!("{mark:>6}")), judged.threshold, judged.measured);
+    }
+    if result.interrupted {
+        out.push_str("ended by a signal: what follows is of the time before it\n");
     }
     for stage in result.stages.iter().filter(|s| s.name != "forget") {
         out.push_str(&stage_text(stage, paint));
@@ -32,6 +36,30 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
             at(2),
             at(3)
         );
+    }
+    if let Some(flood) = &result.flood {
+        let _ = writeln!(out, "\nflood\n  {flood}");
+    }
+    if let Some(leaks) = &result.leaks {
+        out.push_str("\nleaks\n");
+        let mut line = |when: &str, held: &Held| {
+            let _ = writeln!(
+                out,
+                "  {when:<34} {:>10}   {:>6} IKE SAs   {:>4} file descriptors",
+                octets(held.resident),
+                held.sas,
+                held.descriptors
+            );
+        };
+        line("before the load", &leaks.begin);
+        for (when, held) in [("most in its second quarter", &leaks.early), ("most in its last quarter", &leaks.late)] {
+            if let Some(held) = held {
+                line(when, held);
+            }
+        }
+        line("when all tunnels were gone", &leaks.end);
+        let tone = if leaks.leak { Tone::Bad } else { Tone::Good };
+        let _ = writeln!(out, "  {}", paint.tone(tone, &leaks.sentence));
     }
     if let Some(traffic) = &result.traffic {
         let _ = writeln!(out, "\nthroughput\n  {}", traffic.finding);
@@ -66,13 +94,15 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
         let softirq: Vec<f64> = stage.used.cores.iter().map(|c| c.softirq).collect();
         let _ = writeln!(
             out,
-            "  {:<8} CPU per thread {} %, per core {} % (softirq {} %), p99 start lag {lag}, lost in full sockets {}, queue {} octets",
+            "  {:<8} CPU per thread {} %, per core {} % (softirq {} %), p99 start lag {lag}, lost in full sockets {}, queue {} octets, memory {}, {} file descriptors",
             stage.name,
             list(&stage.used.threads),
             list(&cores),
             list(&softirq),
             stage.used.receive_overflows,
-            stage.used.queue_octets
+            stage.used.queue_octets,
+            octets(stage.used.resident),
+            stage.used.descriptors
         );
     }
     let tone = match result.limit.who.as_str() {
@@ -86,6 +116,10 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
             let _ = writeln!(out, "  {}", paint.tone(tone, &line));
         }
     }
+    out.push_str("\nsecurity context\n");
+    result.context.words().lines().for_each(|line| {
+        let _ = writeln!(out, "  {line}");
+    });
     out
 }
 
@@ -116,7 +150,7 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
         if t.late + t.unsent > 0 {
             let _ = writeln!(out, "  not sent: {} too late, {} without a tunnel", t.late, t.unsent);
         }
-    } else if stage.name != "hold" {
+    } else if !["hold", "settle"].contains(&stage.name.as_str()) {
         let _ = writeln!(
             out,
             "  begun {}   done {}   failed {}   dropped by the tester {}   up at the end {}",
@@ -129,14 +163,20 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
         if stage.planned_rate > 0.0 {
             let _ = writeln!(
                 out,
-                "  planned {:.1}/s   achieved {:.1}/s over {:.1} s",
-                stage.planned_rate, stage.achieved_rate, stage.planned_seconds
+                "  planned {:.1}/s   attempted {:.1}/s   achieved {:.1}/s over {:.1} s",
+                stage.planned_rate, stage.attempted_rate, stage.achieved_rate, stage.planned_seconds
             );
         } else if stage.achieved_rate > 0.0 {
             let _ = writeln!(out, "  {:.1}/s over {:.1} s", stage.achieved_rate, stage.to - stage.from);
         }
-    } else {
+    } else if stage.name != "settle" {
         let _ = writeln!(out, "  up at the end {}   lost {}", stage.up, stage.lost.values().sum::<u64>());
+    }
+    if stage.configured > 0 && ["setup", "hold", "storm", "traffic", "serial", "closed"].contains(&stage.name.as_str())
+    {
+        let active =
+            stage.traffic.as_ref().map_or_else(|| "not asked (no packets sent)".to_owned(), |t| t.active.to_string());
+        let _ = writeln!(out, "  tunnels configured {}   established {}   active {active}", stage.configured, stage.up);
     }
     if !stage.latency.is_empty() {
         let _ = writeln!(
@@ -152,6 +192,9 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
             out.push('\n');
         }
     }
+    if stage.requests == 0 {
+        return out + &failures(stage);
+    }
     let _ = writeln!(
         out,
         "  retransmits {} of {} requests ({:.2} %)",
@@ -159,6 +202,11 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
         stage.requests,
         stage.retransmit_ratio * 100.0
     );
+    out + &failures(stage)
+}
+
+fn failures(stage: &StageResult) -> String {
+    let mut out = String::new();
     for (what, list) in [("failed", &stage.failures), ("failed as ordered", &stage.faulty_failures)] {
         for f in list {
             let _ = writeln!(out, "  {what}: {} in {}: {}", f.class, f.stage, f.count);
@@ -170,6 +218,14 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
     if stage.faulty.started > 0 {
         let f = stage.faulty;
         let _ = writeln!(out, "  with a chosen fault: begun {}, up {}, failed {}", f.started, f.done, f.failed);
+        if stage.started > 0 && stage.name == "setup" {
+            let _ = writeln!(
+                out,
+                "  DoS resiliency: {:.3} % of the honest tunnels came up beside {:.1} % with a fault",
+                stage.success * 100.0,
+                f.started as f64 / (f.started + stage.started) as f64 * 100.0
+            );
+        }
     }
     out
 }

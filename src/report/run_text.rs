@@ -10,6 +10,7 @@ use crate::scenario::load::LoadedScenario;
 use crate::scenario::matcher::Hit;
 use crate::scenario::result::{CaseResult, RunResult};
 use crate::scenario::verdict::Verdict;
+use crate::vendor::commands;
 
 /// Width of the verdict's column.
 const VERDICT: usize = 12;
@@ -101,8 +102,7 @@ impl RunText {
                 case.you_will_see.iter().filter(|line| self.verbose || MAIN_VENDORS.contains(&line.vendor.as_str()));
             for (n, line) in shown.enumerate() {
                 let label = if n == 0 { "you will see" } else { "" };
-                let inferred = if line.evidence == Evidence::Inferred { "  (inferred)" } else { "" };
-                more(label, &format!("{:<8}{}{inferred}", line.vendor, line.line));
+                more(label, &format!("{:<8}{}  ({})", line.vendor, line.line, line.evidence.name()));
             }
         }
         if self.verbose
@@ -203,9 +203,16 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
     let mut fixes: Vec<_> = s.fix.iter().collect();
     fixes.sort_by_key(|(vendor, _)| vendor.order());
     for (vendor, lines) in fixes {
-        writeln!(body, "  {}", vendor.label()).expect("a String takes any text");
+        let known = |line: &String| commands::evidence(vendor.as_str(), line);
+        let from = if lines.iter().any(|line| known(line) == Some(Evidence::Observed)) {
+            " (commands as in published configurations; we tried them on no box)"
+        } else {
+            ""
+        };
+        writeln!(body, "  {}{from}", vendor.label()).expect("a String takes any text");
         for line in lines {
-            writeln!(body, "      {line}").expect("a String takes any text");
+            let tag = if known(line) == Some(Evidence::Inferred) { "  [inferred]" } else { "" };
+            writeln!(body, "      {line}{tag}").expect("a String takes any text");
         }
     }
     section("Fix", &body);
@@ -237,6 +244,11 @@ fn symptoms(s: &Scenario, width: usize) -> String {
             if let Some(note) = &symptom.note {
                 body.push_str(&wrap(note, width, 6));
             }
+            let sources = symptom.sources(vendor.as_str());
+            if !sources.is_empty() {
+                let titles: Vec<&str> = sources.iter().map(|source| source.title()).collect();
+                body.push_str(&wrap(&format!("from: {}", titles.join("; ")), width, 6));
+            }
         }
     }
     body
@@ -247,7 +259,9 @@ pub fn hits(hits: &[Hit]) -> String {
     let mut text = String::new();
     for hit in hits {
         writeln!(text, "{:<30} {}", hit.id, hit.title).expect("a String takes any text");
-        writeln!(text, "  {} ({}): {}", hit.vendor, hit.evidence.name(), hit.line).expect("a String takes any text");
+        let source = hit.sources.first().map_or(String::new(), |source| format!(", {}", source.title()));
+        writeln!(text, "  {} ({}{source}): {}", hit.vendor, hit.evidence.name(), hit.line)
+            .expect("a String takes any text");
     }
     text
 }

@@ -6,12 +6,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::file::{ChangeOp, Need};
+use super::file::{ChangeOp, Need, Who};
+use super::pki::{self, Authority, Flaw};
+use crate::auth::Credential;
 use crate::crypto::Secret;
 use crate::engine::{
     AuthSpec, ConnectionSpec, CreateChildPolicy, DpdMode, DpdSpec, IdMatch, Limits, Mode, NatTraversal, ProposalSpec,
 };
 use crate::fault::table::{did_you_mean, parse_duration};
+use crate::time::UnixTime;
 use crate::wire::registry::{EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
 use crate::wire::{IdPayload, TrafficSelector, Transform, TsRange};
 
@@ -22,6 +25,19 @@ pub struct Setup {
     pub spec: ConnectionSpec,
     /// The limits.
     pub limits: Limits,
+    /// Who can issue certificates for it.
+    pub authority: Option<Arc<Authority>>,
+    /// What the peer is to present instead of its own certificate.
+    pub presented: Option<Arc<Credential>>,
+    /// When it is run.
+    pub now: UnixTime,
+}
+
+impl Setup {
+    /// A connection and limits, without an authority.
+    pub fn new(spec: ConnectionSpec, limits: Limits) -> Self {
+        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0) }
+    }
 }
 
 /// Why a change could not be made.
@@ -58,6 +74,8 @@ pub(super) enum Field {
     Refusals,
     /// Requests of ours in this exchange.
     Requests(ExchangeType),
+    /// The certificates that this end sends.
+    Certificate(Who),
 }
 
 pub(super) struct Row {
@@ -99,6 +117,8 @@ const ROWS: &[Row] = &[
     Row { path: "auth.psk", field: Field::Auth, ops: &["differ"] },
     Row { path: "auth.local_psk", field: Field::Auth, ops: &["differ"] },
     Row { path: "auth.remote_psk", field: Field::Refusals, ops: &["differ"] },
+    Row { path: "auth.certificate", field: Field::Certificate(Who::Us), ops: &["set"] },
+    Row { path: "peer.certificate", field: Field::Certificate(Who::Peer), ops: &["set"] },
     Row { path: "local.id", field: Field::Identity, ops: &["differ", "set"] },
     Row { path: "remote.id", field: Field::Refusals, ops: &["differ"] },
     Row { path: "remote.id_hint", field: Field::Idr, ops: &["differ"] },
@@ -148,6 +168,9 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
         let ops: Vec<&str> = row.ops.iter().map(|op| if *op == "set" { "a value" } else { op }).collect();
         return Err(format!("{path} does not take {op}; it takes {}", ops.join(", ")));
     }
+    if let (Field::Certificate(_), ChangeOp::Set(_)) = (row.field, op) {
+        return Flaw::named(&values(op).concat()).map(|_| ()).map_err(|error| format!("{path}: {error}"));
+    }
     // Values are checked on a connection of no importance.
     match op {
         ChangeOp::Set(_) | ChangeOp::Add(_) => match apply(path, op, &mut placeholder()) {
@@ -177,6 +200,7 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
             let mut widened = vec![ts.clone()];
             resize(&mut narrowed, false).is_ok() && resize(&mut widened, true).is_ok()
         }),
+        Need::Certificate => matches!(spec.local_auth, AuthSpec::Certificate(_)),
         Need::DistinctSelectors => child.is_some_and(|child| child.local_ts != child.remote_ts),
     };
     (!has).then(|| format!("the baseline has no {}", need.words()))
@@ -188,6 +212,10 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
 /// If the baseline has nothing to change there, or the value makes no sense.
 pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeError> {
     let row = row(path).map_err(ChangeError::Wrong)?;
+    if let Field::Certificate(who) = row.field {
+        let flaw = Flaw::named(&values(op).concat()).map_err(|error| ChangeError::Wrong(format!("{path}: {error}")))?;
+        return if who == Who::Us { pki::present(setup, flaw) } else { pki::be_presented(setup, flaw) };
+    }
     let spec = &mut setup.spec;
     let no_child = || ChangeError::Unsupported("the baseline has no Child SA".to_owned());
     let wrong = |error: String| ChangeError::Wrong(format!("{path}: {error}"));
@@ -385,6 +413,7 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             };
             Ok(())
         }
+        Field::Certificate(_) => Ok(()),
         Field::VendorIds => {
             if let ChangeOp::Add(value) = op {
                 spec.behaviour.vendor_ids.push(value.clone().into_bytes());
@@ -567,7 +596,7 @@ fn placeholder() -> Setup {
         cp: Default::default(),
         behaviour: Default::default(),
     };
-    Setup { spec, limits: Limits::default() }
+    Setup::new(spec, Limits::default())
 }
 
 #[cfg(test)]

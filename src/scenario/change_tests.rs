@@ -6,7 +6,7 @@ use super::*;
 /// A baseline made from a connection file.
 fn setup(text: &str) -> Setup {
     let loaded = crate::config::parse(text, "t.yaml", Path::new(""), &|_| None).expect("a good file");
-    Setup { spec: loaded.spec, limits: Limits::default() }
+    Setup::new(loaded.spec, Limits::default())
 }
 
 fn baseline() -> Setup {

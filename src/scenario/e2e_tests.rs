@@ -5,11 +5,13 @@ use std::path::Path;
 
 use super::change::Setup;
 use super::embedded::{EmbeddedPeer, LoopbackPair, VirtualLink, in_udp, in_virtual_time};
-use super::file::{Role, Scenario, Step, Tunnel};
+use super::file::{Need, Role, Scenario, Step, Tunnel};
 use super::load;
 use super::peer::{PeerDriver, mirror};
+use super::pki::Authority;
 use super::result::CaseResult;
 use super::runner::{Bench, BenchSpec};
+use super::stand_in;
 use super::station::Carry;
 use super::verdict::Verdict;
 use crate::engine::{Limits, RetransmitSpec};
@@ -29,7 +31,7 @@ fn baseline(spec_text: &str) -> Setup {
         attempts: 4,
         jitter_percent: 0,
     };
-    Setup { spec, limits: Limits { cookie_threshold: None, ..Limits::default() } }
+    Setup::new(spec, Limits { cookie_threshold: None, ..Limits::default() })
 }
 
 fn of<L: Link>(
@@ -74,6 +76,20 @@ fn simulated(out: &Path) -> Bench<VirtualLink> {
     let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
     let carry = super::embedded::simulated(&setup.spec);
     of(out, link, setup, carry, Box::new(peer), true)
+}
+
+/// In the simulated network, with certificates at both ends.
+fn certified(out: &Path) -> Bench<VirtualLink> {
+    let mut setup = baseline(BASELINE);
+    let seeds = Seeds::simulated("end to end");
+    let (theirs, authority) = stand_in::certified(&mut setup.spec, RealClock::start().epoch()).expect("certificates");
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let carry = super::embedded::simulated(&setup.spec);
+    of(out, link, Setup { authority: Some(authority), ..setup }, carry, Box::new(peer), true)
+}
+
+fn needs_certificates(scenario: &Scenario) -> bool {
+    scenario.needs.contains(&Need::Certificate)
 }
 
 const BASELINE: &str = include_str!("../cli/embedded_baseline.yaml");
@@ -125,7 +141,9 @@ fn reproduce<L: Link>(bench: &mut Bench<L>, out: &Path, wanted: &dyn Fn(&Scenari
 #[test]
 fn every_scenario_is_reproduced_and_the_peer_stays_well() {
     let out = tempfile::tempdir().expect("a folder");
-    reproduce(&mut simulated(out.path()), out.path(), &|_| true);
+    reproduce(&mut simulated(out.path()), out.path(), &|scenario| !needs_certificates(scenario));
+    let out = tempfile::tempdir().expect("a folder");
+    reproduce(&mut certified(out.path()), out.path(), &needs_certificates);
 }
 
 #[test]
@@ -140,10 +158,11 @@ fn over_real_sockets_as_in_the_simulated_network() {
 #[test]
 fn without_its_cause_nothing_is_seen() {
     let out = tempfile::tempdir().expect("a folder");
-    let mut bench = simulated(out.path());
-    honest(&mut bench);
+    let mut benches = [simulated(out.path()), certified(out.path())];
+    benches.iter_mut().for_each(honest);
     let mut wrong = Vec::new();
     for (scenario, role) in cases() {
+        let bench = &mut benches[usize::from(needs_certificates(&scenario))];
         let case = scenario.roles.get(role).expect("it has the role").clone();
         let mut idle = case.clone();
         idle.change.clear();
@@ -180,9 +199,10 @@ fn without_its_cause_nothing_is_seen() {
 #[test]
 fn an_idle_change_is_no_cause() {
     let out = tempfile::tempdir().expect("a folder");
-    let mut bench = simulated(out.path());
-    honest(&mut bench);
+    let mut benches = [simulated(out.path()), certified(out.path())];
+    benches.iter_mut().for_each(honest);
     for (scenario, role) in cases() {
+        let bench = &mut benches[usize::from(needs_certificates(&scenario))];
         let case = scenario.roles.get(role).expect("it has the role").clone();
         for path in case.change.keys() {
             let mut claimed = case.clone();
@@ -226,6 +246,64 @@ fn until_an_honest_tunnel_comes_up_nothing_is_judged() {
     honest(&mut bench);
     let result = bench.case(&scenario, role, &case).expect("files and sockets work");
     assert_eq!(result.verdict, Verdict::Reproduced, "{}", report(&result));
+}
+
+/// A connection file that names the key of the lab's CA: bad certificates are made with it, and what cannot be made is said.
+#[test]
+fn certificates_of_a_ca_in_the_connection_file() {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("writable");
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::OrganizationName, "A lab");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write("ca.pem", params.clone().self_signed(&ca_key).expect("a certificate").pem());
+    write("ca.key", ca_key.serialize_pem());
+    let issuer = Issuer::new(params, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::DnsName("us.embedded.test".try_into().expect("ASCII"))];
+    write("us.pem", params.signed_by(&key, &issuer).expect("a certificate").pem());
+    write("us.key", key.serialize_pem());
+    let auth = "auth:\n  local: {certificate: {chain: us.pem, key: us.key, issuer: ca.pem, issuer_key: ca.key}}\n  \
+                remote: {certificate: {ca: [ca.pem]}}";
+    let text = BASELINE.replace("auth: {local: {psk: \"a demonstration, no secret\"}}", auth);
+    let parse = |text: &str| crate::config::parse(text, "lab.yaml", dir.path(), &|_| None);
+    let loaded = parse(&text).expect("a good file");
+    let error = parse(&text.replace(", issuer_key: ca.key", "")).expect_err("half of it").to_string();
+    assert!(error.contains("no `issuer_key`"), "{error}");
+    let error = parse(&text.replace("issuer_key: ca.key", "issuer_key: us.key")).expect_err("another key").to_string();
+    assert!(error.contains("not that of `issuer`"), "{error}");
+
+    let now = RealClock::start().epoch();
+    let authority = Authority::of(loaded.issuer.as_ref().expect("it is named"), now).expect("a CA");
+    let mut setup = Setup { spec: loaded.spec, authority: Some(std::sync::Arc::new(authority)), ..baseline(BASELINE) };
+    setup.spec.retransmit = baseline(BASELINE).spec.retransmit;
+    let theirs = stand_in::counterpart(&mut setup.spec).expect("another end");
+    // The stand-in trusts our certificate alone; a box trusts its authority.
+    let mut theirs = theirs;
+    let trust = crate::auth::Trust {
+        anchors: vec![loaded.issuer.as_ref().expect("it is named").certificate.clone()],
+        ..Default::default()
+    };
+    theirs.remote_auth = crate::engine::AuthSpec::Trust(std::sync::Arc::new(trust));
+    let seeds = Seeds::simulated("end to end");
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let carry = super::embedded::simulated(&setup.spec);
+    let mut bench = of(dir.path(), link, setup, carry, Box::new(peer), true);
+    honest(&mut bench);
+    for (scenario, role) in cases().into_iter().filter(|(scenario, _)| scenario.id.starts_with("auth/cert-")) {
+        let case = scenario.roles.get(role).expect("it has the role");
+        let result = bench.case(&scenario, role, case).expect("files and sockets work");
+        let (verdict, detail) = match scenario.id.as_str() {
+            "auth/cert-revoked" => (Verdict::Unsupported, "needs a revocation list at the peer"),
+            "auth/cert-missing-chain" => (Verdict::Unsupported, "needs a certificate with an intermediate CA"),
+            _ if !case.change.contains_key("auth.certificate") => continue,
+            _ => (Verdict::Reproduced, ""),
+        };
+        assert!(result.verdict == verdict && result.detail.contains(detail), "{}", report(&result));
+    }
 }
 
 #[test]

@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::file::PeerOrder;
 use super::peer::PeerDriver;
 use super::station::{Carry, Station};
+use crate::auth::Credential;
 use crate::drive::{Driver, Turn};
-use crate::engine::{ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
+use crate::engine::{AuthSpec, ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
 use crate::esp::{Encapsulation, PingSpec, inner};
 use crate::link::sim::{Conditions, HostConfig, HostId, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
@@ -91,6 +92,8 @@ struct Actor<L> {
     driver: Driver<L>,
     station: Station,
     spec: Arc<ConnectionSpec>,
+    /// What it proves itself with unless a scenario wants something else.
+    own: AuthSpec,
     seeds: Seeds,
     generation: u64,
     tunnel: u64,
@@ -106,6 +109,7 @@ impl<L: Link> Actor<L> {
         spec.dpd = Some(DpdSpec::new(EMBEDDED_DPD, DpdMode::Periodic));
         spec.lifetime = Some(EMBEDDED_IKE_LIFETIME);
         spec.children.iter_mut().for_each(|child| child.lifetime = Some(EMBEDDED_CHILD_LIFETIME));
+        let own = spec.local_auth.clone();
         let spec = Arc::new(spec);
         let seeds = Seeds::new(PlanSeed::from_text("embedded peer"), key);
         let epoch = link.epoch();
@@ -113,7 +117,7 @@ impl<L: Link> Actor<L> {
         let station = Station::new(Carry { natt_ports: (remote, local), ..carry });
         let endpoint = Actor::<L>::endpoint(&spec, &seeds, 0, epoch);
         let driver = Driver::new(endpoint, link, Recorder::new());
-        Actor { driver, station, spec, seeds, generation: 0, tunnel: 0, epoch }
+        Actor { driver, station, spec, own, seeds, generation: 0, tunnel: 0, epoch }
     }
 
     fn endpoint(spec: &Arc<ConnectionSpec>, seeds: &Seeds, generation: u64, epoch: UnixTime) -> Endpoint {
@@ -138,6 +142,13 @@ impl<L: Link> Actor<L> {
         self.tunnel += 1;
         let local = self.spec.local_addr.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.driver.endpoint.connect(now, Arc::clone(&self.spec), TunnelId(self.tunnel), local);
+    }
+
+    fn present(&mut self, credential: Option<Arc<Credential>>) {
+        let mut spec = (*self.spec).clone();
+        spec.local_auth = credential.map_or_else(|| self.own.clone(), AuthSpec::Certificate);
+        self.spec = Arc::new(spec);
+        self.forget();
     }
 
     fn forget(&mut self) {
@@ -190,6 +201,7 @@ enum Order {
     Initiate,
     Clear(Sender<()>),
     Do(PeerOrder, Sender<Result<(), String>>),
+    Present(Option<Arc<Credential>>, Sender<()>),
     Stop,
 }
 
@@ -231,6 +243,12 @@ impl PeerDriver for EmbeddedPeer {
         Ok(true)
     }
 
+    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+        let (done, wait) = channel();
+        self.tell(Order::Present(credential, done))?;
+        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())
+    }
+
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {
         let (done, wait) = channel();
         self.tell(Order::Do(order, done))?;
@@ -257,6 +275,10 @@ fn live(mut actor: Actor<UdpLink>, inbox: &Receiver<Order>) {
                 Ok(Order::Initiate) => actor.initiate(),
                 Ok(Order::Clear(done)) => {
                     actor.forget();
+                    let _ = done.send(());
+                }
+                Ok(Order::Present(credential, done)) => {
+                    actor.present(credential);
                     let _ = done.send(());
                 }
                 Ok(Order::Do(order, done)) => {
@@ -362,6 +384,11 @@ impl PeerDriver for VirtualPeer {
     fn clear(&mut self) -> Result<bool, String> {
         self.0.borrow_mut().forget();
         Ok(true)
+    }
+
+    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+        self.0.borrow_mut().present(credential);
+        Ok(())
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {

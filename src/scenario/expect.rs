@@ -83,6 +83,7 @@ fn matches(sight: &Sight, entry: &Entry) -> bool {
             same && is_honest(entry.tunnel)
                 && sight.class.as_deref().is_none_or(|class| happened.class.as_deref() == Some(class))
                 && sight.by.is_none_or(|by| happened.by == Some(by))
+                && sight.says.as_deref().is_none_or(|text| happened.words.contains(text))
         }
         (What::Message(seen), None) => {
             seen.from == sight.from.unwrap_or(Who::Peer)
@@ -105,8 +106,8 @@ pub fn words(sight: &Sight) -> String {
         return words.clone();
     }
     if let Some(event) = sight.event {
-        return match &sight.class {
-            Some(class) => format!("{} ({class})", event.words()),
+        return match sight.says.as_ref().or(sight.class.as_ref()) {
+            Some(more) => format!("{} ({more})", event.words()),
             None => event.words().to_owned(),
         };
     }

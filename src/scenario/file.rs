@@ -13,6 +13,9 @@ pub use super::step::*;
 use crate::fault::table;
 use crate::fault::{PayloadSel, Rule};
 use crate::net::SocketRole;
+pub use crate::vendor::evidence::Evidence;
+use crate::vendor::evidence::Source;
+use crate::vendor::quotes;
 use crate::wire::registry::ExchangeType;
 
 /// One documented failure and the ways to reproduce it.
@@ -129,6 +132,8 @@ pub enum Need {
     TwoGroups,
     /// Pre-shared keys.
     Psk,
+    /// A certificate of ours; the embedded peer has one for such scenarios.
+    Certificate,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -144,6 +149,7 @@ impl Need {
             Need::Child => "Child SA",
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
+            Need::Certificate => "certificate of ours",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",
@@ -436,7 +442,7 @@ impl FaultUse {
     /// The rule it stands for.
     ///
     /// # Errors
-    /// In words, if the name or an argument is wrong.
+    /// In words, if the name or an argument is wrong, or a condition can never be judged where the fault acts.
     pub fn rule(&self) -> Result<Rule, String> {
         let mut rule = table::find(&self.name)?.rule(&self.with, self.times)?;
         let when = &mut rule.when;
@@ -446,6 +452,7 @@ impl FaultUse {
         when.nth = self.when.nth.or(when.nth);
         when.payload = self.when.payload.or(when.payload);
         when.port = self.when.port.map(Port::role).or(when.port);
+        rule.check()?;
         Ok(rule)
     }
 }
@@ -489,27 +496,23 @@ pub struct Symptom {
     pub note: Option<String>,
 }
 
-/// How a symptom is known.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, DeriveDeserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Evidence {
-    /// Seen in a published capture or log of a real box.
-    Observed,
-    /// The vendor's documentation says so.
-    Documented,
-    /// It follows from the source of the implementation's ancestor, or from the protocol.
-    #[default]
-    Inferred,
-}
-
-impl Evidence {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Evidence::Observed => "observed",
-            Evidence::Documented => "documented",
-            Evidence::Inferred => "inferred",
+impl Symptom {
+    /// The works in which its lines stand, or its note where it has no lines; none for what is inferred.
+    pub fn sources(&self, vendor: &str) -> Vec<Source> {
+        let mut all = Vec::new();
+        if self.evidence != Evidence::Inferred {
+            for line in self.quoted() {
+                let sources = quotes::sources(vendor, line, self.evidence);
+                all.extend(sources.into_iter().take(1).filter(|source| !all.contains(source)).collect::<Vec<_>>());
+            }
         }
+        all
+    }
+
+    /// What must be known: its lines; or its note where it has none.
+    pub fn quoted(&self) -> Vec<&str> {
+        let lines: Vec<&str> = self.log.iter().chain(&self.show).map(String::as_str).collect();
+        if lines.is_empty() { self.note.as_deref().into_iter().collect() } else { lines }
     }
 }
 

@@ -104,11 +104,6 @@ pub fn run(
     let mut whole = head;
     whole.stopped = ends.iter().find_map(|end| end.stopped.clone());
     whole.interrupted = ends.iter().any(|end| end.interrupted);
-    whole.seconds = ends
-        .iter()
-        .filter(|end| !end.cases.iter().any(|case| case.virtual_time))
-        .map(|end| end.seconds)
-        .fold(0.0, f64::max);
     whole.summary = Summary { explained: plan.explained, ..Summary::of(&cases, plan.cases.len()) };
     whole.cases = cases;
     Ok(whole)

@@ -177,12 +177,15 @@ fn explain(file: &Path, error: &Yaml) -> LoadError {
     problem(file, place, message)
 }
 
-/// Where `needle` stands as a key or value.
+/// Where `needle` stands as a key or value; failing that, its last word.
 fn find_place(text: &str, needle: &str) -> Option<(u64, u64)> {
-    text.lines().enumerate().find_map(|(number, line)| {
-        let column = line.find(needle)?;
-        Some((number as u64 + 1, column as u64 + 1))
-    })
+    let place_of = |needle: &str| {
+        text.lines().enumerate().find_map(|(number, line)| {
+            let column = line.find(needle)?;
+            Some((number as u64 + 1, column as u64 + 1))
+        })
+    };
+    place_of(needle).or_else(|| place_of(needle.rsplit(' ').next()?))
 }
 
 /// What the schema cannot say. An error comes with the text to look for in the file.
@@ -214,7 +217,7 @@ fn check_case(role: Role, case: &RoleCase) -> Result<(), (String, String)> {
         change::check(path, op).map_err(|message| (path.clone(), message))?;
     }
     for fault in &case.faults {
-        fault.rule().map_err(|message| (fault.name.clone(), message))?;
+        fault.rule().map_err(|message| (format!("use: {}", fault.name), message))?;
     }
     let step = |step: &Step| step.is_cause() || matches!(step, Step::Path(_));
     if case.change.is_empty() && case.faults.is_empty() && !case.steps.iter().any(step) {

@@ -3,6 +3,7 @@
 //! Addresses, numbers and times vary; the words around them do not. Both sides are normalised to words and compared.
 
 use super::file::{Evidence, Scenario};
+use crate::vendor::evidence::Source;
 
 /// A scenario that a line points to.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,6 +18,8 @@ pub struct Hit {
     pub line: String,
     /// How that line is known.
     pub evidence: Evidence,
+    /// The works in which it stands; none for what is inferred.
+    pub sources: Vec<Source>,
     /// From 0 (nothing in common) to 1 (the same but for addresses and numbers).
     pub score: f64,
     /// It can be played; otherwise it is only explained.
@@ -40,6 +43,7 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
                             vendor: vendor.label().to_owned(),
                             line: known.clone(),
                             evidence: symptom.evidence,
+                            sources: symptom.sources(vendor.as_str()),
                             score,
                             played: scenario.explained.is_none(),
                         });
@@ -56,7 +60,24 @@ pub fn find<'a>(line: &str, scenarios: impl IntoIterator<Item = &'a Scenario>) -
     // Lines of one family share most of their words: what fits clearly worse than the best is another failure.
     let best = hits.first().map_or(0.0, |hit| hit.score);
     hits.retain(|hit| hit.score > best - 0.08);
-    hits
+    spread(hits)
+}
+
+/// Of hits that fit equally well one of each family comes first, so that what ails certificates does not hide keys and
+/// identities. `auth/cert-expired` is of the family `auth/cert`.
+fn spread(hits: Vec<Hit>) -> Vec<Hit> {
+    let family = |hit: &Hit| hit.id.split('-').next().unwrap_or_default().to_owned();
+    let mut ranked: Vec<(usize, Hit)> = Vec::with_capacity(hits.len());
+    for hit in hits {
+        let before = |other: &&(usize, Hit)| {
+            other.1.score == hit.score && other.1.played == hit.played && family(&other.1) == family(&hit)
+        };
+        ranked.push((ranked.iter().filter(before).count(), hit));
+    }
+    ranked.sort_by(|(a, one), (b, other)| {
+        other.score.total_cmp(&one.score).then(other.played.cmp(&one.played)).then(a.cmp(b))
+    });
+    ranked.into_iter().map(|(_, hit)| hit).collect()
 }
 
 /// How much of `known` stands in `pasted`, in order: the share of its words, each weighted by its length, so that

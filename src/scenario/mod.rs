@@ -12,6 +12,7 @@ pub mod load;
 pub mod matcher;
 pub mod observe;
 pub mod peer;
+pub mod pki;
 pub mod proof;
 pub mod result;
 pub mod rung;

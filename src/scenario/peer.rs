@@ -27,6 +27,19 @@ pub trait PeerDriver {
     /// In words, if there is no way or it failed.
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String>;
 
+    /// Makes it prove itself with `credential` from now on, or with its own again.
+    ///
+    /// # Errors
+    /// In words, if there is no way: a box's certificate is its own business.
+    fn present(&mut self, credential: Option<Arc<crate::auth::Credential>>) -> Result<(), String> {
+        match credential {
+            Some(_) => {
+                Err("cannot be played: needs a peer whose certificate can be exchanged for a bad one".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What it shows of its state, as text to be kept.
     fn show(&mut self) -> Option<String> {
         None

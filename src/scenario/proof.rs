@@ -10,6 +10,7 @@ use sha1::{Digest, Sha1};
 use super::change::{Field, row};
 use super::file::{Role, Who};
 use super::observe::{Observation, SeenMessage};
+use crate::auth::Certificate;
 use crate::crypto::{Secret, psk_auth};
 use crate::engine::{AuthSpec, ConnectionSpec};
 use crate::wire::registry::{ExchangeType, NotifyType, TransformType};
@@ -56,6 +57,15 @@ pub fn prove(
         }
         return Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet });
     }
+    if let Field::Certificate(who) = row.field {
+        let was = certificates(baseline, who, role).map_or_else(|| "none".to_owned(), |(_, words)| words);
+        let (packet, sent) = certificates(observed, who, role)
+            .ok_or_else(|| format!("changed {path}, but no certificate of that end was seen"))?;
+        if was == sent {
+            return Err(format!("changed {path}, but the certificate is the same as without the change: {sent}"));
+        }
+        return Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet });
+    }
     let exchange = match row.field {
         Field::IkeTransform(_) | Field::IkeProposals | Field::NatDetection | Field::Cookie | Field::VendorIds => {
             ExchangeType::IKE_SA_INIT
@@ -78,6 +88,30 @@ pub fn prove(
         return Err(format!("changed {path}, but the message that shows it was withheld"));
     }
     Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet: entry.packet })
+}
+
+/// The certificates that an end proves itself with, in words, and the packet that they are in.
+fn certificates(all: &Observation, who: Who, role: Role) -> Option<(Option<u64>, String)> {
+    let responds = (who == Who::Us) == (role == Role::Responder);
+    let (entry, seen) = all.messages().find(|(entry, seen)| {
+        seen.from == who
+            && seen.exchange() == ExchangeType::IKE_AUTH
+            && seen.is_response() == responds
+            && !seen.withheld
+            && super::observe::is_honest(entry.tunnel)
+            && seen.payloads().any(|payload| matches!(payload, Payload::Cert(_)))
+    })?;
+    let sent: Vec<String> = seen
+        .payloads()
+        .filter_map(|payload| match payload {
+            Payload::Cert(cert) => Some(match Certificate::from_der(&cert.data) {
+                Ok(read) => read.in_words(),
+                Err(_) => format!("{}, {} octets", cert.encoding, cert.data.len()),
+            }),
+            _ => None,
+        })
+        .collect();
+    Some((entry.packet, sent.join("; ")))
 }
 
 /// What all of our messages together show of a field, and the first packet that shows it.
@@ -150,6 +184,8 @@ fn field_name(field: Field, role: Role) -> String {
         Field::Notify(kind, _) => kind.to_string(),
         Field::Idr => "IDr of the request".to_owned(),
         Field::Refusals => "what we refuse".to_owned(),
+        Field::Certificate(Who::Us) => "our CERT".to_owned(),
+        Field::Certificate(Who::Peer) => "the peer's CERT".to_owned(),
         Field::Requests(exchange) => format!("our {exchange} requests"),
     }
 }
@@ -216,6 +252,7 @@ fn show(field: Field, role: Role, psk: Option<&Secret>, all: &Observation, seen:
             })
             .unwrap_or_else(|| "none".to_owned()),
         Field::Pfs | Field::Refusals | Field::Requests(_) => whole(field, all).0,
+        Field::Certificate(who) => certificates(all, who, role).map_or_else(refusals, |(_, words)| words),
         Field::VendorIds => seen.payloads().filter(|p| matches!(p, Payload::Vendor(_))).count().to_string(),
     }
 }

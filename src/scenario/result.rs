@@ -134,6 +134,9 @@ pub struct VendorLine {
     pub line: String,
     /// How it is known.
     pub evidence: Evidence,
+    /// The works in which it stands; none for what is inferred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
 }
 
 /// What to type on a vendor's box.

@@ -26,6 +26,7 @@ use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
 use crate::time::Instant;
+use crate::vendor::quotes;
 use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// How long a peer that is driven may take to send its first packet.
@@ -90,9 +91,10 @@ pub struct BenchSpec<L> {
 impl<L: Link> Bench<L> {
     /// Ready to run; no honest tunnel has come up yet.
     pub fn new(spec: BenchSpec<L>) -> Self {
+        let baseline = Setup { now: spec.link.epoch(), ..spec.baseline };
         Bench {
             link: Some(Netem::new(spec.link, PathSpec::default(), &spec.seeds.plan)),
-            baseline: spec.baseline,
+            baseline,
             seeds: spec.seeds,
             peer: spec.peer,
             out: spec.out,
@@ -185,6 +187,10 @@ impl<L: Link> Bench<L> {
         if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
+        if let (None, Some(credential)) = (&evidence.unsupported, &setup.presented) {
+            evidence.unsupported = self.peer.present(Some(Arc::clone(credential))).err();
+        }
+        let exchanged = setup.presented.is_some();
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
@@ -231,6 +237,9 @@ impl<L: Link> Bench<L> {
             faults =
                 evidence.faults.iter().map(|(name, fired)| FaultCount { name: name.clone(), fired: *fired }).collect();
             evidence.changes = self.prove(role, case, &seen);
+        }
+        if exchanged && let Err(why) = self.peer.present(None) {
+            (self.tell)(&format!("the peer's own certificate is not back: {why}"));
         }
         let judgement = verdict::judge(&evidence);
         let mut result = self.result(&scenario.id, &scenario.title, role, began);
@@ -615,7 +624,9 @@ pub fn you_will_see(scenario: &Scenario, box_role: Role) -> Vec<VendorLine> {
             Some((line.clone(), symptom.evidence))
         });
         if let Some((line, evidence)) = line {
-            out.push(VendorLine { vendor: vendor.label().to_owned(), line, evidence });
+            let sources = quotes::sources(vendor.as_str(), &line, evidence);
+            let sources = sources.into_iter().map(|source| source.title().to_owned()).collect();
+            out.push(VendorLine { vendor: vendor.label().to_owned(), line, evidence, sources });
         }
     }
     out

@@ -41,7 +41,12 @@ pub fn sample() -> RunResult {
         Verdict::Reproduced,
         "the peer answers NO_PROPOSAL_CHOSEN (packet 4)",
     );
-    let line = |vendor: &str, line: &str, evidence| VendorLine { vendor: vendor.into(), line: line.into(), evidence };
+    let line = |vendor: &str, line: &str, evidence| VendorLine {
+        vendor: vendor.into(),
+        line: line.into(),
+        evidence,
+        sources: Vec::new(),
+    };
     reproduced.you_will_see = vec![
         line("ASA", "%ASA-4-750003 ... ERROR: Received no proposal chosen notify", Evidence::Observed),
         line("PAN-OS", "no proposal chosen", Evidence::Inferred),

@@ -9,8 +9,10 @@ use rcgen::{
 use x509_parser::prelude::{FromDer, X509Name};
 
 use super::peer::mirror;
+use super::pki::Authority;
 use crate::auth::{Certificate, Credential, Policy, Trust, private_key};
-use crate::engine::{AuthSpec, ConnectionSpec};
+use crate::engine::{AuthSpec, ConnectionSpec, IdMatch};
+use crate::time::UnixTime;
 use crate::wire::IdPayload;
 use crate::wire::registry::IdType;
 
@@ -32,6 +34,32 @@ pub fn counterpart(spec: &mut ConnectionSpec) -> Result<ConnectionSpec, String> 
         other.remote_auth = AuthSpec::Trust(Arc::new(Trust { anchors, policy: Policy::Lenient, ..Trust::default() }));
     }
     Ok(other)
+}
+
+/// `spec` and its other end with certificates of an authority of their own, at `now`; all else is as it was. An identity that
+/// cannot stand in a certificate becomes another one.
+///
+/// # Errors
+/// In words, if no certificates can be made.
+pub fn certified(spec: &mut ConnectionSpec, now: UnixTime) -> Result<(ConnectionSpec, Arc<Authority>), String> {
+    let authority = Authority::generate("ikelab", now)?;
+    let fit = |id: &IdPayload, name: &str| match alt_name(id) {
+        Ok(_) => id.clone(),
+        Err(_) => IdPayload { kind: IdType::ID_FQDN, data: name.as_bytes().to_vec() },
+    };
+    spec.local_id = fit(&spec.local_id, "us.embedded.test");
+    let theirs = match &spec.remote_id {
+        IdMatch::Exact(id) => fit(id, "peer.embedded.test"),
+        _ => IdPayload { kind: IdType::ID_FQDN, data: b"peer.embedded.test".to_vec() },
+    };
+    spec.remote_id = IdMatch::Exact(theirs.clone());
+    let trust = AuthSpec::Trust(Arc::new(authority.trust()));
+    spec.local_auth = AuthSpec::Certificate(Arc::new(authority.good(&spec.local_id)?));
+    spec.remote_auth = trust.clone();
+    let mut other = mirror(spec);
+    other.local_auth = AuthSpec::Certificate(Arc::new(authority.good(&theirs)?));
+    other.remote_auth = trust;
+    Ok((other, Arc::new(authority)))
 }
 
 /// A fresh key, and a self-signed certificate that holds `id`.
@@ -56,7 +84,7 @@ fn credential(id: &IdPayload) -> Result<Credential, String> {
 }
 
 /// The alternative name for an identity; `None` for one that is a subject.
-fn alt_name(id: &IdPayload) -> Result<Option<SanType>, String> {
+pub(super) fn alt_name(id: &IdPayload) -> Result<Option<SanType>, String> {
     let wrong = || format!("the identity {id} has no place in a certificate: use fqdn, email, dn or an address");
     let text = || {
         let text = String::from_utf8(id.data.clone()).map_err(|_| wrong())?;
@@ -77,7 +105,7 @@ fn alt_name(id: &IdPayload) -> Result<Option<SanType>, String> {
 }
 
 /// The same distinguished name, as the certificate's maker wants it.
-fn subject(id: &IdPayload) -> Result<DistinguishedName, String> {
+pub(super) fn subject(id: &IdPayload) -> Result<DistinguishedName, String> {
     let wrong = || format!("the distinguished name {id} cannot be read");
     let (_, name) = X509Name::from_der(&id.data).map_err(|_| wrong())?;
     let mut made = DistinguishedName::new();

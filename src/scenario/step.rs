@@ -310,6 +310,9 @@ pub struct Sight {
     /// For `failed` and `child-failed`: the class of the failure. For others that have one: why.
     #[serde(default)]
     pub class: Option<String>,
+    /// For events: what their words hold, as in `expired on`.
+    #[serde(default)]
+    pub says: Option<String>,
     /// For `failed` and `child-failed`: who found it. For `deleted` and `child-deleted`: who asked.
     #[serde(default)]
     pub by: Option<Who>,

@@ -1,11 +1,14 @@
 //! What vendors call things: algorithm words, the configuration of the box at the other end, the commands that drive it.
 
 mod asa;
+pub mod commands;
 pub mod counters;
+pub mod evidence;
 mod ios;
 mod mirror;
 mod panos;
 pub mod persona;
+pub mod quotes;
 mod swanctl;
 pub mod words;
 

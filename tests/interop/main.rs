@@ -14,6 +14,9 @@ mod dpd;
 mod esp;
 mod expectations;
 mod failures;
+#[path = "../it/faults/mod.rs"]
+mod fault_checks;
+mod faults_tshark;
 mod fragments;
 mod html_report;
 mod libreswan;
@@ -21,6 +24,8 @@ mod load;
 mod mobike;
 mod netns;
 mod openiked;
+#[path = "../it/pair.rs"]
+mod pair;
 mod peer;
 mod pki;
 mod preflight;

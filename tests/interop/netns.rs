@@ -222,6 +222,15 @@ impl Net {
         Blocked { ns, table }
     }
 
+    /// The NAT hands what comes from outside to UDP 500 and 4500 to A, as a box does in front of a headend.
+    #[track_caller]
+    pub fn forward_ports(&self) {
+        nft(
+            &self.router(),
+            "add chain ip nat pre { type nat hook prerouting priority -100; }\nadd rule ip nat pre iifname e0 udp dport { 500, 4500 } dnat to 10.98.0.1\n",
+        );
+    }
+
     /// The NAT forgets its mappings of UDP; the next packet from inside gets another port outside.
     #[track_caller]
     pub fn forget_mappings(&self) {

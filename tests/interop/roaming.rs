@@ -159,6 +159,42 @@ fn through_a_nat_in_both_roles_with_keepalives_of_the_end_behind_it() {
     }
 }
 
+/// The responder is behind a NAT that forwards the ports to it: ESP goes into UDP, the responder alone sends keepalives.
+#[test]
+fn a_responder_behind_a_nat_in_both_roles() {
+    for ours in [Side::A, Side::B] {
+        let net = Net::behind_nat();
+        net.forward_ports();
+        let (a, b) = suited(&net);
+        let both = |config: PeerConfig| {
+            let config = config.knob(Knob::Ikelab, "nat", "{keepalive: 1s}");
+            config.knob(Knob::SwanConnection, "mobike", "no").knob(Knob::Charon, "keep_alive", "1s")
+        };
+        let (here, there) = if ours == Side::A { (both(a), both(b)) } else { (both(b), both(a)) };
+        let capture = net.capture(Side::A);
+        let peer = StrongSwan::start(&net, ours.other(), &there, DataPlane::Userspace);
+        let ikelab = Ikelab::new(&net, ours, &here, None);
+        let mut process = match ours {
+            Side::A => listening(&ikelab, &["--keys"]),
+            Side::B => ikelab.spawn("connect", &["--keys"]),
+        };
+        let run = ikelab.run_dir();
+        if ours == Side::A {
+            peer.initiate().unwrap_or_else(|why| panic!("{why}\n{}", process.stdout()));
+        }
+        wait_for("the tunnel", HANDSHAKE, || run.up());
+        let done = ping(&net, ours.other(), 10);
+        assert_eq!(received(&done), 10, "{ours:?}: {done}\n{}\n{}", process.stdout(), tail(&peer.log()));
+        std::thread::sleep(Duration::from_millis(2_500));
+        assert_eq!(interrupt(&mut process), Some(0), "{}{}", process.stdout(), process.stderr());
+        let file = capture.finish();
+        assert!(!keepalives(&file, &net.addr(Side::A).to_string()).is_empty(), "{ours:?}: its mapping must live");
+        assert_eq!(keepalives(&file, &net.addr(Side::B).to_string()), [] as [f64; 0], "{ours:?}");
+        let clean = Clean { allow: ALLOWED, verified: true };
+        tshark::assert_clean(&file, Some(&run.profile()), &clean);
+    }
+}
+
 /// The NAT forgets its mapping and makes another one, with another port; the end outside follows.
 #[test]
 fn a_nat_that_changes_its_mapping_is_followed() {

@@ -73,6 +73,8 @@ impl Lab {
             rules: Vec::new(),
             in_flight: 10_000,
             too_late: 10 * SECOND,
+            linger: Duration::ZERO,
+            configured: 100,
             keep: true,
             traffic: None,
         };
@@ -85,6 +87,8 @@ impl Lab {
             delete_rate: Some(1000.0),
             start: None,
             offers: Vec::new(),
+            spacing: Spacing::Even,
+            trials: 1,
         };
         Lab { headend, setup, order }
     }

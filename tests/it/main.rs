@@ -15,7 +15,10 @@ mod eap;
 mod engine_basic;
 mod engine_rules;
 mod esp;
+mod evidence;
 mod faults;
+#[path = "faults/played.rs"]
+mod faults_played;
 mod fragments;
 mod inner_address;
 mod layers;

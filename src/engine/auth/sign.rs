@@ -9,6 +9,8 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::method::{announcement as announced_hashes, choose, is_signature, read_announcement};
 use crate::auth::psk::{KeyOwner, PskEvidence};
+use sha1::{Digest, Sha1};
+
 use crate::auth::{Credential, Judged, SendCert};
 use crate::crypto::{IkeKeys, IkeSuite, Secret, psk_auth, signed_octets};
 use crate::engine::failure::{AuthFault, LocalFault};
@@ -217,11 +219,20 @@ impl Signed<'_> {
         let payload = |cert: &crate::auth::Certificate| {
             Payload::Cert(CertPayload { encoding: CertEncoding::X509_SIGNATURE, data: cert.der().to_vec() })
         };
-        let certs = if send { credential.to_send(&takes.authorities).map(payload).collect() } else { Vec::new() };
+        let certs = match &credential.url {
+            Some(url) if send => vec![by_url(credential.leaf(), url)],
+            _ if send => credential.to_send(&takes.authorities).map(payload).collect(),
+            _ => Vec::new(),
+        };
         Ok(Proof { auth: AuthPayload { method: chosen.method, data: chosen.auth_data(signature) }, certs })
     }
 
     fn octets(&self) -> Vec<u8> {
         signed_octets(self.suite.prf, self.message, self.nonce, self.sk_p, &self.id.body())
     }
+}
+/// Where a certificate can be fetched, and its SHA-1 (RFC 7296 3.6).
+fn by_url(cert: &crate::auth::Certificate, url: &str) -> Payload {
+    let data = [&Sha1::digest(cert.der())[..], url.as_bytes()].concat();
+    Payload::Cert(CertPayload { encoding: CertEncoding::HASH_AND_URL, data })
 }

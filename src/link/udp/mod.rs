@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,6 +33,8 @@ use crate::time::{Instant, RealClock, UnixTime};
 const WAKER: u64 = u64::MAX;
 /// Epoll token of whatever else is watched.
 const WATCHED: u64 = u64::MAX - 1;
+/// The longest pause of [`UdpLink::gather`].
+const GATHER_MOST: Duration = Duration::from_millis(10);
 /// Notes kept until somebody asks; older ones are dropped, since they repeat.
 const NOTES_MAX: usize = 256;
 /// Octets of UDP payload that every route carries: the least MTU of IPv6 less its headers.
@@ -56,6 +59,8 @@ pub struct UdpLink {
     dont_fragment: bool,
     /// The longest packet to each destination that was reported as longer than the route's MTU.
     too_long: BTreeMap<IpAddr, usize>,
+    /// How long the next receive lets datagrams gather.
+    pause: Duration,
 }
 
 /// One local socket, as bound.
@@ -115,6 +120,7 @@ impl UdpLink {
             buffer_wanted: config.socket_buffer,
             dont_fragment: config.dont_fragment,
             too_long: BTreeMap::new(),
+            pause: Duration::ZERO,
         })
     }
 
@@ -175,6 +181,13 @@ impl UdpLink {
     /// [`LocalSocket::receive_buffer`] (of which the kernel grants twice as much, for its own book-keeping).
     pub fn receive_queue(&self) -> usize {
         self.sockets.iter().filter_map(|s| sys::receive_queue(s.fd.as_fd()).ok()).max().unwrap_or(0)
+    }
+
+    /// The next receive looks at the sockets only after this long, as a network card gathers packets before it interrupts:
+    /// what comes together costs one wake-up, and one for the peer when the answers leave together. Only for who does
+    /// not measure how quick the peer is.
+    pub fn gather(&mut self, pause: Duration) {
+        self.pause = pause.min(GATHER_MOST);
     }
 
     fn socket_for(&self, path: &Path) -> Option<usize> {
@@ -439,6 +452,12 @@ impl Link for UdpLink {
 
     fn recv_until(&mut self, until: Option<Instant>, rx: &mut RxBatch) -> io::Result<Wake> {
         rx.clear();
+        let pause = std::mem::take(&mut self.pause);
+        if !pause.is_zero() {
+            #[allow(clippy::disallowed_methods)]
+            // ten milliseconds at most, and not to be cut short by what it waits for
+            std::thread::sleep(pause);
+        }
         loop {
             let ready = self.wait(until)?;
             let mut control = false;

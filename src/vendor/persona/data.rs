@@ -3,6 +3,7 @@
 use super::{Basis, Habit, Persona, Trait};
 use crate::config::Vendor;
 use crate::engine::{ChildFailure, Narrowing, UnprotectedErrors};
+use crate::vendor::evidence::Source;
 
 /// Cisco's vendor IDs are ASCII without a terminating zero.
 const DELETE_REASON: &[u8] = b"CISCO-DELETE-REASON";
@@ -12,13 +13,14 @@ const FLEXVPN: &[u8] = b"FLEXVPN-SUPPORTED";
 const CISCO_FRAGMENTATION: &[u8] =
     &[0x40, 0x48, 0xb7, 0xd5, 0x6e, 0xbc, 0xe8, 0x85, 0x25, 0xe7, 0xde, 0x7f, 0x00, 0xd6, 0xc2, 0xd3];
 
-const IOS_DEBUG: &str = "published IOS-XE 16.7 debug of an IKEv2 negotiation";
-const IOS_LAB: &str = "published IOS-XE 26.02 negotiation data set";
-const VENDOR_IDS: &str = "public lists of IKE vendor IDs";
+const IOS_DEBUG: &str = Source::IosDebug.title();
+const IOS_LAB: &str = Source::IosLab.title();
+const IOS_SHOW: &str = Source::IosShow.title();
+const VENDOR_IDS: &str = Source::VendorIdLists.title();
 const RACOON2: &str = "source of racoon2's iked, from which PAN-OS's IKEv2 descends";
-const PAN_EXPORTS: &str = "published PAN-OS configuration exports";
-const PAN_LIVENESS: &str = "PAN-OS administrator's guide, tunnel monitoring and IKEv2 liveness check";
-const ASA_LOG: &str = "published handshake log of an ASA with strongSwan";
+const PAN_EXPORTS: &str = Source::PanExports.title();
+const PAN_LIVENESS: &str = "PAN-OS documentation, tunnel monitoring and IKEv2 liveness check";
+const ASA_LOG: &str = Source::AsaHandshake.title();
 
 /// A habit that our engine takes on.
 const fn does(text: &'static str, basis: Basis, source: &'static str, change: Trait) -> Habit {
@@ -41,29 +43,29 @@ const ASA_HABITS: &[Habit] = &[
     does(
         "refuses selectors that are wider than its access list with TS_UNACCEPTABLE",
         Basis::Documented,
-        "ASA syslog message 751022",
+        "ASA syslog messages guide, 751022",
         Trait::Narrowing(Narrowing::RefuseWider),
     ),
     does(
         "answers IKE_SA_INIT without a common proposal with NO_PROPOSAL_CHOSEN",
         Basis::Observed,
-        "published ASA debug",
+        Source::CiscoDebug.title(),
         Trait::AnswerNoProposal(true),
     ),
     does(
         "deletes the IKE SA when its first Child SA fails",
         Basis::Modelled,
-        "by analogy with IOS-XE",
+        "likeness to another box: IOS-XE",
         Trait::ChildFailure(ChildFailure::DeleteIkeSa),
     ),
     known(
         "one Child SA for each line of the access list; never several selectors in one Child SA",
         Basis::Documented,
-        "IBM Cloud VPN documentation on ASA peers",
+        "IBM Cloud VPN documentation, on ASA peers",
     ),
     known("CERTREQ in IKE_SA_INIT even when it authenticates by pre-shared key", Basis::Observed, ASA_LOG),
-    known("refuses ESP that is stronger than IKE", Basis::Documented, "ASA syslog messages 750011 and 750012"),
-    known("keepalive threshold 10 s, retry 2 s", Basis::Documented, "FTD documentation"),
+    known("refuses ESP that is stronger than IKE", Basis::Documented, "ASA syslog messages guide, 750011 and 750012"),
+    known("keepalive threshold 10 s, retry 2 s", Basis::Documented, "ASA documentation, that of FTD"),
     known("NAT-T is on, keepalive every 20 s; IKE lifetime 86400 s", Basis::Documented, "ASA documentation"),
 ];
 
@@ -127,13 +129,9 @@ pub(super) const ALL: &[Persona] = &[
                 Basis::Observed,
                 IOS_DEBUG,
             ),
-            known(
-                "IKE lifetime 86400 s, IPsec 3600 s and 4,608,000 kB, no PFS",
-                Basis::Observed,
-                "published show output",
-            ),
-            known("no liveness checks unless `dpd` is configured", Basis::Observed, "published show output"),
-            known("40 IKE SAs in negotiation at most", Basis::Observed, "published show crypto ikev2 stats"),
+            known("IKE lifetime 86400 s, IPsec 3600 s and 4,608,000 kB, no PFS", Basis::Observed, IOS_SHOW),
+            known("no liveness checks unless `dpd` is configured", Basis::Observed, IOS_SHOW),
+            known("40 IKE SAs in negotiation at most", Basis::Observed, IOS_SHOW),
             known(
                 "with the 85 Mb/s licence: 225 tunnels, 85,000 kb/s in each direction",
                 Basis::Documented,
@@ -215,10 +213,10 @@ pub(super) const ALL: &[Persona] = &[
             does(
                 "keeps the IKE SA when a Child SA fails",
                 Basis::Observed,
-                "our interop runs with 5.9.8",
+                Source::OurRuns.title(),
                 Trait::ChildFailure(ChildFailure::KeepIkeSa),
             ),
-            does("narrows", Basis::Observed, "our interop runs with 5.9.8", Trait::Narrowing(Narrowing::Narrow)),
+            does("narrows", Basis::Observed, Source::OurRuns.title(), Trait::Narrowing(Narrowing::Narrow)),
             does(
                 "sends a request again after 4.0 s, growing by 1.8, five more times",
                 Basis::Documented,
@@ -228,7 +226,7 @@ pub(super) const ALL: &[Persona] = &[
             known(
                 "cookies from 3 half-open IKE SAs of one address on, silence past 5",
                 Basis::Observed,
-                "our interop runs with 5.9.8",
+                Source::OurRuns.title(),
             ),
         ],
     },

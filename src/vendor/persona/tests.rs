@@ -11,6 +11,7 @@ use crate::engine::{ChildFailure, ConnectionSpec, Endpoint, EndpointConfig, Even
 use crate::net::Class;
 use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::{Instant, UnixTime};
+use crate::vendor::evidence::Evidence;
 
 const FILE: &str = "\
 version: 1
@@ -87,7 +88,26 @@ fn play(persona: &Persona, near: ConnectionSpec, far: ConnectionSpec) -> (Vec<Lo
             b.handle_timeout(now);
         }
     }
+    for line in lines_a.iter().chain(&lines_b) {
+        stands_where_it_is_said_to(persona, line);
+    }
     (lines_a, lines_b)
+}
+
+/// A line that is called observed or documented is one of the quotes.
+fn stands_where_it_is_said_to(persona: &Persona, line: &LogLine) {
+    let evidence = match line.basis {
+        Basis::Observed => Evidence::Observed,
+        Basis::Documented => Evidence::Documented,
+        Basis::Modelled => return,
+    };
+    // FTD has the ASA's engine; what is known of its lines is known of the ASA's.
+    let (vendor, text) = match persona.name {
+        "cisco-ftd" => ("cisco-asa", line.text.replace("%FTD-", "%ASA-")),
+        name => (name, line.text.clone()),
+    };
+    let sources = crate::vendor::quotes::sources(vendor, &text, evidence);
+    assert!(!sources.is_empty(), "{}: {}: {text}", persona.name, line.basis);
 }
 
 /// A datagram's path as its receiver sees it.

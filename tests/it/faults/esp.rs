@@ -5,7 +5,7 @@ use ikelab::esp::{Counters, Plane, PlaneConfig, RecvError};
 use ikelab::fault::{FaultPlan, FiringLog};
 use ikelab::seed::PlanSeed;
 
-use super::world::rule;
+use crate::faults::world::rule;
 use crate::pair::{End, Pair, config, left_spec, right_spec, seen_by_receiver};
 
 /// What left and how it was received.

@@ -3,7 +3,7 @@
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
 use super::world::Scene::{Curve, Nat, Plain, Rekey, RekeyIke};
-use super::{Beside, Check, Run, See, check, judge};
+use super::{Beside, Check, Run, See, check};
 use crate::pair::End;
 
 const INIT: X = X::IKE_SA_INIT;
@@ -146,8 +146,3 @@ pub(super) static CHECKS: &[Check] = &[
     )
     .right(),
 ];
-
-#[test]
-fn key_exchange_and_the_first_exchange() {
-    judge(CHECKS);
-}

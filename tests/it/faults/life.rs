@@ -5,7 +5,7 @@ use ikelab::time::Instant;
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
 use super::world::Scene::{DeleteChild, Dpd, Lifetime, Liveness, Lost, Nat, PeerLiveness, Plain, Rekey, RekeyIke};
-use super::{Beside, Check, See, check, judge};
+use super::{Beside, Check, See, check};
 use crate::pair::End;
 
 const INIT: X = X::IKE_SA_INIT;
@@ -146,8 +146,3 @@ pub(super) static CHECKS: &[Check] = &[
     .with(&[("contact", "no")])
     .once(),
 ];
-
-#[test]
-fn rekeys_deletes_and_timers() {
-    judge(CHECKS);
-}

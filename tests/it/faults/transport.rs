@@ -5,7 +5,7 @@ use ikelab::time::Instant;
 use ikelab::wire::registry::ExchangeType as X;
 
 use super::world::Scene;
-use super::{Check, See, check, judge};
+use super::{Check, See, check};
 use crate::pair::End;
 
 const INIT: X = X::IKE_SA_INIT;
@@ -132,8 +132,3 @@ pub(super) static CHECKS: &[Check] = &[
     )
     .during(INIT),
 ];
-
-#[test]
-fn datagrams_and_headers() {
-    judge(CHECKS);
-}

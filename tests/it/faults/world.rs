@@ -225,10 +225,10 @@ pub fn rule(name: &str, with: &[(&str, &str)], exchange: Option<ExchangeType>, t
 }
 
 /// Plays a scene with rules at one or both ends.
-pub fn play(scene: Scene, bent: End, left_rules: Vec<Rule>, right_rules: Vec<Rule>) -> Run {
+pub fn play(scene: Scene, bent: End, left_rules: Vec<Rule>, right_rules: Vec<Rule>, salt: u64) -> Run {
     let (mut left, mut right) = (left_spec(), right_spec());
     dress(scene, &mut left, &mut right);
-    let mut pair = Pair::new(config(vec![], 1), config(vec![right], 2));
+    let mut pair = Pair::new(config(vec![], 1 + 2 * salt), config(vec![right], 2 + 2 * salt));
     let plan = |rules: Vec<Rule>| FaultPlan::new(rules, &PlanSeed::from_text("faults"));
     let (left_plan, right_plan) = (plan(left_rules), plan(right_rules));
     let log = if bent == End::Left { left_plan.log() } else { right_plan.log() };

@@ -76,16 +76,17 @@ pub(super) fn lines(box_: &str, session: &Session, spec: &ConnectionSpec, moment
 }
 
 fn failure(box_: &str, session: &Session, failed: &Failed) -> Vec<LogLine> {
+    // Reasons that were seen in debug only, and not in this message, are modelled.
     let aborted = |basis, why: &str| {
         let text = format!("%{box_}-4-750003: {} IKEv2 Negotiation aborted due to ERROR: {why}", who(session));
         LogLine::new(basis, text)
     };
     match &failed.why {
         Failure::Rejected { notify: NotifyType::NO_PROPOSAL_CHOSEN, .. } => {
-            vec![aborted(Basis::Observed, "Received no proposal chosen notify")]
+            vec![aborted(Basis::Modelled, "Received no proposal chosen notify")]
         }
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => {
-            vec![aborted(Basis::Observed, "Failed to find a matching policy")]
+            vec![aborted(Basis::Modelled, "Failed to find a matching policy")]
         }
         Failure::Incompatible(PeerIncompatible::Selectors { offered_i, offered_r, .. }) => {
             let (remote, local) = if session.initiator { (offered_r, offered_i) } else { (offered_i, offered_r) };
@@ -110,10 +111,10 @@ fn failure(box_: &str, session: &Session, failed: &Failed) -> Vec<LogLine> {
             vec![aborted(Basis::Observed, "Failed to authenticate the IKE SA")]
         }
         Failure::AuthFailed(AuthFault::Identity { .. }) => {
-            vec![aborted(Basis::Documented, "Failed to locate an item in the database")]
+            vec![aborted(Basis::Modelled, "Failed to locate an item in the database")]
         }
         Failure::AuthFailed(_) => vec![aborted(
-            Basis::Observed,
+            Basis::Modelled,
             "Peer authentication method configured is mismatching with the method proposed by peer",
         )],
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_SA_INIT || !session.up => {

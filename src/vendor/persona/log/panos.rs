@@ -45,7 +45,7 @@ pub(super) fn lines(session: &Session, moment: &Moment<'_>) -> Vec<LogLine> {
         Moment::Event(Event::ChildFailed(failed)) => {
             let mut lines = reasons(failed, &manager);
             lines.push(LogLine::new(
-                Basis::Observed,
+                Basis::Modelled,
                 format!("IKEv2 child SA negotiation is failed as {role}, non-rekey. {}", child_reason(failed))
                     .trim_end()
                     .to_owned(),
@@ -60,7 +60,8 @@ pub(super) fn lines(session: &Session, moment: &Moment<'_>) -> Vec<LogLine> {
             }
             let timeout = matches!(failed.why, Failure::NoAnswer { .. } | Failure::Local(LocalFault::HalfOpenExpired));
             lines.push(LogLine::new(
-                if timeout { Basis::Documented } else { Basis::Observed },
+                // The responder's line was seen; the others are like it.
+                if timeout || session.initiator { Basis::Modelled } else { Basis::Observed },
                 format!(
                     "IKEv2 IKE SA negotiation is failed as {role}, non-rekey. Failed SA: {} {}{}.",
                     bracketed(session),
