@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::file::PeerOrder;
+use super::pki::Presented;
 use crate::auth::eap::{AuthenticatorSpec, Credential, Method, PeerSpec, User};
 use crate::engine::{AuthSpec, ConnectionSpec, CpRequest, CpSpec, IdMatch, PoolSpec};
 
@@ -27,12 +28,12 @@ pub trait PeerDriver {
     /// In words, if there is no way or it failed.
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String>;
 
-    /// Makes it prove itself with `credential` from now on, or with its own again.
+    /// Makes it prove itself with `presented` from now on, or with its own again.
     ///
     /// # Errors
     /// In words, if there is no way: a box's certificate is its own business.
-    fn present(&mut self, credential: Option<Arc<crate::auth::Credential>>) -> Result<(), String> {
-        match credential {
+    fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
+        match presented {
             Some(_) => {
                 Err("cannot be played: needs a peer whose certificate can be exchanged for a bad one".to_owned())
             }

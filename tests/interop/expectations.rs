@@ -62,6 +62,8 @@ pub enum Outcome {
     Reproduced,
     NotSeen,
     Inconclusive,
+    /// There was no way to provoke it.
+    Unsupported,
     /// There is nothing to play.
     NotPlayed,
 }
@@ -72,6 +74,7 @@ impl Outcome {
             Outcome::Reproduced => "reproduced",
             Outcome::NotSeen => "not-seen",
             Outcome::Inconclusive => "inconclusive",
+            Outcome::Unsupported => "unsupported",
             Outcome::NotPlayed => "not-played",
         }
     }

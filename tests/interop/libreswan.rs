@@ -125,6 +125,21 @@ impl Libreswan {
         )
     }
 
+    /// A shell command that gives it the certificates of `$IKELAB_CHAIN` and the key of `$IKELAB_KEY`, or its own again.
+    fn certificate_command(&self) -> String {
+        let dir = shell_quote(&self.dir.to_string_lossy());
+        format!(
+            "set -e; cd {dir}; n=sql:nss; p=own.p12; if [ -n \"$IKELAB_CHAIN\" ]; then p=presented.p12; \
+             openssl pkcs12 -export -name own -passout pass:x -in \"$IKELAB_CHAIN\" -inkey \"$IKELAB_KEY\" \
+             -certfile \"$IKELAB_CHAIN\" -out $p; fi; {delete} >/dev/null; \
+             certutil -F -d $n -n own >/dev/null 2>&1 || true; certutil -D -d $n -n own >/dev/null 2>&1 || true; \
+             pk12util -i $p -d $n -W x >/dev/null; {add} >/dev/null; {listen} >/dev/null",
+            delete = spell(&self.whack_command(&["--delete", "--name", NAME])),
+            add = spell(&self.addconn_command()),
+            listen = spell(&self.whack_command(&["--listen"])),
+        )
+    }
+
     /// Rekeys the IKE SA or the Child.
     pub fn rekey(&self, child: bool) {
         self.whack(&[if child { "--rekey-ipsec" } else { "--rekey-ike" }, "--name", NAME]);
@@ -193,6 +208,7 @@ impl Peer for Libreswan {
                 ("rekey_ike", self.rekey_command(false)),
                 ("second_child", spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME]))),
                 ("delete", delete),
+                ("certificate", self.certificate_command()),
             ],
         }
     }
