@@ -227,9 +227,11 @@ impl PeerDriver for Controller {
     fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
         let Some(ControlAction::Shell(command)) = self.spec.orders.get(ControlSpec::CERTIFICATE).cloned() else {
             return match presented {
-                Some(_) => Err("cannot be played: needs control.certificate, which exchanges the box's certificate for a \
+                Some(_) => {
+                    Err("cannot be played: needs control.certificate, which exchanges the box's certificate for a \
                                 bad one"
-                    .to_owned()),
+                        .to_owned())
+                }
                 None => Ok(()),
             };
         };

@@ -153,7 +153,8 @@ fn tshark_tells_each_fault_from_its_honest_run() {
             Seen::Not(_) => false,
         };
         if !fine {
-            let _ = writeln!(wrong, "{name}: {with} with, {without} without: {seen:?}; runs {} and {}", 2 * n + 1, 2 * n);
+            let _ =
+                writeln!(wrong, "{name}: {with} with, {without} without: {seen:?}; runs {} and {}", 2 * n + 1, 2 * n);
         }
     }
     println!("tshark tells {} of {} faults from their honest runs", judged.len(), SEEN.len());

@@ -35,7 +35,7 @@ enum Lane {
     Data,
     /// Liveness checks of the peer every two seconds, and our clock faster, since these take minutes.
     Timers,
-    /// Our lifetimes of up to ten minutes, and our clock still faster.
+    /// Our lifetimes of up to ten minutes, and our clock faster.
     Lifetimes,
     /// The peer has a second Child SA to ask for.
     Second,
@@ -109,8 +109,8 @@ impl Lane {
         match self {
             Lane::Timers => Some("10"),
             // Nothing flows there, which takes a minute each to find out.
-            Lane::Data if peer == Name::Libreswan => Some("4"),
-            Lane::Lifetimes => Some("20"),
+            Lane::Data if peer == Name::Libreswan => Some("3"),
+            Lane::Lifetimes => Some("10"),
             _ => None,
         }
     }
@@ -249,7 +249,7 @@ fn libreswan_lane(lane: Lane, role: Role, ids: &[&str]) -> Result<Vec<Value>, St
     b = b.knob(Knob::LibreswanSetup, "ddos-mode", "busy");
     if lane == Lane::Certificates {
         (a, b) = certified(&net, (a, b));
-        let knobs = [("leftcert", "own"), ("leftsendcert", "always"), ("authby", "ecdsa")];
+        let knobs = [("leftcert", "own"), ("leftsendcert", "always"), ("sendca", "all"), ("authby", "ecdsa")];
         b = knobs.iter().fold(b, |b, (key, value)| b.knob(Knob::Libreswan, key, value));
     }
     if lane == Lane::Timers {

@@ -17,7 +17,8 @@ fn judge(checks: &[Check]) {
 
 #[test]
 fn every_fault_has_its_check() {
-    let checked: BTreeSet<&str> = SECTIONS.iter().copied().flatten().map(|check| check.name).chain(esp::names()).collect();
+    let checked: BTreeSet<&str> =
+        SECTIONS.iter().copied().flatten().map(|check| check.name).chain(esp::names()).collect();
     let missing: Vec<&str> = table::all().map(|row| row.name).filter(|name| !checked.contains(name)).collect();
     assert!(missing.is_empty(), "without a check: {missing:?}");
     let unknown: Vec<&&str> = checked.iter().filter(|name| table::find(name).is_err()).collect();

@@ -155,8 +155,14 @@ pub static SEEN: &[(&str, Seen)] = &[
     ("reserved-child-spi", Shows("{auth} && isakmp.spi == 00:00:00:ff")),
     ("no-nat-detection", Shows("{init} && !(isakmp.notify.msgtype == 16388)")),
     ("no-nat-destination", Shows("{init} && isakmp.notify.msgtype == 16388 && !(isakmp.notify.msgtype == 16389)")),
-    ("forge-nat-source", Shows("{init} && isakmp.notify.msgtype == 16388 && isakmp.notify.data[0:8] == 11:11:11:11:11:11:11:11")),
-    ("forge-nat-destination", Shows("{init} && isakmp.notify.msgtype == 16389 && isakmp.notify.data[0:8] == 22:22:22:22:22:22:22:22")),
+    (
+        "forge-nat-source",
+        Shows("{init} && isakmp.notify.msgtype == 16388 && isakmp.notify.data[0:8] == 11:11:11:11:11:11:11:11"),
+    ),
+    (
+        "forge-nat-destination",
+        Shows("{init} && isakmp.notify.msgtype == 16389 && isakmp.notify.data[0:8] == 22:22:22:22:22:22:22:22"),
+    ),
     ("short-nat-hash", Shows("{init} && isakmp.notify.msgtype == 16388 && isakmp.payloadlength == 16")),
     ("stay-on-500", Shows("{auth} && udp.srcport == 500")),
     ("float-without-nat", Shows("{auth} && udp.srcport == 4500")),
@@ -201,7 +207,10 @@ pub static SEEN: &[(&str, Seen)] = &[
     ("send-in-clear", Shows("{auth} && isakmp.id.type && !isakmp.enc.icd")),
     ("short-icv", Shows("{auth} && isakmp.ikev2.integrity_checksum")),
     ("corrupt-iv", Shows("{auth} && isakmp.ikev2.integrity_checksum")),
-    ("zero-iv", Shows("isakmp.enc.iv == 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00 && !isakmp.ikev2.integrity_checksum")),
+    (
+        "zero-iv",
+        Shows("isakmp.enc.iv == 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00 && !isakmp.ikev2.integrity_checksum"),
+    ),
     ("odd-padding", Shows("{auth} && isakmp.enc.pad_length == 3")),
     ("more-padding", Shows("{auth} && isakmp.enc.pad_length >= 64")),
     ("garbage-inside", Shows("{auth} && isakmp.enc.decrypted && !isakmp.auth.data")),
