@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::engine::{Deliver, Endpoint, EspNote, Event, SaId, TunnelId};
 use crate::link::{Link, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
 use crate::net::{Class, Path, SocketRole, Transmit};
-use crate::record::{Direction, Fate, Recorder};
+use crate::record::{Direction, Fate, News, NewsKind, Recorder};
 use crate::time::Instant;
 
 /// How many datagrams a turn receives at most before it answers.
@@ -71,6 +71,18 @@ impl Observer for Queue {
 
     fn note(&mut self, now: Instant, note: LinkNote) {
         self.notes.push_back((now, note));
+    }
+}
+
+/// What kind of news a note is.
+pub fn news_kind(note: &LinkNote) -> NewsKind {
+    match note {
+        LinkNote::Refused { .. } => NewsKind::PortUnreachable,
+        LinkNote::Unreachable { why, .. } if why.contains("MTU") => NewsKind::TooLong,
+        LinkNote::Unreachable { by: Some(_), .. } => NewsKind::Unreachable,
+        LinkNote::Unreachable { by: None, .. } => NewsKind::NoRoute,
+        LinkNote::IpFragmented { .. } => NewsKind::TooLong,
+        LinkNote::NotSent { .. } => NewsKind::NotSent,
     }
 }
 
@@ -166,7 +178,9 @@ impl<L: Link> Driver<L> {
         events += more_events;
         sent += more_sent;
         while let Some(note) = self.link.poll_note() {
-            observer.note(self.link.now(), note);
+            let now = self.link.now();
+            self.recorder.news(now, &News { path: note.path(), kind: news_kind(&note), text: &note.to_string() });
+            observer.note(now, note);
         }
         self.recorder.flush()?;
         Ok(Turn { wake, received, sent, events })

@@ -79,7 +79,7 @@ pub enum CertFault {
         /// What the extension says.
         has: String,
         /// What it should say.
-        wants: &'static str,
+        wants: String,
     },
     /// The identity that the peer claims is not in its certificate.
     Identity {

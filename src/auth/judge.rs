@@ -168,7 +168,7 @@ impl Trust {
         usage::leaf(leaf, self.policy, &mut notes).map_err(|(has, wants)| CertFault::Usage {
             subject: leaf.subject_text(),
             has,
-            wants,
+            wants: wants.to_owned(),
         })?;
         identity::check(leaf, id, named, self.policy, &mut notes)?;
         let scheme = verify(leaf, &key, auth, signed)?;

@@ -35,7 +35,7 @@ pub(super) fn judge(
             usage::issuer(cert, notes).map_err(|(has, wants)| CertFault::Usage {
                 subject: cert.subject_text(),
                 has,
-                wants,
+                wants: wants.to_owned(),
             })?;
         }
         // What signs the trusted certificate itself is nobody's business.
@@ -154,7 +154,7 @@ fn explain(error: &Error, trust: &Trust, sent: &[Certificate], now: i64) -> Cert
         Error::CaUsedAsEndEntity => CertFault::Usage {
             subject: subject(),
             has: "basicConstraints CA:TRUE".into(),
-            wants: "an end entity's certificate, or trust in this very one",
+            wants: "an end entity's certificate, or trust in this very one".into(),
         },
         Error::EndEntityUsedAsCa => {
             let culprit = path[1..].iter().find(|cert| !cert.is_ca()).copied().unwrap_or(end);

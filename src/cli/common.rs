@@ -122,7 +122,7 @@ impl Common {
         let failed = |e: std::io::Error| CliError::environment(e);
         let mut recorder = Recorder::new();
         recorder.add(PcapNg::create(&dir.file("run.pcapng"), clock.epoch()).map_err(failed)?);
-        recorder.add(TranscriptDir::create(dir.file("transcript")).map_err(failed)?);
+        recorder.add(TranscriptDir::create(dir.file("transcript")).map_err(failed)?.dated(clock.epoch()));
         if self.keys {
             let ports = [SocketRole::Ike, SocketRole::NatT].map(|role| (link.port(role), role));
             recorder.add(KeyTables::create(&dir.file("keys"), &ports).map_err(failed)?);

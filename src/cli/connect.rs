@@ -488,12 +488,11 @@ impl Observer for View {
     fn note(&mut self, _: Instant, note: LinkNote) {
         self.not_sent |= matches!(note, LinkNote::NotSent { .. });
         let text = note.to_string();
-        let port_closed = matches!(note, LinkNote::Refused { .. });
         if !self.facts.notes.contains(&text) {
             self.ladder.flush();
             self.say(&format!("{}\n", self.paint.tone(Tone::Warn, &format!("         !  {text}"))));
         }
-        self.facts.note_link(&text, port_closed);
+        self.facts.note_link(&text, crate::drive::news_kind(&note));
     }
 }
 

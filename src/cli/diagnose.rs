@@ -45,27 +45,33 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let vendor = vendor.or(loaded.as_ref().and_then(|l| l.peer.vendor));
     let mut findings: Vec<Finding> = Vec::new();
     for path in &args.paths {
-        for file in transcripts(path)? {
-            let text = std::fs::read_to_string(&file)
+        let files = transcripts(path)?;
+        let mut texts = Vec::new();
+        for file in &files {
+            let text = std::fs::read_to_string(file)
                 .map_err(|e| CliError::usage(format!("cannot read {}: {e}", file.display())))?;
-            let (past, ours) =
-                transcript::read(&text).map_err(|e| CliError::usage(format!("{}: {e}", file.display())))?;
-            let spec = match &loaded {
-                Some(loaded) => loaded.spec.clone(),
-                None => stand_in(&ours),
-            };
-            for past in past {
-                let finding = diagnose(&past.failed, &past.facts, &spec, vendor);
-                if args.json {
-                    let mut line = json!({"file": file.display().to_string(), "t": past.at, "sa": past.sa});
-                    line["finding"] = finding_json(&finding);
-                    term::print(&format!("{line}\n"));
-                } else {
-                    term::print(&format!("{:.3} s, IKE SA {}\n", past.at, past.sa));
-                    term::print(&format!("{}\n", diagnosis::render(&finding, term::stdout_paint())));
-                }
-                findings.push(finding);
+            transcript::read(&text).map_err(|e| CliError::usage(format!("{}: {e}", file.display())))?;
+            texts.push(text);
+        }
+        // Together: an outage that comes again spans the IKE SAs that follow one another, each of which has its own file.
+        let (past, ours) = transcript::read(&transcript::merged(&texts)).map_err(CliError::usage)?;
+        let spec = match &loaded {
+            Some(loaded) => loaded.spec.clone(),
+            None => stand_in(&ours),
+        };
+        for past in past {
+            let finding = diagnose(&past.failed, &past.facts, &spec, vendor);
+            let name = format!("-sa-{}.", past.sa);
+            let file = files.iter().find(|f| f.to_string_lossy().contains(&name)).unwrap_or(path);
+            if args.json {
+                let mut line = json!({"file": file.display().to_string(), "t": past.at, "sa": past.sa});
+                line["finding"] = finding_json(&finding);
+                term::print(&format!("{line}\n"));
+            } else {
+                term::print(&format!("{:.3} s, IKE SA {}\n", past.at, past.sa));
+                term::print(&format!("{}\n", diagnosis::render(&finding, term::stdout_paint())));
             }
+            findings.push(finding);
         }
     }
     if findings.is_empty() {
@@ -80,12 +86,11 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 /// The first failure in a directory of transcripts, explained, for a run that has just been played; empty if there is none.
 pub(super) fn first_failure(dir: &Path, paint: Paint) -> String {
     let Ok(files) = transcripts(dir) else { return String::new() };
-    for text in files.iter().filter_map(|file| std::fs::read_to_string(file).ok()) {
-        if let Ok((past, ours)) = transcript::read(&text)
-            && let Some(past) = past.first()
-        {
-            return diagnosis::render(&diagnose(&past.failed, &past.facts, &stand_in(&ours), None), paint);
-        }
+    let texts: Vec<String> = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    if let Ok((past, ours)) = transcript::read(&transcript::merged(&texts))
+        && let Some(past) = past.first()
+    {
+        return diagnosis::render(&diagnose(&past.failed, &past.facts, &stand_in(&ours), None), paint);
     }
     String::new()
 }

@@ -11,10 +11,15 @@ use super::signals::Stop;
 use super::{rundir, term};
 use crate::engine::{ConnectionSpec, Limits};
 use crate::load::answer::{Answering, DataPlane, Headend, Shown, links};
+use crate::load::leak::{self, Held, octets};
 use crate::time::{Instant, RealClock};
 
 /// How often the figures are printed.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often memory, file descriptors and IKE SAs are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// A day of looks; a longer run is judged by its first day.
+const MOST_LOOKS: usize = 86_400;
 
 /// Serves until Ctrl-C, or for `duration`.
 pub fn run(
@@ -66,6 +71,9 @@ pub fn run(
             8 << 20
         ));
     }
+    let held = || Held::now(clock.now().as_secs_f64(), answering.sum(|s| &s.sas));
+    let begin = held();
+    let (mut seen, mut look) = (Vec::new(), Instant::ZERO);
     let mut next = Instant::ZERO + EVERY;
     while !stop.asked() && answering.is_running() {
         // Signals set the flag from a thread of their own; the figures need no better clock than this.
@@ -74,12 +82,16 @@ pub fn run(
         if duration.is_some_and(|d| now >= Instant::ZERO + d) {
             break;
         }
+        if now >= look && seen.len() < MOST_LOOKS {
+            look = now + LOOK;
+            seen.push(held());
+        }
         if now >= next {
             next = now + EVERY;
             say(&format!("{:>7.1} s  {}\n", now.as_secs_f64(), figures(&answering)));
         }
     }
-    let resident = crate::load::resource::resident();
+    let end = held();
     let up_by_thread = answering.each(|s: &Shown| &s.ike_up);
     let deleted = answering.sum(|s| &s.deleted);
     let esp = [answering.sum(|s| &s.esp_in), answering.sum(|s| &s.esp_out), answering.sum(|s| &s.capped)];
@@ -87,6 +99,22 @@ pub fn run(
     let seconds = clock.now().as_secs_f64();
     let answered = answering.finish().map_err(CliError::environment)?;
     say(&format!("\n{last}\n"));
+    let mut leaks = leak::judge(begin, &seen, end);
+    if end.sas > 0 {
+        leaks.leak = false;
+        leaks.sentence = format!(
+            "{} IKE SAs are still in the table (up, half open, or closed a short time ago): leaks are judged when there are none.",
+            end.sas
+        );
+    }
+    say(&format!(
+        "memory {} at the begin, {} at the end; file descriptors {} and {}. {}\n",
+        octets(begin.resident),
+        octets(end.resident),
+        begin.descriptors,
+        end.descriptors,
+        leaks.sentence
+    ));
 
     let sum = |of: &dyn Fn(&crate::load::answer::Answered) -> u64| answered.iter().map(of).sum::<u64>();
     let link = links(&answered);
@@ -94,7 +122,8 @@ pub fn run(
     result["exit_code"] = (Exit::Met as u8).into();
     result["seconds"] = seconds.into();
     result["listening_on"] = sockets.into();
-    result["resident"] = resident.into();
+    result["resident"] = end.resident.into();
+    result["leaks"] = serde_json::to_value(&leaks).expect("plain data");
     result["threads"] = threads.into();
     result["ike_sas_up_by_thread"] = up_by_thread.into();
     result["cpu_seconds_by_thread"] = answered.iter().map(|a| a.used.cpu.as_secs_f64()).collect();

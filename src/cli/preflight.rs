@@ -286,7 +286,7 @@ impl Observer for View {
     fn note(&mut self, _: Instant, note: LinkNote) {
         self.not_sent |= matches!(note, LinkNote::NotSent { .. });
         let text = note.to_string();
-        self.facts.note_link(&text, matches!(note, LinkNote::Refused { .. }));
+        self.facts.note_link(&text, crate::drive::news_kind(&note));
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

@@ -419,7 +419,11 @@ impl Run<'_> {
         let limits = loaded.limits.clone().unwrap_or_else(limits);
         let authority = loaded.issuer.as_ref().map(|issuer| Authority::of(issuer, clock.epoch())).transpose();
         let authority = authority.map_err(|why| usage(format!("{}: {why}", file.display())))?.map(Arc::new);
-        let baseline = Setup { authority, ..Setup::new(loaded.spec.clone(), limits) };
+        let baseline = Setup {
+            authority,
+            checked: loaded.peer.checks_liveness != Some(false),
+            ..Setup::new(loaded.spec.clone(), limits)
+        };
         let stop = Stop::watch(link.waker()).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
         let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);

@@ -244,6 +244,7 @@ fn peer_facts(remote: &RemoteEnd) -> Result<PeerFacts, Problem> {
         vendor,
         ike_lifetime: remote.lifetimes.ike.as_ref().map(positive).transpose()?,
         child_lifetime: remote.lifetimes.child.as_ref().map(positive).transpose()?,
+        checks_liveness: remote.checks_liveness.as_ref().map(|at| at.value),
     })
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct LocalEnd {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RemoteEnd {
+    /// Whether the box asks by itself if we live (DPD); scenarios that rest on it are not played where it does not.
+    pub checks_liveness: Option<At<bool>>,
     /// Its address or host name; anybody (for `listen`) when missing.
     pub address: Option<At<String>>,
     /// Its UDP port for IKE; 500 by default.

@@ -75,6 +75,8 @@ pub struct PeerFacts {
     pub ike_lifetime: Option<Duration>,
     /// Its lifetime of a Child SA.
     pub child_lifetime: Option<Duration>,
+    /// It asks by itself whether we live; `None` where the file does not say.
+    pub checks_liveness: Option<bool>,
 }
 
 /// How to drive the box.

@@ -71,6 +71,9 @@ pub enum SignHash {
 }
 
 impl SignHash {
+    /// Every one.
+    pub const ALL: &'static [SignHash] = &[SignHash::Sha1, SignHash::Sha256, SignHash::Sha384, SignHash::Sha512];
+
     /// Octets of a digest.
     pub fn octets(self) -> u16 {
         match self {

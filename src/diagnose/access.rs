@@ -41,6 +41,22 @@ pub(super) static REJECTED_WITH_EAP: Entry = Entry {
     next: &["read the peer's log for this moment: how far did EAP come?"],
 };
 
+/// EAP is under way, and no answer comes.
+pub(super) static NO_ANSWER_EAP: Entry = Entry {
+    headline: "EAP was under way, and then no answer came",
+    likely: &[
+        ("eap_delay", "the EAP server takes its time: many wait for seconds after a wrong password", None),
+        ("radius", "the RADIUS server behind the peer does not answer", None),
+        ("path_down", "the path or the peer went down at that moment", None),
+        ("fragment_lost", "a message of EAP is larger than the path carries, and a fragment of it is dropped", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "wait longer (retransmit.attempts): the answer to a wrong password comes late",
+        "look for the user in the log of the peer's RADIUS server or local user list",
+    ],
+};
+
 static EAP_REFUSED: Entry = Entry {
     headline: "the EAP server refused us",
     likely: &[

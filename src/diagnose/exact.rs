@@ -18,7 +18,7 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    fn exact(cause: Cause, next: &str) -> Proof {
+    pub(super) fn exact(cause: Cause, next: &str) -> Proof {
         Proof { certainty: Certainty::Exact, headline: None, causes: vec![cause], next: vec![next.to_owned()] }
     }
 }
@@ -28,6 +28,8 @@ pub(super) fn proof(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Op
     match &failed.why {
         Failure::AuthFailed(AuthFault::Mismatch { .. }) => key(facts.key.as_ref()?),
         Failure::AuthFailed(AuthFault::Identity { got }) => identity(facts.key.as_ref(), &got.to_string(), spec),
+        Failure::AuthFailed(AuthFault::Certificate(fault)) => super::checks::certificate(fault),
+        Failure::AuthFailed(AuthFault::Eap(fault)) => super::checks::eap(fault, failed),
         Failure::AuthFailed(AuthFault::Method { got }) => {
             let because = format!("its AUTH payload says {got}");
             let text = format!("the peer is set to another authentication method than auth.remote here: {got}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::psk::Compared;
 use crate::engine::{Event, IgnoredWhy, NatFinding, Side};
+use crate::record::NewsKind;
 use crate::time::{Instant, UnixTime};
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId, TransformType};
 use crate::wire::{Header, IdPayload, Payload, TrafficSelector};
@@ -57,6 +58,10 @@ pub struct Facts {
     pub peer_repeats: (u32, u32),
     /// Nothing listens on the peer's port: ICMP says so.
     pub port_closed: bool,
+    /// What ICMP from the way or the other host says instead of an answer, in words.
+    pub rejected: Option<String>,
+    /// A message was longer than the path carries in one packet, as this host or ICMP knows it.
+    pub too_long: bool,
     /// The selectors that an initiator or a responder of the peer's sent last: TSi and TSr.
     pub peer_ts: Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
     /// When the peer went quiet, each time that it did.
@@ -161,8 +166,13 @@ impl Facts {
     }
 
     /// Takes in what the operating system or ICMP said, in words.
-    pub fn note_link(&mut self, text: &str, port_closed: bool) {
-        self.port_closed |= port_closed;
+    pub fn note_link(&mut self, text: &str, kind: NewsKind) {
+        match kind {
+            NewsKind::PortUnreachable => self.port_closed = true,
+            NewsKind::Unreachable => self.rejected = Some(text.to_owned()),
+            NewsKind::TooLong => self.too_long = true,
+            NewsKind::NoRoute | NewsKind::NotSent => {}
+        }
         if !self.notes.iter().any(|note| note == text) {
             self.notes.push(text.to_owned());
         }

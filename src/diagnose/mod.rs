@@ -4,8 +4,10 @@
 //! further than the evidence goes: AUTHENTICATION_FAILED covers keys, identities and methods alike.
 
 mod access;
+mod checks;
 mod exact;
 mod facts;
+mod faults;
 mod known;
 mod pfs;
 mod selectors;

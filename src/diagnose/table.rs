@@ -32,8 +32,13 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
     match &failed.why {
         Failure::NoAnswer { .. } if facts.ignored.iter().any(|(why, _)| *why == cisco) => &CISCO_FRAGMENTS,
         Failure::NoAnswer { .. } if init => &NO_ANSWER_INIT,
+        // An answer to IKE_AUTH was read, and IKE_AUTH goes on: EAP.
+        Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.auth_reply_read => {
+            &super::access::NO_ANSWER_EAP
+        }
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH && facts.floated => &NO_ANSWER_AUTH_NATT,
         Failure::NoAnswer { .. } if failed.exchange == ExchangeType::IKE_AUTH => &NO_ANSWER_AUTH,
+        Failure::NoAnswer { .. } if failed.exchange == ExchangeType::CREATE_CHILD_SA => &REKEY_UNANSWERED,
         Failure::NoAnswer { .. } => &PEER_DEAD,
         Failure::Rejected { notify, .. } => match *notify {
             NotifyType::NO_PROPOSAL_CHOSEN if init => &NO_PROPOSAL_IKE,
@@ -172,11 +177,28 @@ static PEER_DEAD: Entry = Entry {
     headline: "the peer stopped answering",
     likely: &[
         ("path_down", "the path or the peer went down", None),
+        ("path_loss", "loss on the path, by which one request was lost each time", None),
         ("peer_restarted", "the peer restarted or cleared its IKE SAs, and ignores what it does not know", None),
         ("nat_mapping", "a NAT on the way forgot the mapping", None),
     ],
     on_peer: &[],
     next: &["connect again; if that works at once, look at the peer's log for what it deleted"],
+};
+
+static REKEY_UNANSWERED: Entry = Entry {
+    headline: "the peer did not answer CREATE_CHILD_SA",
+    likely: &[
+        ("rekey_ignored", "the peer does not answer this exchange: a fault or a limit in how it rekeys", None),
+        ("path_down", "the path or the peer went down at that moment", None),
+        ("fragment_lost", "the request is larger than the path carries, and a fragment of it is dropped", None),
+        ("peer_restarted", "the peer restarted or cleared its IKE SAs, and ignores what it does not know", None),
+        ("nat_mapping", "a NAT on the way forgot the mapping", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "make the peer begin the rekey, by a longer lifetime here, and see whether that works",
+        "read its log for this moment",
+    ],
 };
 
 static NO_PROPOSAL_IKE: Entry = Entry {

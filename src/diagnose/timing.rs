@@ -17,8 +17,8 @@ pub(super) fn weigh(causes: Vec<Cause>, failed: &Failed, facts: &Facts, spec: &C
         causes.retain(|c| c.code != cause.code);
         causes.insert(0, cause);
     }
-    if causes.iter().any(is_proved) {
-        causes.retain(is_proved);
+    if causes.iter().any(rules_out) {
+        causes.retain(rules_out);
     }
     let mut weighed: Vec<(i32, Cause)> = causes
         .into_iter()
@@ -33,18 +33,30 @@ pub(super) fn weigh(causes: Vec<Cause>, failed: &Failed, facts: &Facts, spec: &C
     weighed.into_iter().map(|(_, cause)| cause).collect()
 }
 
-/// A cause that stands for itself.
+/// A cause that stands for itself, if it is the only one.
 pub(super) fn is_proved(cause: &Cause) -> bool {
-    matches!(cause.code, "not_listening" | "peer_forgot" | "no_ikev2")
+    matches!(cause.code, "path_rejected" | "peer_forgot" | "no_ikev2")
+}
+
+/// A cause beside which those that explain silence are none.
+fn rules_out(cause: &Cause) -> bool {
+    cause.code == "not_listening" || is_proved(cause)
 }
 
 /// Causes that only the transcript can suggest.
 fn extra(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Vec<Cause> {
     let mut causes = Vec::new();
     let silent = matches!(failed.why, Failure::NoAnswer { .. });
-    if silent && facts.port_closed {
+    if silent && let Some(said) = &facts.rejected {
+        let text = "a router or a filter on the way does not let it through, and says so".to_owned();
+        causes.push(Cause::because("path_rejected", text, format!("ICMP: {said}")));
+    } else if silent && facts.port_closed {
         let port = if facts.floated { spec.remote_ports.natt } else { spec.remote_ports.ike };
-        let text = format!("nothing listens on UDP {port} there: IKE is not running, or not enabled on that interface");
+        let since = if facts.up { "any more: IKE there was stopped" } else { "there: IKE is not running" };
+        // The last becomes the first: causes are put before those known already.
+        let filter = format!("a filter before it rejects UDP {port} with the same ICMP message");
+        causes.push(Cause::plain("path_rejected", &filter));
+        let text = format!("nothing listens on UDP {port} {since}, or not enabled on that interface");
         causes.push(Cause::because("not_listening", text, "ICMP port unreachable came back".into()));
     }
     let (at_once, after_repeats) = facts.answered;
@@ -88,6 +100,7 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
             says(3, format!("the peer repeated IKE_SA_INIT {} times after our answer", facts.peer_repeats.0))
         }
         "answer_lost" => None,
+        "fragment_lost" if facts.too_long => says(3, "a message was longer than the path carries in one packet".into()),
         "fragment_lost" => match asked {
             Some(asked) if asked.len <= FITS_ANY_PATH => None,
             Some(asked) if asked.len > 1400 => {
@@ -127,7 +140,8 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
             Some(nat) if nat.peer_detects => None,
             _ => Some((0, None)),
         },
-        "path_loss" => Some((4, None)),
+        "path_loss" if facts.answered.1 > 0 => Some((4, None)),
+        "eap_delay" => says(5, "answers to IKE_AUTH came until then".into()),
         "outage_clock" | "outage_period" | "outage_lifetime" | "outage_random" => Some((5, None)),
         _ => Some((0, None)),
     }

@@ -11,7 +11,8 @@ use crate::auth::psk::{Compared, KeyOwner};
 use crate::engine::{
     AuthFault, FailScope, Failed, Failure, IgnoredWhy, LocalFault, NatFinding, PeerIncompatible, PeerMisbehaved, Side,
 };
-use crate::time::Instant;
+use crate::record::NewsKind;
+use crate::time::{Instant, UnixTime};
 use crate::wire::registry::{
     AuthMethod, EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, ProtocolId, TransformType,
 };
@@ -55,7 +56,8 @@ pub struct Ours {
 /// If a line is no JSON object, or of a version that is not known; the message has its number.
 pub fn read(text: &str) -> Result<(Vec<Past>, Ours), String> {
     let mut facts: std::collections::BTreeMap<String, Facts> = std::collections::BTreeMap::new();
-    let (mut past, mut ours) = (Vec::new(), Ours::default());
+    let mut times: std::collections::BTreeMap<u64, (Vec<Instant>, Vec<Instant>)> = std::collections::BTreeMap::new();
+    let (mut past, mut ours, mut epoch) = (Vec::new(), Ours::default(), None);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |why: &dyn std::fmt::Display| format!("line {}: {why}", number + 1);
         let value: Value = serde_json::from_str(line).map_err(|e| wrong(&e))?;
@@ -65,11 +67,17 @@ pub fn read(text: &str) -> Result<(Vec<Past>, Ours), String> {
         let sa = value["sa"].as_str().unwrap_or("?").to_owned();
         let at = value["t"].as_f64().unwrap_or(0.0);
         let now = Instant((at * 1e9) as u64);
+        let tunnel = value["tunnel"].as_u64().unwrap_or(0);
+        if let Some(began) = value["epoch"].as_f64() {
+            epoch = Some(UnixTime((began * 1e9) as u64));
+        }
         let here = facts.entry(sa.clone()).or_default();
         match value["event"].as_str().unwrap_or_default() {
             "failed" | "child_failed" => {
                 if let Some(failed) = failed(&value, here) {
                     here.now = now;
+                    let (outages, ups) = times.entry(tunnel).or_default();
+                    (here.outages, here.ups, here.epoch) = (outages.clone(), ups.clone(), epoch);
                     past.push(Past { at, sa, failed, facts: here.clone() });
                 }
             }
@@ -80,12 +88,30 @@ pub fn read(text: &str) -> Result<(Vec<Past>, Ours), String> {
                 }
             }
             event => {
+                // Outages and what came up after each are the tunnel's, whose IKE SAs follow one another.
+                let before = (here.outages.len(), here.ups.len());
                 note(here, now, event, &value);
+                let (outages, ups) = times.entry(tunnel).or_default();
+                outages.extend(&here.outages[before.0..]);
+                ups.extend(&here.ups[before.1..]);
                 ours.note(event, &value);
             }
         }
     }
     Ok((past, ours))
+}
+
+/// Several transcripts as one: their lines in order of time.
+pub fn merged(texts: &[String]) -> String {
+    if let [one] = texts {
+        return one.clone();
+    }
+    let time =
+        |line: &str| serde_json::from_str::<Value>(line).ok().and_then(|value| value["t"].as_f64()).unwrap_or(0.0);
+    let mut lines: Vec<(f64, &str)> =
+        texts.iter().flat_map(|text| text.lines()).map(|line| (time(line), line)).collect();
+    lines.sort_by(|a, b| a.0.total_cmp(&b.0));
+    lines.into_iter().map(|(_, line)| format!("{line}\n")).collect()
 }
 
 fn note(facts: &mut Facts, now: Instant, event: &str, value: &Value) {
@@ -144,6 +170,11 @@ fn note(facts: &mut Facts, now: Instant, event: &str, value: &Value) {
         "auth_refused" => {
             if let Some(compared) = compared(value) {
                 facts.take(now, Seen::Key(compared));
+            }
+        }
+        "network" => {
+            if let Some(kind) = NewsKind::ALL.into_iter().find(|kind| value["kind"] == kind.word()) {
+                facts.note_link(value["text"].as_str().unwrap_or_default(), kind);
             }
         }
         "peer_dead" => {
@@ -217,6 +248,12 @@ fn why(value: &Value, facts: &Facts) -> Option<Failure> {
         "identity" => Failure::AuthFailed(AuthFault::Identity { got: identity()? }),
         "method" => Failure::AuthFailed(AuthFault::Method { got: AuthMethod(number(&value["auth_method"])?) }),
         "eap_unwanted" => Failure::AuthFailed(AuthFault::EapUnwanted),
+        "eap_wanted" => Failure::AuthFailed(AuthFault::EapWanted { got: AuthMethod(number(&value["auth_method"])?) }),
+        "certificate" => {
+            let fault = super::faults::certificate(&value["certificate"])?;
+            Failure::AuthFailed(AuthFault::Certificate(Box::new(fault)))
+        }
+        "eap" => Failure::AuthFailed(AuthFault::Eap(super::faults::eap(&value["eap"])?)),
         "no_proposal" => Failure::Incompatible(PeerIncompatible::NoProposal {
             offered: proposals(&value["offered"]),
             wanted: proposals(&value["wanted"]),
@@ -265,7 +302,7 @@ fn side(value: &Value) -> Side {
     if value == "us" { Side::Us } else { Side::Peer }
 }
 
-fn number<T: TryFrom<u64>>(value: &Value) -> Option<T> {
+pub(super) fn number<T: TryFrom<u64>>(value: &Value) -> Option<T> {
     T::try_from(value.as_u64()?).ok()
 }
 
@@ -397,7 +434,7 @@ fn range(start: IpAddr, end: IpAddr) -> Option<TsRange> {
     }
 }
 
-fn unhex(value: &Value) -> Option<Vec<u8>> {
+pub(super) fn unhex(value: &Value) -> Option<Vec<u8>> {
     let text = value.as_str()?.as_bytes();
     let digit = |o: u8| char::from(o).to_digit(16).map(|d| d as u8);
     if !text.len().is_multiple_of(2) {

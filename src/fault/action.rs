@@ -223,6 +223,10 @@ pub enum ProposalEdit {
     KeyBits(Option<u16>),
     /// Key Length attributes in the long format, which they must not have.
     LongKeyLength,
+    /// Key Length attributes in the long format, of no octets.
+    EmptyKeyLength,
+    /// Key Length attributes twice.
+    RepeatedKeyLength,
     /// Key Length on what has a fixed one: PRFs.
     NeedlessKeyLength(u16),
     /// No transforms at all.

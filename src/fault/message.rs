@@ -167,6 +167,16 @@ fn proposals(sa: &mut SaPayload, edit: &ProposalEdit) -> bool {
                         let attributes = transforms.iter_mut().flat_map(|transform| &mut transform.attributes);
                         attributes.for_each(|attribute| attribute.value = long(&attribute.value));
                     }
+                    ProposalEdit::EmptyKeyLength => {
+                        let attributes = transforms.iter_mut().flat_map(|transform| &mut transform.attributes);
+                        attributes.for_each(|attribute| attribute.value = AttributeValue::Long(Vec::new()));
+                    }
+                    ProposalEdit::RepeatedKeyLength => {
+                        for transform in transforms.iter_mut() {
+                            let again = transform.attributes.clone();
+                            transform.attributes.extend(again);
+                        }
+                    }
                     ProposalEdit::NeedlessKeyLength(bits) => {
                         let fixed = transforms.iter_mut().filter(|t| t.kind == TransformType::PRF);
                         fixed.for_each(|transform| transform.attributes.push(key_length(*bits)));

@@ -55,6 +55,24 @@ pub trait Link {
 
     /// What has passed so far.
     fn counters(&self) -> LinkCounters;
+
+    /// Puts a box before this host (`ours`) or before the other one, which translates or only watches, or takes it away; false
+    /// where there is no network that does as it is told.
+    fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
+        let _ = (ours, between);
+        false
+    }
+}
+
+/// A box on the path that keeps state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Between {
+    /// It gives out ports of its own, as a NAT does; otherwise it is a firewall that lets in answers.
+    pub translates: bool,
+    /// It forgets who was written to after so long without a word from inside; never, without.
+    pub forgets: Option<std::time::Duration>,
+    /// Only UDP gets through: IP protocol 50 has no ports to be told apart by.
+    pub drops_esp: bool,
 }
 
 /// Why [`Link::recv_until`] returned.
@@ -239,6 +257,18 @@ pub enum LinkNote {
         /// In plain words.
         why: String,
     },
+}
+
+impl LinkNote {
+    /// The datagram's path.
+    pub fn path(&self) -> &Path {
+        match self {
+            LinkNote::Refused { path }
+            | LinkNote::Unreachable { path, .. }
+            | LinkNote::IpFragmented { path, .. }
+            | LinkNote::NotSent { path, .. } => path,
+        }
+    }
 }
 
 impl fmt::Display for LinkNote {

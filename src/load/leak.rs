@@ -56,6 +56,9 @@ pub struct Leaks {
 
 /// Judges what was seen: `under_load` in order of time.
 pub fn judge(begin: Held, under_load: &[Held], end: Held) -> Leaks {
+    // What counts as load: at least half as many IKE SAs as there ever were.
+    let most_sas = under_load.iter().map(|held| held.sas).max().unwrap_or_default();
+    let under_load: Vec<Held> = under_load.iter().copied().filter(|held| held.sas * 2 >= most_sas).collect();
     let quarter = under_load.len() / 4;
     let most = |part: &[Held]| part.iter().copied().max_by_key(|held| held.resident);
     let (early, late) = match quarter >= LOOKS {

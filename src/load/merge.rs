@@ -139,7 +139,7 @@ fn add_leaks(into: &mut Leaks, other: &Leaks) {
     both(&mut into.early, &other.early);
     both(&mut into.late, &other.late);
     // One shard that leaks is what is to be read, not the many that do not.
-    if other.leak && !into.leak || !other.leak && !into.leak && !other.memory_judged {
+    if !into.leak && (other.leak || !other.memory_judged) {
         into.sentence.clone_from(&other.sentence);
     }
     into.leak |= other.leak;

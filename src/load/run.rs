@@ -64,7 +64,7 @@ pub struct Setup {
 /// What the shards have in common outside of their work.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Source addresses in use by this process.
+    /// Source addresses that this process uses.
     pub sources: u64,
     /// Bound ports.
     pub ports: Ports,
@@ -182,10 +182,13 @@ impl Fleet {
             network.shared |= shared;
             network.sockets += link.sockets().count() as u64;
             network.clamp = network.clamp.into_iter().chain(link.receive_buffer_clamp()).min();
-            network.sources = if sources.shared {
-                sources.addresses.len() as u64
-            } else {
-                network.sources + sources.addresses.len() as u64
+            // Of a large pool only so many are used as there are tunnels.
+            let lane = Lane { first: process + processes * thread, stride: processes * threads };
+            let tunnels = setup.tunnels.min(setup.configured);
+            let count = sources.addresses.len() as u64;
+            network.sources = match sources.shared {
+                true => count.min(Lane { first: process, stride: processes }.share(tunnels)).max(1),
+                false => network.sources + count.min(lane.share(tunnels)),
             };
             links.push((link, sources));
         }

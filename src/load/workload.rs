@@ -159,6 +159,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
     let mine = Lane { first: process, stride: processes }.share(order.schedule.total());
     let planned = (mine, order.schedule.length().as_secs_f64());
     let configured = Lane { first: process, stride: processes }.share(order.configured());
+    // What is done to tunnels that are up is planned for those of this process, and a plan is dealt out to all processes:
+    // hence `up * processes` below.
     let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain, configured, held: None };
     let until_refused = order.workload == Workload::Tunnels;
     let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
@@ -222,8 +224,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let up = player.played.stages.last().map_or(0, |s| s.up);
             let seconds = over.as_secs_f64();
             let schedule = match seconds > 0.0 {
-                true => Schedule::within(up, over, order.spacing),
-                false => Schedule::at_once(up),
+                true => Schedule::within(up * processes, over, order.spacing),
+                false => Schedule::at_once(up * processes),
             };
             let what = if ike { Open::RekeyIke } else { Open::RekeyChild };
             let work = Work::Create { schedule: Arc::new(schedule), what };
@@ -237,8 +239,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             let (rounds, count) = if seconds > 0.0 { (1, up * each) } else { (each, up) };
             for _ in 0..rounds {
                 let schedule = match seconds > 0.0 {
-                    true => Schedule::within(count, over, order.spacing),
-                    false => Schedule::at_once(count),
+                    true => Schedule::within(count * processes, over, order.spacing),
+                    false => Schedule::at_once(count * processes),
                 };
                 let work = Work::Create { schedule: Arc::new(schedule), what: Open::NewChild };
                 player.stage("children", "open-loop", None, work, Duration::ZERO, (count, seconds))?;
@@ -261,7 +263,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
             let up = player.played.stages.last().map_or(0, |s| s.up);
             player.stage("forget", "none", None, Work::Forget, Duration::ZERO, (0, 0.0))?;
-            let storm = Arc::new(Schedule::at_once(up));
+            let storm = Arc::new(Schedule::at_once(up * processes));
             player.stage(
                 "storm",
                 "open-loop",
@@ -332,11 +334,13 @@ impl Player<'_, '_> {
         if up == 0 {
             return Ok(());
         }
+        // Our part of the rate.
+        let seconds = up as f64 / (rate / self.fleet.process().1 as f64);
         // Longer than it can take: the stage ends when no tunnel is up.
-        let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
+        let length = Duration::from_secs_f64(seconds * 2.0 + 10.0);
         let segments = vec![Segment { from: rate, to: rate, length }];
         let schedule = Arc::new(Schedule::new(segments, Spacing::Even, None));
-        let planned = (up, up as f64 / rate);
+        let planned = (up, seconds);
         self.stage("delete", "open-loop", None, Work::Delete(schedule), Duration::ZERO, planned)?;
         Ok(())
     }

@@ -33,6 +33,9 @@ pub struct Line {
     /// The IKE SA: slot and generation. A slot is used again, with another generation.
     #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"))]
     pub sa: String,
+    /// In the first line of an IKE SA: wall clock of the run's begin, in seconds since 1970.
+    #[serde(default)]
+    pub epoch: Option<f64>,
     /// What happened.
     #[serde(flatten)]
     pub event: LineEvent,
@@ -226,6 +229,14 @@ pub enum LineEvent {
     PeerNotify { payload: PayloadLine },
     /// The IKE SA failed.
     Failed(FailedLine),
+    /// What ICMP or the operating system said of a datagram of this IKE SA. It proves nothing.
+    Network {
+        /// One of a closed set: `port_unreachable`, `unreachable`, `no_route`, `too_long`, `not_sent`.
+        kind: String,
+        remote: Socket,
+        /// In words.
+        text: String,
+    },
     /// The IKE SA was deleted in good order.
     Deleted { by: Side },
     /// The last line of an IKE SA.
@@ -440,6 +451,88 @@ pub struct FailedLine {
     /// No answer: transmissions.
     #[serde(default)]
     pub attempts: Option<u8>,
+    /// A check of the peer's certificate failed: which.
+    #[serde(default)]
+    pub certificate: Option<CertificateFaultLine>,
+    /// EAP failed: how.
+    #[serde(default)]
+    pub eap: Option<EapFaultLine>,
+}
+
+/// A failed check of a certificate. Times are seconds since 1970, as text.
+#[derive(JsonSchema)]
+pub struct CertificateFaultLine {
+    /// One of a closed set: `validity`, `issuer`, `usage`, ...
+    pub check: String,
+    /// One of a closed set: `expired`, `unknown_issuer`, ...; `other` for what only the sentence says.
+    pub fault: String,
+    #[serde(default)]
+    pub subject: Option<String>,
+    #[serde(default)]
+    pub issuer: Option<String>,
+    #[serde(default)]
+    pub not_after: Option<String>,
+    #[serde(default)]
+    pub not_before: Option<String>,
+    /// When it was judged.
+    #[serde(default)]
+    pub judged_at: Option<String>,
+    /// The path is whole and ends at another authority.
+    #[serde(default)]
+    pub whole: Option<bool>,
+    #[serde(default)]
+    pub trusted: Option<Vec<String>>,
+    #[serde(default)]
+    pub sent: Option<Vec<String>>,
+    #[serde(default)]
+    pub has: Option<String>,
+    #[serde(default)]
+    pub wants: Option<String>,
+    #[serde(default)]
+    pub id_type: Option<u8>,
+    #[serde(default)]
+    pub id_data: Option<Hex>,
+    #[serde(default)]
+    pub names: Option<Vec<String>>,
+    #[serde(default)]
+    pub since: Option<String>,
+    #[serde(default)]
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub detail: Option<String>,
+    #[serde(default)]
+    pub encoding: Option<u8>,
+    #[serde(default)]
+    pub url: Option<String>,
+    #[serde(default)]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub scheme: Option<String>,
+}
+
+/// How EAP failed.
+#[derive(JsonSchema)]
+pub struct EapFaultLine {
+    /// One of a closed set: `refused`, `wrong_password`, ...; `other` for what only the sentence says.
+    pub fault: String,
+    #[serde(default)]
+    pub method: Option<String>,
+    /// MSCHAPv2's error code.
+    #[serde(default)]
+    pub code: Option<u32>,
+    #[serde(default)]
+    pub said: Option<String>,
+    #[serde(default)]
+    pub identity: Option<String>,
+    #[serde(default)]
+    pub ours: Option<Vec<String>>,
+    /// Numbers of EAP methods.
+    #[serde(default)]
+    pub theirs: Option<Vec<String>>,
+    #[serde(default)]
+    pub detail: Option<String>,
+    #[serde(default)]
+    pub names: Option<Vec<String>>,
 }
 
 /// What became of a comparison of keys.

@@ -3,6 +3,7 @@
 //! The drive loop tells a [`Recorder`] of every datagram and every event; it passes both on to its sinks. Sinks write
 //! into buffers and are flushed at the end of every turn, so that a crash never loses what an earlier turn recorded.
 
+mod faults;
 mod json;
 mod keys;
 pub mod lines;
@@ -69,6 +70,49 @@ pub struct Datagram<'a> {
     pub fate: Fate<'a>,
 }
 
+/// What the network or the operating system said of a datagram. It proves nothing, and tells a person where to look.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// The datagram's path.
+    pub path: &'a Path,
+    /// What kind of news it is.
+    pub kind: NewsKind,
+    /// In words.
+    pub text: &'a str,
+}
+
+/// Kinds of news from the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewsKind {
+    /// ICMP: nothing listens on the port.
+    PortUnreachable,
+    /// ICMP, another error that comes from somewhere on the way or from the host there.
+    Unreachable,
+    /// This host knows no way.
+    NoRoute,
+    /// Longer than the path carries.
+    TooLong,
+    /// Not sent.
+    NotSent,
+}
+
+impl NewsKind {
+    /// Every one.
+    pub const ALL: [NewsKind; 5] =
+        [NewsKind::PortUnreachable, NewsKind::Unreachable, NewsKind::NoRoute, NewsKind::TooLong, NewsKind::NotSent];
+
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            NewsKind::PortUnreachable => "port_unreachable",
+            NewsKind::Unreachable => "unreachable",
+            NewsKind::NoRoute => "no_route",
+            NewsKind::TooLong => "too_long",
+            NewsKind::NotSent => "not_sent",
+        }
+    }
+}
+
 /// A sink.
 pub trait Record: Send {
     /// Takes note of a datagram. An error is kept for [`Record::flush`].
@@ -76,6 +120,9 @@ pub trait Record: Send {
 
     /// Takes note of an event. An error is kept for [`Record::flush`].
     fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event);
+
+    /// Takes note of what the network said.
+    fn news(&mut self, _at: Instant, _news: &News<'_>) {}
 
     /// Hands everything to the operating system.
     ///
@@ -173,6 +220,14 @@ impl Recorder {
     pub fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
         for sink in &mut self.sinks {
             sink.event(at, tunnel, sa, event);
+        }
+        self.dirty = true;
+    }
+
+    /// Records what the network said.
+    pub fn news(&mut self, at: Instant, news: &News<'_>) {
+        for sink in &mut self.sinks {
+            sink.news(at, news);
         }
         self.dirty = true;
     }

@@ -8,17 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::json::{Object, Seconds, object};
-use super::{Datagram, Direction, PacketKey, Record, Sink};
+use super::{Datagram, Direction, News, PacketKey, Record, Sink};
 use crate::auth::psk::{Compared, KeyOwner};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
     AuthFault, ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible,
     PeerMisbehaved, SaId, Side, TunnelId,
 };
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
 
 /// Version of the lines' schema.
@@ -49,6 +50,10 @@ impl<W: Write + Send> Record for Transcript<W> {
         self.lines.event(at, tunnel, sa, event);
     }
 
+    fn news(&mut self, at: Instant, news: &News<'_>) {
+        self.lines.news(at, news);
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         for (_, _, line) in self.lines.finish() {
             self.sink.write(line.as_bytes());
@@ -77,6 +82,13 @@ impl TranscriptDir {
         Ok(TranscriptDir { directory, lines: Lines::default(), begun: BTreeSet::new() })
     }
 
+    /// Says in the first line of each IKE SA which time of day the run began at.
+    #[must_use]
+    pub fn dated(mut self, epoch: UnixTime) -> Self {
+        self.lines.epoch = Some(epoch);
+        self
+    }
+
     fn append(&mut self, tunnel: TunnelId, sa: SaId, text: &str) -> io::Result<()> {
         let file = self.directory.join(format!("tunnel-{}-sa-{}.{}.jsonl", tunnel.0, sa.slot, sa.generation));
         let first = self.begun.insert((tunnel, sa));
@@ -96,6 +108,10 @@ impl Record for TranscriptDir {
         self.lines.event(at, tunnel, sa, event);
     }
 
+    fn news(&mut self, at: Instant, news: &News<'_>) {
+        self.lines.news(at, news);
+    }
+
     /// Files are opened for each flush, so that any number of IKE SAs needs no more than one descriptor.
     fn flush(&mut self) -> io::Result<()> {
         let mut by_sa: BTreeMap<(TunnelId, SaId), String> = BTreeMap::new();
@@ -112,7 +128,16 @@ impl Record for TranscriptDir {
 struct Lines {
     waiting: Vec<Line>,
     recent: VecDeque<(PacketKey, u64)>,
+    /// Wall clock of the run's begin, and the IKE SAs whose first line has said it.
+    epoch: Option<UnixTime>,
+    dated: BTreeSet<(TunnelId, SaId)>,
+    /// Which IKE SA spoke to a peer last; what the network says of a datagram belongs to it.
+    speakers: BTreeMap<SocketAddr, (TunnelId, SaId)>,
 }
+
+/// How many peers are remembered as such, and how often the network says something that is written down. Whoever has more
+/// to do measures load.
+const SPEAKERS: usize = 256;
 
 struct Line {
     tunnel: TunnelId,
@@ -133,19 +158,44 @@ impl Lines {
     }
 
     fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
-        let mut text = String::with_capacity(256);
-        object(&mut text, |o| {
-            o.number("v", SCHEMA_VERSION).number("t", Seconds(at.0)).number("tunnel", tunnel.0);
-            o.text("sa", format_args!("{}.{}", sa.slot, sa.generation));
-            write_event(o, event);
-        });
-        text.pop();
+        if let Event::Message(trace) = event
+            && trace.from == Side::Us
+            && (self.speakers.len() < SPEAKERS || self.speakers.contains_key(&trace.path.remote))
+        {
+            self.speakers.insert(trace.path.remote, (tunnel, sa));
+        }
+        let text = self.line(at, tunnel, sa, |o| write_event(o, event));
         let key = match event {
             Event::Message(trace) => Some(PacketKey::new(direction(trace.from), &trace.message.header)),
             Event::Retransmit { header, .. } => Some(PacketKey::new(Direction::Out, header)),
             _ => None,
         };
         self.waiting.push(Line { tunnel, sa, text, key });
+    }
+
+    fn news(&mut self, at: Instant, news: &News<'_>) {
+        let Some(&(tunnel, sa)) = self.speakers.get(&news.path.remote) else { return };
+        let text = self.line(at, tunnel, sa, |o| {
+            o.text("event", "network").text("kind", news.kind.word()).text("remote", news.path.remote);
+            o.text("text", news.text);
+        });
+        self.waiting.push(Line { tunnel, sa, text, key: None });
+    }
+
+    /// A line without its closing brace.
+    fn line(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, fill: impl FnOnce(&mut Object<'_>)) -> String {
+        let epoch = self.epoch.filter(|_| self.dated.len() < SPEAKERS && self.dated.insert((tunnel, sa)));
+        let mut text = String::with_capacity(256);
+        object(&mut text, |o| {
+            o.number("v", SCHEMA_VERSION).number("t", Seconds(at.0)).number("tunnel", tunnel.0);
+            o.text("sa", format_args!("{}.{}", sa.slot, sa.generation));
+            if let Some(epoch) = epoch {
+                o.number("epoch", Seconds(epoch.0));
+            }
+            fill(o);
+        });
+        text.pop();
+        text
     }
 
     /// Completes all lines. A datagram belongs to one message only: the first that fits.
@@ -485,8 +535,14 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
         Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(group)) => {
             o.number("group", group.0);
         }
-        Failure::AuthFailed(AuthFault::Method { got }) => {
+        Failure::AuthFailed(AuthFault::Method { got } | AuthFault::EapWanted { got }) => {
             o.number("auth_method", got.0);
+        }
+        Failure::AuthFailed(AuthFault::Certificate(fault)) => {
+            o.object("certificate", |o| super::faults::certificate(o, fault));
+        }
+        Failure::AuthFailed(AuthFault::Eap(fault)) => {
+            o.object("eap", |o| super::faults::eap(o, fault));
         }
         _ => {}
     }

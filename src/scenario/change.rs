@@ -30,12 +30,14 @@ pub struct Setup {
     pub presented: Option<Arc<pki::Presented>>,
     /// When it is run.
     pub now: UnixTime,
+    /// The peer asks by itself whether we live.
+    pub checked: bool,
 }
 
 impl Setup {
     /// A connection and limits, without an authority.
     pub fn new(spec: ConnectionSpec, limits: Limits) -> Self {
-        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0) }
+        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0), checked: true }
     }
 }
 
@@ -181,7 +183,8 @@ pub fn check(path: &str, op: &ChangeOp) -> Result<(), String> {
 }
 
 /// Whether the baseline has what a scenario needs; in words, if not.
-pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
+pub fn lacks(setup: &Setup, need: Need) -> Option<String> {
+    let spec = &setup.spec;
     let child = spec.children.first();
     let groups = || {
         let mut groups: Vec<KeMethod> = spec.ike_proposals.iter().flat_map(ProposalSpec::ke_methods).collect();
@@ -199,6 +202,7 @@ pub fn lacks(spec: &ConnectionSpec, need: Need) -> Option<String> {
             let mut widened = vec![ts.clone()];
             resize(&mut narrowed, false).is_ok() && resize(&mut widened, true).is_ok()
         }),
+        Need::PeerChecksLiveness => setup.checked,
         Need::Certificate => matches!(spec.local_auth, AuthSpec::Certificate(_)),
         Need::DistinctSelectors => child.is_some_and(|child| child.local_ts != child.remote_ts),
     };

@@ -94,9 +94,9 @@ fn selectors_change() {
     ] {
         assert!(matches!(apply(path, &op, &mut odd), Err(ChangeError::Unsupported(_))), "{path} {op}");
     }
-    assert_eq!(lacks(&odd.spec, Need::Subnet).as_deref(), Some("the baseline has no local selector that is a subnet"));
-    assert!(lacks(&odd.spec, Need::TwoGroups).is_some());
-    assert_eq!(lacks(&baseline().spec, Need::TwoGroups), None);
+    assert_eq!(lacks(&odd, Need::Subnet).as_deref(), Some("the baseline has no local selector that is a subnet"));
+    assert!(lacks(&odd, Need::TwoGroups).is_some());
+    assert_eq!(lacks(&baseline(), Need::TwoGroups), None);
 }
 
 #[test]

@@ -18,9 +18,9 @@ use crate::auth::Credential;
 use crate::drive::{Driver, Turn};
 use crate::engine::{AuthSpec, ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
 use crate::esp::{Encapsulation, PingSpec, inner};
-use crate::link::sim::{Conditions, HostConfig, HostId, SimConfig, SimLink, SimWorld};
+use crate::link::sim::{Conditions, HostConfig, HostId, NatConfig, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
-use crate::link::{Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
+use crate::link::{Between, Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
 use crate::net::SocketRole;
 use crate::record::Recorder;
 use crate::seed::{KeySeed, PlanSeed, Seeds};
@@ -374,6 +374,23 @@ impl Link for VirtualLink {
 
     fn counters(&self) -> LinkCounters {
         self.ours.counters()
+    }
+
+    fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
+        let host = HostId(usize::from(!ours));
+        self.world.with_net(|net| {
+            let outside = net.host(host).and_then(|host| host.addresses.first().copied());
+            let Some(outside) = outside else { return false };
+            // It gives out ports, and its address is the one by which the other end knows this one.
+            let nat = |between: &Between| NatConfig {
+                preserve_ports: !between.translates,
+                timeout: between.forgets,
+                ..NatConfig::new(outside)
+            };
+            net.set_nat(host, between.map(nat));
+            net.set_native_esp(!between.is_some_and(|between| between.drops_esp));
+            true
+        })
     }
 }
 

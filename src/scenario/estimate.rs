@@ -37,6 +37,8 @@ pub fn is_long(found: &RoleCase, retransmit: &RetransmitSpec) -> bool {
     let patient = |step: &Step| match step {
         Step::Expect(expect) => expect.within.0 > PATIENT,
         Step::Wait(wait) => wait.span.0 > SHORT,
+        // Only there is a network that does as it is told.
+        Step::Nat(_) | Step::Firewall(_) => true,
         _ => false,
     };
     case(found, retransmit) > SHORT || found.steps.iter().any(patient)

@@ -134,6 +134,8 @@ pub enum Need {
     Psk,
     /// A certificate of ours; the embedded peer has one for such scenarios.
     Certificate,
+    /// A peer that asks by itself whether we live.
+    PeerChecksLiveness,
     /// Perfect forward secrecy.
     Pfs,
     /// A selector on our side that is a network shorter than a host and longer than everything.
@@ -150,6 +152,7 @@ impl Need {
             Need::TwoGroups => "second key exchange group",
             Need::Psk => "pre-shared key",
             Need::Certificate => "certificate of ours",
+            Need::PeerChecksLiveness => "peer that checks liveness (remote.checks_liveness)",
             Need::Pfs => "perfect forward secrecy",
             Need::Subnet => "local selector that is a subnet",
             Need::DistinctSelectors => "difference between the two sides' selectors",

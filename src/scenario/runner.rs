@@ -21,7 +21,7 @@ use crate::engine::{Command, Endpoint, EndpointConfig, TunnelId};
 use crate::esp::Counters;
 use crate::fault::{Action, Choice, FaultPlan, Rule, When};
 use crate::link::netem::{Netem, PathSpec};
-use crate::link::{Link, RxBatch};
+use crate::link::{Between, Link, RxBatch};
 use crate::net::SocketRole;
 use crate::record::{KeyTables, PcapNg, Recorder, TranscriptDir};
 use crate::seed::Seeds;
@@ -36,6 +36,10 @@ const SANITY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The rule that keeps half-open IKE SAs half open.
 const HALF_OPEN: &str = "half-open";
+
+/// Why a NAT cannot be played with a real box.
+const NOTHING_BETWEEN: &str = "cannot be played: needs a box on the path that does as it is told; the simulated network has one, \
+                               and `ikelab path` stands between two real ends";
 
 /// How long our last answer in a handshake may travel.
 const LAST_ANSWER: Duration = Duration::from_millis(50);
@@ -191,6 +195,11 @@ impl<L: Link> Bench<L> {
             evidence.unsupported = self.peer.present(Some(presented)).err();
         }
         let exchanged = setup.presented.is_some();
+        let between = |step: &Step| matches!(step, Step::Nat(_) | Step::Firewall(_));
+        let obeys = self.link.as_mut().is_some_and(|link| link.inner_mut().put_between(true, None));
+        if evidence.unsupported.is_none() && case.steps.iter().any(between) && !obeys {
+            evidence.unsupported = Some(NOTHING_BETWEEN.to_owned());
+        }
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
@@ -408,7 +417,9 @@ impl<L: Link> Bench<L> {
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
     fn finish(&mut self, mut stage: Stage<L>) -> io::Result<Observation> {
         stage.close()?;
-        let Driver { link, .. } = stage.driver;
+        let Driver { mut link, .. } = stage.driver;
+        link.inner_mut().put_between(true, None);
+        link.inner_mut().put_between(false, None);
         self.link = Some(link);
         Ok(stage.seen)
     }
@@ -496,6 +507,11 @@ impl<L: Link> Bench<L> {
                 stage.path(path);
                 Next::On
             }
+            Step::Nat(nat) => {
+                stage.put_between(role, Between { translates: true, forgets: nat.forgets(), drops_esp: true })
+            }
+            Step::Firewall(wall) => stage
+                .put_between(role, Between { translates: false, forgets: wall.forgets(), drops_esp: wall.drops_esp }),
             Step::HalfOpen(half_open) => return stage.half_open(half_open),
             Step::Wait(wait) => return stage.wait(wait.span.0),
         })
@@ -578,7 +594,7 @@ fn prepare(scenario: &Scenario, case: &RoleCase, setup: &mut Setup) -> Result<()
 }
 
 fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
-    change::lacks(&setup.spec, need).map_or(Ok(()), Err)
+    change::lacks(setup, need).map_or(Ok(()), Err)
 }
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.

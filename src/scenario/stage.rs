@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::change::Setup;
 use super::expect::{self, Match, Progress};
-use super::file::{EventName, Expect, HalfOpen, PathStep, PeerOrder, PingStep, Rekey, SaKind, Who};
+use super::file::{EventName, Expect, HalfOpen, PathStep, PeerOrder, PingStep, Rekey, Role, SaKind, Who};
 use super::halt::{GOODBYE, Halt};
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What};
 use super::station::Station;
@@ -16,7 +16,7 @@ use crate::engine::{Command, ConnectionSpec, Endpoint, SaId, Tamper, TunnelId};
 use crate::esp::{Counters, PingSpec, RecvError, SendError, inner};
 use crate::fault::FiringLog;
 use crate::link::netem::{Doom, Netem, PathSpec};
-use crate::link::{Link, Received};
+use crate::link::{Between, Link, Received};
 use crate::net::Class;
 use crate::record::{Direction, Fate};
 use crate::time::Instant;
@@ -214,6 +214,14 @@ impl<L: Link> Stage<L> {
         self.counted = Counters::default();
         self.set_mark();
         Next::On
+    }
+
+    /// Puts a box on the path, with the end that begins the tunnel on its inside.
+    pub fn put_between(&mut self, role: Role, between: Between) -> Next {
+        match self.driver.link.inner_mut().put_between(role == Role::Initiator, Some(&between)) {
+            true => Next::On,
+            false => Next::Environment("there is no network that does as it is told".to_owned()),
+        }
     }
 
     /// Changes what the path does. Its blackouts begin to count now.

@@ -1,6 +1,7 @@
 //! What is done and expected in a scenario, step by step.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
@@ -47,6 +48,10 @@ pub enum Step {
     Peer(PeerStep),
     /// From here on the path does this, as in `loss=20%,delay=50ms`; `clean` ends it. Blackouts count from here.
     Path(PathStep),
+    /// From here on a NAT stands on the path, before the end that begins the tunnel. Only in the simulated network.
+    Nat(NatStep),
+    /// From here on a stateful firewall stands there, which lets in what answers. Only in the simulated network.
+    Firewall(FirewallStep),
     /// Nothing for a while.
     Wait(Wait),
 }
@@ -56,6 +61,7 @@ impl Step {
     pub fn is_cause(&self) -> bool {
         match self {
             Step::HalfOpen(_) | Step::Restart(_) | Step::Collide(_) | Step::Delete(_) => true,
+            Step::Nat(_) | Step::Firewall(_) => true,
             Step::Rekey(rekey) => rekey.pfs.is_some(),
             _ => false,
         }
@@ -403,6 +409,41 @@ pub struct HalfOpen {
     /// Time between them.
     #[serde(default)]
     pub every: Option<Span>,
+}
+
+/// A NAT.
+#[derive(Clone, Copy, Debug, DeriveDeserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatStep {
+    /// A mapping without a packet from inside dies after this long; never, without.
+    #[serde(default)]
+    pub forgets: Option<Span>,
+}
+
+impl NatStep {
+    /// When it forgets.
+    pub fn forgets(self) -> Option<Duration> {
+        self.forgets.map(|span| span.0)
+    }
+}
+
+/// A stateful firewall.
+#[derive(Clone, Copy, Debug, DeriveDeserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallStep {
+    /// It lets in answers for so long after the last packet from inside; always, without.
+    #[serde(default)]
+    pub forgets: Option<Span>,
+    /// It lets UDP through and IP protocol 50 not.
+    #[serde(default)]
+    pub drops_esp: bool,
+}
+
+impl FirewallStep {
+    /// When it forgets.
+    pub fn forgets(self) -> Option<Duration> {
+        self.forgets.map(|span| span.0)
+    }
 }
 
 /// A pause.

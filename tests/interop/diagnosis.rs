@@ -20,7 +20,7 @@ use crate::tunnel::listening;
 
 /// What a diagnosis ought to say.
 #[derive(Clone, Copy)]
-enum Answer {
+pub enum Answer {
     /// These causes, all of them, and no doubt.
     Exact(&'static [&'static str]),
     /// Nobody can tell from our end; these must be among the causes, the first being what it really was.
@@ -40,7 +40,7 @@ struct Mistake {
 }
 
 /// Our key: look-alikes, both cases, and what shells and parsers trip over.
-const KEY: &str = "Inter0p$Lab-l1st!Key 7";
+pub const KEY: &str = "Inter0p$Lab-l1st!Key 7";
 
 const AUTH: Answer = Among(&["psk", "identity", "auth_method"]);
 const AUTH_BY_ID: Answer = Among(&["identity", "psk", "auth_method"]);
@@ -163,7 +163,8 @@ fn in_octets() -> Vec<Mistake> {
 }
 
 /// Collects the cases of one peer.
-struct Cases {
+#[derive(Default)]
+pub struct Cases {
     lines: Vec<String>,
     trouble: String,
 }
@@ -200,8 +201,43 @@ impl Cases {
         self.lines.push(json!({"answer": answer, "connection": connection, "transcript": lines}).to_string());
     }
 
+    /// Keeps all that a run left of all its IKE SAs, up to the first failure or the last one.
+    pub fn keep_all(&mut self, what: &str, ikelab: &Ikelab<'_>, last: bool, answer: Answer) {
+        let files = fs::read_dir(ikelab.out().join("transcript")).into_iter().flatten().flatten();
+        let text: String = files.map(|entry| text_of(&entry.path())).collect();
+        let mut lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.sort_by(|a, b| a["t"].as_f64().unwrap_or(0.0).total_cmp(&b["t"].as_f64().unwrap_or(0.0)));
+        let failed = |line: &Value| line["event"] == "failed" || line["event"] == "child_failed";
+        let end = if last { lines.iter().rposition(failed) } else { lines.iter().position(failed) };
+        let Some(end) = end else {
+            self.trouble += &format!("{what}: no failure in {} lines\n", lines.len());
+            return;
+        };
+        lines.truncate(end + 1);
+        lines.iter_mut().for_each(shorten);
+        // Signs of life are many and say the same; so do repeats while a whole outage lasts.
+        let repeat = |line: &Value| last && line["event"] == "retransmit" && line["exchange"] == "IKE_SA_INIT";
+        lines.retain(|line| line["event"] != "alive" && !repeat(line));
+        let connection = text_of(ikelab.file()).replace("psk_file: ./psk", "psk_env: KEY");
+        let connection = connection.replace("psk_file: ../psk", "psk_env: KEY").replace("../", "./");
+        let answer = match answer {
+            Exact(codes) => json!({"exact": codes}),
+            Among(codes) => json!({"among": codes}),
+            Nothing => unreachable!("not kept"),
+        };
+        let which = if last { "last" } else { "first" };
+        let case = json!({"answer": answer, "failure": which, "connection": connection, "transcript": lines});
+        self.lines.push(case.to_string());
+    }
+
+    /// Adds what another has collected.
+    pub fn extend(&mut self, other: Cases) {
+        self.lines.extend(other.lines);
+        self.trouble += &other.trouble;
+    }
+
     #[track_caller]
-    fn write(self, name: &str) {
+    pub fn write(self, name: &str) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnosis");
         fs::create_dir_all(&dir).expect("the tree is writable");
         println!("{name}: {} cases\n{}", self.lines.len(), self.trouble);
@@ -222,7 +258,7 @@ fn shorten(value: &mut Value) {
     }
 }
 
-fn base(net: &Net) -> (PeerConfig, PeerConfig) {
+pub fn base(net: &Net) -> (PeerConfig, PeerConfig) {
     let (a, b) = PeerConfig::pair(net);
     let (ike, esp) = ("aes256-sha256-modp2048", "aes128-sha1");
     let with = |c: PeerConfig| PeerConfig { psk: KEY.to_owned(), ..c.suite(ike, esp) };

@@ -90,9 +90,10 @@ fn count(capture: &Path, profile: &Path, filters: &[String]) -> Vec<u64> {
     let mut tshark = Command::new("tshark");
     tshark.env("WIRESHARK_CONFIG_DIR", profile).arg("-r").arg(capture);
     tshark.args(["-n", "-q", "-o", "udp.check_checksum:FALSE"]);
-    // A table of moderate width each.
-    for some in filters.chunks(50) {
-        tshark.arg("-z").arg(format!("io,stat,0,{}", some.join(",")));
+    // Tables of moderate width, and in no order that could be relied upon: the first column says which it is.
+    let tables: Vec<&[String]> = filters.chunks(50).collect();
+    for (n, some) in tables.iter().enumerate() {
+        tshark.arg("-z").arg(format!("io,stat,0,frame.number <= {},{}", n + 1, some.join(",")));
     }
     let done = run(&mut tshark, Duration::from_secs(60));
     let complaint = done.stderr.lines().find(|line| line.contains("rror loading table"));
@@ -100,19 +101,12 @@ fn count(capture: &Path, profile: &Path, filters: &[String]) -> Vec<u64> {
     let text = done.expect_success();
     // `| 0.000 <> 41.2 |      2 |   589 |      1 |   307 |`: frames and octets by turns.
     let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains(" <> "));
-    let numbers: Vec<Vec<u64>> = rows
-        .map(|row| row.split('|').skip(2).filter_map(|cell| cell.trim().parse().ok()).step_by(2).collect())
-        .collect();
-    let mut tables = numbers.iter().map(Vec::len);
-    assert!(filters.chunks(50).all(|some| tables.next() == Some(some.len())), "{text}");
-    // tshark prints the tables last to first, and a newer one may not.
-    assert!(numbers.len() * 50 < filters.len() + 50, "{text}");
-    let first = text.find(&filters[0]).expect("the filters stand in the tables");
-    let last = text.find(&filters[filters.len() - 1]).expect("all of them");
-    match first < last {
-        true => numbers.concat(),
-        false => numbers.into_iter().rev().flatten().collect(),
-    }
+    let numbers = |row: &str| row.split('|').skip(2).filter_map(|cell| cell.trim().parse().ok()).step_by(2).collect();
+    let mut rows: Vec<Vec<u64>> = rows.map(numbers).collect();
+    rows.sort_by_key(|row| row.first().copied());
+    let widths: Vec<usize> = rows.iter().map(Vec::len).collect();
+    assert_eq!(widths, tables.iter().map(|some| some.len() + 1).collect::<Vec<_>>(), "{text}");
+    rows.into_iter().flat_map(|row| row.into_iter().skip(1)).collect()
 }
 
 #[test]

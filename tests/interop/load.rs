@@ -86,6 +86,24 @@ fn strongswan_rekeys_with_us_under_load() {
     }
 }
 
+/// The peer keeps the IKE SAs of before, as a headend does that has not noticed; all come back at once.
+#[test]
+fn everybody_comes_back_to_strongswan_at_once() {
+    let lab = Lab::new();
+    let args = ["--workload", "storm", "--rate", "50", "--for", "2s", "--tunnels", "100"];
+    let (done, result) = lab.load("storm", &args);
+    assert_eq!(done.code(), Some(0), "{done}");
+    let storm = result["stages"].as_array().unwrap().iter().find(|s| s["name"] == "storm").unwrap();
+    assert_eq!(
+        (number(&storm["done"]), number(&storm["up"]), &storm["at_once"]),
+        (100, 100, &true.into()),
+        "{storm:#}"
+    );
+    let seconds: Vec<f64> =
+        result["recovery"]["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+    assert!(seconds.len() == 4 && seconds.is_sorted(), "{seconds:?}");
+}
+
 #[test]
 fn cookies_are_answered_and_a_flood_is_held_off() {
     let net = Net::new();

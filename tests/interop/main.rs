@@ -10,12 +10,14 @@
 mod certificates;
 mod cli;
 mod diagnosis;
+mod diagnosis_life;
 mod dpd;
 mod esp;
 mod expectations;
 mod failures;
 #[path = "../it/faults/mod.rs"]
 mod fault_checks;
+mod faults_real;
 mod faults_tshark;
 mod fragments;
 mod html_report;
@@ -26,6 +28,7 @@ mod netns;
 mod openiked;
 #[path = "../it/pair.rs"]
 mod pair;
+mod path_relay;
 mod peer;
 mod pki;
 mod preflight;

@@ -67,6 +67,16 @@ pub enum Block {
     SomeEsp,
     /// Twenty in a hundred IKE messages on port 4500, which are few.
     SomeIke,
+    /// Half of all UDP.
+    Half,
+    /// All CREATE_CHILD_SA messages.
+    CreateChildSa,
+    /// All UDP in IP packets longer than 600 octets: a black hole for long ones, with no word said.
+    Long,
+    /// Everything to UDP port 500, with ICMP port unreachable.
+    Refuse500,
+    /// Everything to UDP port 500, with ICMP administratively prohibited.
+    Prohibit500,
 }
 
 impl Block {
@@ -80,6 +90,10 @@ impl Block {
             Block::IkeSaInit => &["udp dport 500 @th,208,8 34"],
             Block::Everything => &["meta l4proto udp"],
             Block::SomeEsp => &["udp dport 4500 @th,64,32 != 0 numgen random mod 100 < 5"],
+            Block::Half => &["meta l4proto udp numgen random mod 100 < 50"],
+            Block::CreateChildSa => &["udp dport 500 @th,208,8 36", "udp dport 4500 @th,64,32 0 @th,240,8 36"],
+            Block::Long => &["meta l4proto udp meta length > 600"],
+            Block::Refuse500 | Block::Prohibit500 => &["udp dport 500"],
             Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 20"],
         }
     }
@@ -104,6 +118,21 @@ impl Net {
     #[track_caller]
     pub fn behind_nat() -> Net {
         Net::build(true)
+    }
+
+    /// Between A and B is a box that forwards nothing by itself: a program there passes datagrams on. Addresses are as
+    /// behind a NAT.
+    #[track_caller]
+    pub fn with_relay() -> Net {
+        let net = Net::build(true);
+        nft(&net.router(), "delete table ip nat\n");
+        run(net.router_command("sysctl").args(["-qw", "net.ipv4.ip_forward=0"]), SHORT).expect_success();
+        net
+    }
+
+    /// A command that will run on the box between A and B.
+    pub fn router_command(&self, program: impl AsRef<Path>) -> Command {
+        self.command_in(&self.router(), program)
     }
 
     #[track_caller]
@@ -215,9 +244,28 @@ impl Net {
         let mut script = format!(
             "add table inet {table}\nadd counter inet {table} hits\nadd chain inet {table} in {{ type filter hook input priority 0; }}\n"
         );
+        let verdict = match what {
+            Block::Refuse500 => "reject with icmpx type port-unreachable",
+            Block::Prohibit500 => "reject with icmpx type admin-prohibited",
+            _ => "drop",
+        };
         for rule in what.rules() {
-            script += &format!("add rule inet {table} in {rule} counter name hits drop\n");
+            script += &format!("add rule inet {table} in {rule} counter name hits {verdict}\n");
         }
+        nft(&ns, &script);
+        Blocked { ns, table }
+    }
+
+    /// Starts dropping, on arrival at `side`, every IP fragment but the first of each packet.
+    #[track_caller]
+    pub fn drop_fragments(&self, side: Side) -> Blocked {
+        let (ns, table) = (self.ns(side), "fragments".to_owned());
+        // Before the kernel puts them together.
+        let script = format!(
+            "add table inet {table}\nadd counter inet {table} hits\n\
+             add chain inet {table} in {{ type filter hook prerouting priority -450; }}\n\
+             add rule inet {table} in ip frag-off & 0x1fff != 0 counter name hits drop\n"
+        );
         nft(&ns, &script);
         Blocked { ns, table }
     }

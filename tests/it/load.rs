@@ -308,3 +308,39 @@ fn each_tunnel_has_a_certificate_of_its_own() {
     assert_eq!((setup.done, setup.failed), (100, 0), "{setup:?}");
     assert_eq!(headend.sum(|s| &s.child_up), 100);
 }
+
+#[test]
+fn supplied_certificates_are_used_one_per_tunnel() {
+    use ikelab::auth::{Policy, Trust, certificates};
+    use ikelab::engine::AuthSpec;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let at = |name: String| dir.path().join(name);
+    let key = KeyPair::generate().expect("a key");
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = root.self_signed(&key).expect("a root").pem();
+    let issuer = Issuer::new(root, key);
+    for n in 0..4 {
+        let key = KeyPair::generate().expect("a key");
+        let mut leaf = CertificateParams::default();
+        let name = format!("peer-{n:04}@lab");
+        leaf.subject_alt_names = vec![SanType::Rfc822Name(name.as_str().try_into().expect("ASCII"))];
+        let leaf = leaf.signed_by(&key, &issuer).expect("a leaf");
+        std::fs::write(at(format!("{n}.pem")), leaf.pem()).expect("writable");
+        std::fs::write(at(format!("{n}.key")), key.serialize_pem()).expect("writable");
+    }
+    let trust =
+        Trust { anchors: certificates(pem.as_bytes()).expect("PEM"), policy: Policy::default(), ..Trust::default() };
+    let mut lab = Lab::with(1, Limits::default(), |right| right.remote_auth = AuthSpec::Trust(Arc::new(trust)));
+    lab.setup.peers.certified(dir.path()).expect("four of them");
+    // The fifth tunnel is the first peer again.
+    assert_eq!(lab.setup.peers.id(5), lab.setup.peers.id(1));
+    let (played, headend, _fleet) = lab.play();
+    assert_eq!((played.stages[0].done, played.stages[0].failed), (100, 0), "{:?}", played.stages[0]);
+    assert_eq!(headend.sum(|s| &s.child_up), 100);
+    std::fs::remove_file(at("3.key".into())).expect("it is there");
+    let mut peers = Peers::new(left_spec(), address("127.0.0.61")).expect("no template");
+    assert!(peers.certified(dir.path()).expect_err("a key is missing").contains("3.key"));
+}

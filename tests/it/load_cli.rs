@@ -151,6 +151,22 @@ fn shards_divide_the_work_and_are_joined_again() {
     assert_eq!(merged.status.code(), Some(0), "{}", says(&merged));
     let result = lab.result("all");
     assert_eq!((result.stages[0].done, result.stages[0].latency["T_up"].count, result.tester.sources), (40, 40, 14));
+    // What is done to tunnels that are up is done to all of a shard's, and their recovery is one.
+    for shard in ["0/3", "1/3", "2/3"] {
+        let args = ["--workload", "storm", "--rate", "40", "--tunnels", "40", "--for", "1s", "--delete-rate", "30"];
+        let out = format!("storm-{}", &shard[..1]);
+        let output = lab.load(&[&args[..], &["--shard", shard, "--out", &out]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+        let result = lab.result(&out);
+        let done: Vec<u64> = result.stages.iter().filter(|s| s.name != "forget").map(|s| s.done).collect();
+        let share = if shard == "0/3" { 14 } else { 13 };
+        assert_eq!(done, [share; 3], "set-up, storm, delete: {:?}", result.stages);
+    }
+    let merged =
+        lab.command(&["report", "--merge", "storm-0", "storm-1", "storm-2", "--out", "storm"]).output().unwrap();
+    assert_eq!(merged.status.code(), Some(0), "{}", says(&merged));
+    let recovery = lab.result("storm").recovery.unwrap();
+    assert!(recovery.seconds.iter().all(Option::is_some) && recovery.factor.is_some(), "{recovery:?}");
     let twice = lab.command(&["report", "--merge", "shard-1", "shard-1"]).output().unwrap();
     assert!(twice.status.code() == Some(2) && says(&twice).contains("twice"), "{}", says(&twice));
     headend.end();
@@ -277,9 +293,11 @@ fn the_tunnel_beyond_the_licence_is_named() {
     let (lab, mut headend) = Lab::with(77, "limits: {max_child_sas: 25}\n", &["--threads", "1"]);
     let output = lab.load(&["--workload", "tunnels", "--rate", "100", "--for", "1s", "--out", "tunnels"]);
     let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "that one is refused is what was asked for: {text}");
     let result = lab.result("tunnels");
     let found = result.capacity.as_ref().unwrap();
     assert_eq!((found.of.as_str(), found.median), ("tunnels", 25.0));
+    assert_eq!((found.trials.as_slice(), found.range), (&[25.0; 3][..], (25.0, 25.0)));
     assert!(found.finding.starts_with("tunnel 26 was refused: NO_ADDITIONAL_SAS"), "{}", found.finding);
     assert!(text.contains("tunnel 26 was refused: NO_ADDITIONAL_SAS"), "{text}");
     let failures = &result.stages[0].failures;
@@ -411,4 +429,91 @@ fn more_child_sas_are_made_at_a_rate_or_round_by_round() {
     let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
     assert_eq!(listened["counters"]["child_sas_up"], 2 * (20 + 60), "{listened:#}");
+}
+
+#[test]
+fn a_soak_says_whether_anything_was_kept() {
+    let (lab, mut headend) = Lab::with(82, "limits: {linger: 200ms}\n", &["--threads", "1"]);
+    let file = lab.path().join("i.yaml");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "limits: {linger: 200ms}\n").unwrap();
+    let args = ["--workload", "soak", "--rate", "20", "--for", "21s", "--live", "500ms", "--threads", "1"];
+    let output = lab.load(&[&args[..], &["--out", "soak"]].concat());
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let result = lab.result("soak");
+    let leaks = result.leaks.as_ref().unwrap();
+    assert!(!leaks.leak && leaks.memory_judged && leaks.sentence.starts_with("No leak: memory"), "{leaks:?}");
+    assert_eq!((leaks.end.sas, leaks.begin.descriptors), (0, leaks.end.descriptors), "{leaks:?}");
+    assert!(leaks.early.unwrap().sas > 0 && leaks.late.unwrap().at > leaks.early.unwrap().at, "{leaks:?}");
+    assert_eq!((result.stages[0].done, result.stages[0].aside.done), (420, 420));
+    let last = result.thresholds.last().unwrap();
+    assert!(last.threshold == "no leak" && last.met && text.contains("\nleaks\n"), "{text}");
+    headend.end();
+    let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
+    assert_eq!(
+        (&listened["leaks"]["leak"], &listened["leaks"]["end"]["sas"]),
+        (&false.into(), &0.into()),
+        "{listened:#}"
+    );
+}
+
+#[test]
+fn rates_figures_and_help_are_what_they_say() {
+    // Our own template syntax has braces, which the help printer would take for its own.
+    let (lab, mut headend) = Lab::new(83);
+    let help = lab.command(&["load", "--help"]).output().unwrap();
+    assert!(says(&help).contains("peer-{n4}@lab") && says(&help).contains("secret-{n4}"), "{}", says(&help));
+
+    // A plan that is used up after a second is a second long, whatever --for says.
+    let output = lab.load(&["--rate", "40", "--tunnels", "40", "--for", "60s", "--out", "short"]);
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("planned 40.0/s   attempted 40.0/s   achieved 40.0/s over 1.0 s"), "{text}");
+    assert!(text.contains("tunnels configured 40   established 40   active not asked"), "{text}");
+    assert!(text.contains("security context\n  IKE aes128gcm16-prfsha256-x25519; ESP aes128gcm16; PFS none"), "{text}");
+
+    // A share of what a search has found.
+    let search = ["--search", "--rate", "10", "--max-rate", "20", "--for", "1s", "--trials", "1", "--no-curve"];
+    assert_eq!(lab.load(&[&search[..], &["--out", "knee"]].concat()).status.code(), Some(0));
+    let output = lab.load(&["--rate", "50%:knee", "--for", "1s", "--out", "half"]);
+    assert_eq!(lab.result("half").stages[0].planned_rate, 10.0, "{}", says(&output));
+    for (args, line) in [
+        (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate that a --search has found"),
+        (&["--search", "--shard", "0/2"], "--search: each shard would look for a limit of its own"),
+        (&["--certs", "."], "--certs: . holds no 0.pem"),
+        (&["--pfs", "modp9"], "--pfs: "),
+    ] {
+        let output = lab.load(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && text.contains(line), "{args:?}: {text}");
+    }
+
+    // Of a large pool as many addresses are used as there are tunnels.
+    let output = lab.load(&["--rate", "10", "--for", "1s", "--sources", "127.9.0.0/16", "--out", "many"]);
+    assert_eq!(lab.result("many").tester.sources, 10, "{}", says(&output));
+
+    // A flood says what it met, and is no failure of the peer.
+    let output = lab.load(&["--workload", "flood", "--rate", "40", "--for", "1s", "--drain", "1s", "--out", "flood"]);
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("40 IKE_SA_INIT requests without an IKE_AUTH to follow: the peer answered 40"), "{text}");
+    headend.end();
+}
+
+#[test]
+fn rekeys_with_pfs_fail_where_the_peer_has_none() {
+    let (lab, mut headend) = Lab::new(84);
+    let args =
+        ["--workload", "rekey-child", "--rate", "40", "--tunnels", "20", "--over", "1s", "--arrivals", "poisson"];
+    let plain = lab.load(&[&args[..], &["--pfs", "none", "--out", "plain"]].concat());
+    assert_eq!(plain.status.code(), Some(0), "{}", says(&plain));
+    let rekeys = &lab.result("plain").stages[1];
+    assert_eq!((rekeys.planned, rekeys.done, rekeys.at_once), (20, 20, false), "{rekeys:?}");
+    let with = lab.load(&[&args[..], &["--pfs", "x25519", "--out", "pfs"]].concat());
+    assert_eq!(with.status.code(), Some(1), "{}", says(&with));
+    let result = lab.result("pfs");
+    assert_eq!((result.stages[1].failed, result.context.pfs.len()), (20, 1));
+    assert_eq!(result.stages[1].failures[0].class, "no_proposal_child");
+    headend.end();
 }

@@ -16,6 +16,7 @@ mod engine_basic;
 mod engine_rules;
 mod esp;
 mod evidence;
+#[allow(dead_code)] // what only the interop tests read
 mod faults;
 #[path = "faults/played.rs"]
 mod faults_played;
@@ -30,6 +31,8 @@ mod mobike;
 mod pair;
 #[allow(clippy::disallowed_methods)] // and here
 mod path_cli;
+#[allow(clippy::disallowed_methods)] // and here
+mod path_items;
 mod preflight;
 mod rekey;
 mod rekey_anew;

@@ -14,7 +14,7 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 }
 
 /// The ports in "listening on 127.0.0.91:4711, 127.0.0.91:4712 ...".
-fn ports(line: &str, host: &str) -> Vec<String> {
+pub fn ports(line: &str, host: &str) -> Vec<String> {
     let host = format!("{host}:");
     let after = line.split(&host).skip(1);
     after.map(|t| t.chars().take_while(char::is_ascii_digit).collect()).collect()

@@ -77,6 +77,19 @@ pub(super) static ROWS: &[FaultRow] = &[
     .played_by_responder()
     .used("{use: demand-cookie, times: 1}"),
     fault(
+        "unasked-cookie",
+        "Returns a cookie that nobody demanded.",
+        "Ignores it, or demands one of its own.",
+        "RFC 7296 2.6, 3.10.1",
+        |args| {
+            let notify = NotifyPayload::with_data(NotifyType::COOKIE, vec![0xa5; args.int("octets")?]);
+            Ok(Action::Add { payload: Payload::Notify(notify), first: true })
+        },
+    )
+    .args(&[arg("octets", "octets", "32", "its length")])
+    .when(init_request)
+    .played_by_initiator(),
+    fault(
         "withhold-cookie",
         "Never returns the cookie that the peer demands.",
         "Keeps no state for us, and demands it again.",

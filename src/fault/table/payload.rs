@@ -258,6 +258,26 @@ pub(super) static ROWS: &[FaultRow] = &[
     .args(&[arg("notify", "notify", "40962", "name or number")])
     .used("{use: notify-in-clear, when: {exchange: IKE_AUTH}}"),
     fault(
+        "unknown-payload-in-clear",
+        "Puts a payload of an unknown type in clear before the encrypted payload.",
+        "Answers UNSUPPORTED_CRITICAL_PAYLOAD if it is critical, or drops the message; otherwise ignores it.",
+        "RFC 7296 2.5, 3.14",
+        |args| {
+            let (kind, critical) = (PayloadType(args.int("type")?), args.yes("critical")?);
+            Ok(Action::AddOutside(raw(kind, critical, vec![0xa5; 16])))
+        },
+    )
+    .args(&[arg("type", "number", "200", "payload type"), arg("critical", "word", "yes", "yes or no")])
+    .used("{use: unknown-payload-in-clear, when: {exchange: IKE_AUTH}}"),
+    fault(
+        "wrong-cert-encoding",
+        "Says another encoding of the certificate than it has.",
+        "Ignores it where the authentication does not need it, and otherwise says AUTHENTICATION_FAILED.",
+        "RFC 7296 3.6",
+        |args| Ok(body(PayloadSel::of(PayloadType::CERT), OctetEdit::Put(0, args.int("encoding")?))),
+    )
+    .args(&[arg("encoding", "number", "1", "1 PKCS #7, 4 X.509, 12 and 13 hash and URL")]),
+    fault(
         "add-garbage-cert",
         "Adds a CERT payload that holds no certificate.",
         "Ignores it where the authentication does not need it, and otherwise says AUTHENTICATION_FAILED.",

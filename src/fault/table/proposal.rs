@@ -120,6 +120,20 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(Action::Proposals(ProposalEdit::LongKeyLength)),
     ),
     fault(
+        "empty-key-length",
+        "Sends key lengths in the format for values of any length, with a value of no octets.",
+        "Refuses the attribute or the proposal.",
+        "RFC 7296 3.3.5",
+        |_| Ok(Action::Proposals(ProposalEdit::EmptyKeyLength)),
+    ),
+    fault(
+        "repeated-key-length",
+        "Sends the key length of each cipher twice.",
+        "Refuses the transform, or takes one of the two.",
+        "RFC 7296 3.3.5, 3.3.6",
+        |_| Ok(Action::Proposals(ProposalEdit::RepeatedKeyLength)),
+    ),
+    fault(
         "needless-key-length",
         "Sends a key length with a PRF, which has only one.",
         "Does not choose such a transform.",

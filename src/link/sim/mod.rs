@@ -116,6 +116,8 @@ pub struct Conditions {
     pub longest: Option<usize>,
     /// While one of these lasts nothing gets through.
     pub blackouts: Vec<Range<Instant>>,
+    /// ESP without UDP (IP protocol 50) vanishes.
+    pub no_native_esp: bool,
 }
 
 impl Conditions {
@@ -252,7 +254,7 @@ impl SimNet {
             Some(SimFate::Blackout)
         } else if conditions.longest.is_some_and(|longest| len > longest) {
             Some(SimFate::TooLong)
-        } else if conditions.loss.hits(loss) {
+        } else if conditions.loss.hits(loss) || (conditions.no_native_esp && path.role == SocketRole::Esp) {
             Some(SimFate::Lost)
         } else {
             None
@@ -303,6 +305,12 @@ impl SimNet {
     /// Changes the conditions in one direction from now on.
     pub fn set_one_way(&mut self, from: HostId, to: HostId, conditions: Conditions) {
         self.one_way.insert((from, to), conditions);
+    }
+
+    /// Lets ESP without UDP pass from now on, or not, both ways between all hosts.
+    pub fn set_native_esp(&mut self, passes: bool) {
+        self.conditions.no_native_esp = !passes;
+        self.one_way.values_mut().for_each(|conditions| conditions.no_native_esp = !passes);
     }
 
     /// Makes the NAT in front of a host forget its mappings, as after a reboot: the next datagram out gets a new

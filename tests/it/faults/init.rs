@@ -93,6 +93,7 @@ pub(super) static CHECKS: &[Check] = &[
     check("stay-on-500", Nat, See::Some(|p| p.is(AUTH, false) && p.path.local.port() == 500)),
     check("float-without-nat", Plain, See::Some(|p| p.is(AUTH, false) && p.path.local.port() == 4500)),
     check("demand-cookie", Plain, See::Some(|p| p.is(INIT, true) && p.has(N::COOKIE))).right().once(),
+    check("unasked-cookie", Plain, See::Some(|p| p.is(INIT, false) && p.has(N::COOKIE))),
     check("withhold-cookie", Plain, See::No(|p| p.is(INIT, false) && p.has(N::COOKIE))).beside(COOKIE),
     check(
         "wrong-cookie",

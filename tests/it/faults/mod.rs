@@ -86,13 +86,14 @@ impl Check {
     /// Plays it, with or without the fault. Runs with different salts draw different SPIs, nonces and keys.
     pub fn play(&self, bent: bool, salt: u64) -> Run {
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        if bent {
-            let side = if self.end == End::Left { &mut left } else { &mut right };
-            side.push(rule(self.name, self.with, self.exchange, self.times));
-        }
+        // The one that is there anyway comes first: the other may bend what it makes.
         if let Some(other) = self.beside {
             let side = if other.end == End::Left { &mut left } else { &mut right };
             side.push(rule(other.name, other.with, other.exchange, other.times));
+        }
+        if bent {
+            let side = if self.end == End::Left { &mut left } else { &mut right };
+            side.push(rule(self.name, self.with, self.exchange, self.times));
         }
         play(self.scene, self.end, left, right, salt)
     }

@@ -3,10 +3,14 @@
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
 use super::world::Scene::Plain;
-use super::{Check, See, check};
+use super::{Beside, Check, See, check};
+use crate::pair::End;
 
 const INIT: X = X::IKE_SA_INIT;
 const AUTH: X = X::IKE_AUTH;
+
+const GARBAGE_CERT: Beside =
+    Beside { end: End::Left, name: "add-garbage-cert", with: &[], exchange: Some(AUTH), times: None };
 
 pub(super) static CHECKS: &[Check] = &[
     check("omit-payload", Plain, See::Some(|p| p.is(INIT, false) && p.raw(P::NONCE).is_none())).during(INIT),
@@ -76,6 +80,9 @@ pub(super) static CHECKS: &[Check] = &[
     .during(INIT),
     check("wrong-notify-spi-size", Plain, See::Some(|p| p.at(P::NOTIFY, 1) == [200])).during(INIT),
     check("notify-in-clear", Plain, See::Some(|p| !p.outer.is_empty() && p.opened() && p.has(N(40962)))).during(AUTH),
+    check("unknown-payload-in-clear", Plain, See::Some(|p| p.is(AUTH, false) && p.bytes[16] == 200 && p.opened()))
+        .during(AUTH),
+    check("wrong-cert-encoding", Plain, See::Some(|p| p.opened() && p.at(P::CERT, 0) == [1])).beside(GARBAGE_CERT),
     check("add-garbage-cert", Plain, See::Some(|p| p.opened() && p.body(P::CERT) == [&[4][..], &[0xa5; 64]].concat()))
         .during(AUTH),
     check("unasked-config", Plain, See::Some(|p| p.opened() && p.at(P::CP, 0) == [2] && p.body(P::CP).len() == 12))
@@ -124,6 +131,18 @@ pub(super) static CHECKS: &[Check] = &[
         "needless-key-length",
         Plain,
         See::Some(|p| p.transforms().iter().any(|(kind, _, with)| *kind == 2 && with == &[0x80, 14, 1, 0])),
+    )
+    .during(INIT),
+    check(
+        "empty-key-length",
+        Plain,
+        See::Some(|p| p.transforms().iter().any(|(kind, _, with)| *kind == 1 && with == &[0, 14, 0, 0])),
+    )
+    .during(INIT),
+    check(
+        "repeated-key-length",
+        Plain,
+        See::Some(|p| p.transforms().iter().any(|(.., with)| with == &[0x80, 14, 0, 128, 0x80, 14, 0, 128])),
     )
     .during(INIT),
     check(
