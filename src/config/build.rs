@@ -485,7 +485,8 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
         rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
         orders: {
-            let given = [&at.rekey_child, &at.rekey_ike, &at.second_child, &at.delete, &at.ping, &at.restart];
+            let given =
+                [&at.rekey_child, &at.rekey_ike, &at.second_child, &at.delete, &at.ping, &at.restart, &at.certificate];
             let mut orders = BTreeMap::new();
             for (key, at) in ControlSpec::ORDERS.into_iter().zip(given) {
                 if let Some(at) = at {

@@ -338,6 +338,9 @@ pub(crate) struct ControlSection {
     pub ping: Option<At<String>>,
     /// Makes the box forget everything without a goodbye, as in a power cut.
     pub restart: Option<At<String>>,
+    /// Makes the box prove itself with the certificates in the file `$IKELAB_CHAIN` and the private key in `$IKELAB_KEY`,
+    /// both PEM; with its own again when these are empty. For scenarios about certificates of the box's.
+    pub certificate: Option<At<String>>,
     /// How long one command may take; 30s by default.
     pub timeout: Option<At<Quantity>>,
 }

@@ -102,7 +102,11 @@ pub struct ControlSpec {
 
 impl ControlSpec {
     /// Names of what a box can be made to do besides initiating.
-    pub const ORDERS: [&str; 6] = ["rekey_child", "rekey_ike", "second_child", "delete", "ping", "restart"];
+    pub const ORDERS: [&str; 7] =
+        ["rekey_child", "rekey_ike", "second_child", "delete", "ping", "restart", ControlSpec::CERTIFICATE];
+
+    /// What makes it prove itself with another certificate.
+    pub const CERTIFICATE: &str = "certificate";
 }
 
 impl Default for ControlSpec {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::file::{ChangeOp, Need, Who};
 use super::pki::{self, Authority, Flaw};
-use crate::auth::Credential;
 use crate::crypto::Secret;
 use crate::engine::{
     AuthSpec, ConnectionSpec, CreateChildPolicy, DpdMode, DpdSpec, IdMatch, Limits, Mode, NatTraversal, ProposalSpec,
@@ -28,7 +27,7 @@ pub struct Setup {
     /// Who can issue certificates for it.
     pub authority: Option<Arc<Authority>>,
     /// What the peer is to present instead of its own certificate.
-    pub presented: Option<Arc<Credential>>,
+    pub presented: Option<Arc<pki::Presented>>,
     /// When it is run.
     pub now: UnixTime,
     /// The peer asks by itself whether we live.

@@ -4,7 +4,8 @@
 //! directory with UTC times. `initiate` does not wait: the box's command may last until the tunnel is up, and it is us
 //! who must answer meanwhile.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::io::AsyncReadExt;
 
 use super::file::PeerOrder;
 use super::peer::PeerDriver;
+use super::pki::Presented;
 use crate::config::{ControlAction, ControlSpec, Loaded};
 use crate::time::{RealClock, utc_text};
 
@@ -220,6 +222,44 @@ impl PeerDriver for Controller {
                 Ok(None)
             }
         }
+    }
+
+    fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
+        let Some(ControlAction::Shell(command)) = self.spec.orders.get(ControlSpec::CERTIFICATE).cloned() else {
+            return match presented {
+                Some(_) => {
+                    Err("cannot be played: needs control.certificate, which exchanges the box's certificate for a \
+                                bad one"
+                        .to_owned())
+                }
+                None => Ok(()),
+            };
+        };
+        let directory = self.directory.clone().ok_or("there is no directory for the box's certificate")?;
+        let (chain, key) = (directory.join("presented.pem"), directory.join("presented.key"));
+        let place = match presented {
+            Some(presented) => {
+                let write = |file: &Path, octets: &[u8]| {
+                    std::fs::create_dir_all(&directory)?;
+                    // For us alone from its first octet on.
+                    let mut options = std::fs::OpenOptions::new();
+                    options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(octets)
+                };
+                write(&chain, presented.chain.as_bytes())
+                    .and_then(|()| write(&key, presented.key.as_ref()))
+                    .map_err(|e| format!("cannot write {}: {e}", directory.display()))?;
+                // The command may look from anywhere.
+                let whole = |file: &Path| std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+                [whole(&chain), whole(&key)].map(|file| file.display().to_string().replace('\'', r"'\''"))
+            }
+            None => {
+                let _ = std::fs::remove_file(&key);
+                [String::new(), String::new()]
+            }
+        };
+        let command = format!("export IKELAB_CHAIN='{}' IKELAB_KEY='{}'\n{command}", place[0], place[1]);
+        let job = self.job(ControlSpec::CERTIFICATE, command)?;
+        succeeded("control.certificate", &job.run()?)
     }
 
     fn show(&mut self) -> Option<String> {

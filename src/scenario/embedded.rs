@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::file::PeerOrder;
 use super::peer::PeerDriver;
 use super::persona::PeerLine;
+use super::pki::Presented;
 use super::station::{Carry, Station};
 use crate::auth::Credential;
 use crate::config::Given;
@@ -286,7 +287,8 @@ impl PeerDriver for EmbeddedPeer {
         Ok(true)
     }
 
-    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+    fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
+        let credential = presented.map(|presented| Arc::clone(&presented.credential));
         let (done, wait) = channel();
         self.tell(Order::Present(credential, done))?;
         wait.recv_timeout(Duration::from_secs(5)).map_err(|_| "the embedded peer does not answer".to_owned())
@@ -447,7 +449,8 @@ impl PeerDriver for VirtualPeer {
         Ok(true)
     }
 
-    fn present(&mut self, credential: Option<Arc<Credential>>) -> Result<(), String> {
+    fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
+        let credential = presented.map(|presented| Arc::clone(&presented.credential));
         self.0.borrow_mut().present(credential);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::file::PeerOrder;
 use super::persona::PeerLine;
+use super::pki::Presented;
 use crate::auth::eap::{AuthenticatorSpec, Credential, Method, PeerSpec, User};
 use crate::engine::{AuthSpec, ConnectionSpec, CpRequest, CpSpec, IdMatch, PoolSpec};
 
@@ -33,12 +34,12 @@ pub trait PeerDriver {
         None
     }
 
-    /// Makes it prove itself with `credential` from now on, or with its own again.
+    /// Makes it prove itself with `presented` from now on, or with its own again.
     ///
     /// # Errors
     /// In words, if there is no way: a box's certificate is its own business.
-    fn present(&mut self, credential: Option<Arc<crate::auth::Credential>>) -> Result<(), String> {
-        match credential {
+    fn present(&mut self, presented: Option<&Presented>) -> Result<(), String> {
+        match presented {
             Some(_) => {
                 Err("cannot be played: needs a peer whose certificate can be exchanged for a bad one".to_owned())
             }

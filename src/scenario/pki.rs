@@ -15,6 +15,7 @@ use rcgen::{
 use super::change::{ChangeError, Setup};
 use super::stand_in::{alt_name, subject};
 use crate::auth::{Certificate, Credential, Crl, Policy, Trust, private_key};
+use crate::crypto::Secret;
 use crate::engine::{AuthSpec, IdMatch};
 use crate::fault::table::did_you_mean;
 use crate::time::UnixTime;
@@ -78,6 +79,17 @@ impl Flaw {
     }
 }
 
+/// What a peer is to prove itself with.
+#[derive(Debug)]
+pub struct Presented {
+    /// As an engine takes it.
+    pub credential: Arc<Credential>,
+    /// The same for a box: the certificate and its intermediates, PEM.
+    pub chain: String,
+    /// And the private key, PKCS #8 in PEM.
+    pub key: Secret,
+}
+
 /// An authority and what stands above it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -139,7 +151,7 @@ impl Authority {
         let name = IdPayload { kind: IdType::ID_DER_ASN1_DN, data: own.certificate.subject().to_vec() };
         params.distinguished_name = subject(&name)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         if let Some(id) = own.certificate.key_id() {
             params.key_identifier_method = KeyIdMethod::PreSpecified(id.to_vec());
         }
@@ -162,6 +174,11 @@ impl Authority {
 
     /// A certificate for `id` with this flaw of its contents, or a good one.
     fn issue(&self, id: &IdPayload, flaw: Option<Flaw>) -> Result<Credential, String> {
+        self.issue_with_key(id, flaw).map(|(credential, _)| credential)
+    }
+
+    /// The same, and its private key, PKCS #8 in PEM.
+    fn issue_with_key(&self, id: &IdPayload, flaw: Option<Flaw>) -> Result<(Credential, Secret), String> {
         let key = KeyPair::generate().map_err(words)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -190,8 +207,20 @@ impl Authority {
         }
         let leaf = params.signed_by(&key, &self.issuer).map_err(words)?;
         let chain = [vec![Certificate::from_der(leaf.der())?], self.chain.clone()].concat();
+        let pem = Secret::new(key.serialize_pem().into_bytes());
         let key = private_key(key.serialized_der()).map_err(|fault| fault.to_string())?;
-        Credential::new(chain, key).map_err(|fault| fault.to_string())
+        Credential::new(chain, key).map_err(|fault| fault.to_string()).map(|credential| (credential, pem))
+    }
+
+    /// A revocation list with the one serial number on it that flawed certificates have.
+    fn revocations(&self) -> Result<Crl, String> {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(REVOKED),
+            revocation_time: at(self.now, -1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        list(&self.issuer, self.now, vec![revoked])
     }
 
     fn revokes(&self) -> bool {
@@ -258,15 +287,48 @@ pub(super) fn present(setup: &mut Setup, flaw: Flaw) -> Result<(), ChangeError> 
 /// If the baseline has no certificate of the peer's that was made here.
 pub(super) fn be_presented(setup: &mut Setup, flaw: Flaw) -> Result<(), ChangeError> {
     let unsupported = |why: &str| ChangeError::Unsupported(why.to_owned());
-    let (Some(authority), AuthSpec::Trust(_)) = (&setup.authority, &setup.spec.remote_auth) else {
+    let (Some(authority), AuthSpec::Trust(trust)) = (&setup.authority, &setup.spec.remote_auth) else {
         return Err(unsupported("cannot be played: needs a peer whose certificate can be exchanged for a bad one"));
     };
     let IdMatch::Exact(id) = &setup.spec.remote_id else {
         return Err(unsupported("cannot be played: needs an identity that the peer is to have"));
     };
-    let honest = authority.good(id).map_err(ChangeError::Unsupported)?;
-    setup.presented = Some(Arc::new(flawed(&honest, id, Some(authority), setup.now, flaw)?));
+    let made = |made: Result<_, String>| made.map_err(ChangeError::Unsupported);
+    let (honest, own_key) = made(authority.issue_with_key(id, None))?;
+    let (credential, key) = match flaw {
+        Flaw::Revoked | Flaw::Expired | Flaw::NotYetValid | Flaw::WrongName | Flaw::WrongPurpose => {
+            made(authority.issue_with_key(id, Some(flaw)))?
+        }
+        Flaw::UntrustedCa => {
+            made(Authority::generate("another authority", setup.now).and_then(|other| other.issue_with_key(id, None)))?
+        }
+        Flaw::NoIntermediate | Flaw::OtherKey | Flaw::ByUrl => {
+            (flawed(&honest, id, Some(authority), setup.now, flaw)?, own_key)
+        }
+    };
+    if flaw == Flaw::Revoked && !authority.revokes() {
+        // It is for us to know; the lab's authority has no list of its own.
+        let mut trust = (**trust).clone();
+        trust.crls.push(authority.revocations().map_err(ChangeError::Unsupported)?);
+        setup.spec.remote_auth = AuthSpec::Trust(Arc::new(trust));
+    }
+    let chain = credential.to_send(&[]).map(|certificate| pem(certificate.der())).collect();
+    setup.presented = Some(Arc::new(Presented { credential: Arc::new(credential), chain, key }));
     Ok(())
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |three: &[u8]| {
+        let octet = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let word = octet(0) << 16 | octet(1) << 8 | octet(2);
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(word >> shift & 63) as usize])).into_iter().take(three.len() + 1)
+    };
+    let mut body: String = der.chunks(3).flat_map(digits).collect();
+    body.extend(std::iter::repeat_n('=', body.len().next_multiple_of(4) - body.len()));
+    let lines: Vec<&str> = (0..body.len()).step_by(64).map(|at| &body[at..body.len().min(at + 64)]).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn list(

@@ -200,8 +200,8 @@ impl<L: Link> Bench<L> {
         if evidence.no_sanity.is_none() && self.observed[role as usize].is_none() {
             evidence.environment = Some(format!("no honest tunnel has come up with us as {role}"));
         }
-        if let (None, Some(credential)) = (&evidence.unsupported, &setup.presented) {
-            evidence.unsupported = self.peer.present(Some(Arc::clone(credential))).err();
+        if let (None, Some(presented)) = (&evidence.unsupported, &setup.presented) {
+            evidence.unsupported = self.peer.present(Some(presented)).err();
         }
         let exchanged = setup.presented.is_some();
         let between = |step: &Step| matches!(step, Step::Nat(_) | Step::Firewall(_));

@@ -24,6 +24,8 @@ use crate::wire::TsRange;
 
 /// How long we wait for the answer to our DELETE.
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// How much longer than ours the way of a message is that ours is to cross.
+const LONG_WAY: Duration = Duration::from_millis(100);
 /// No more than so many ESP packets of one sort are told of at once.
 const TOLD_AT_ONCE: u64 = 100;
 
@@ -293,10 +295,12 @@ impl<L: Link> Stage<L> {
         Ok(Ok(()))
     }
 
-    /// What we have to say leaves, and then what was kept comes in.
+    /// What we have to say leaves and arrives, and then what was kept comes in.
     pub fn let_in(&mut self) -> io::Result<()> {
-        let now = self.now();
-        self.turn(now)?;
+        let arrived = self.now() + LONG_WAY;
+        while self.now() < arrived && self.halted().is_none() {
+            self.turn(arrived)?;
+        }
         self.driver.link.let_in();
         Ok(())
     }

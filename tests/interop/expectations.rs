@@ -23,10 +23,13 @@ pub struct Row {
     /// Why it is not reproduced.
     #[serde(default)]
     pub reason: Option<Reason>,
-    /// What came instead: a line of the case's ladder.
+    /// What that means for this peer, for a reader.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// What came instead, or as the last thing: a line of the case's ladder.
     #[serde(default)]
     pub observed: Option<String>,
-    /// The packet in the case's capture that is that line.
+    /// The packet in the case's capture that is that line. Repeats before it are not counted.
     #[serde(default)]
     pub packet: Option<u64>,
 }
@@ -59,6 +62,8 @@ pub enum Outcome {
     Reproduced,
     NotSeen,
     Inconclusive,
+    /// There was no way to provoke it.
+    Unsupported,
     /// There is nothing to play.
     NotPlayed,
 }
@@ -69,6 +74,7 @@ impl Outcome {
             Outcome::Reproduced => "reproduced",
             Outcome::NotSeen => "not-seen",
             Outcome::Inconclusive => "inconclusive",
+            Outcome::Unsupported => "unsupported",
             Outcome::NotPlayed => "not-played",
         }
     }
@@ -132,44 +138,76 @@ impl Row {
 
     /// What is wrong with the row in itself.
     fn problem(&self) -> Option<String> {
-        let evidence = (self.observed.is_some(), self.packet.is_some());
+        let evidence = self.observed.is_some() && self.packet.is_some() && self.note.is_some();
+        let bare = self.observed.is_none() && self.packet.is_none() && self.note.is_none();
         match (self.result, self.reason) {
-            (Outcome::Reproduced, None) if evidence == (false, false) => None,
-            (Outcome::Reproduced, _) => Some("what is reproduced needs no reason".to_owned()),
+            (Outcome::Reproduced, None) | (Outcome::NotPlayed, Some(Reason::RoleAbsent)) if bare => None,
+            (Outcome::Reproduced, None) => Some("what is reproduced needs no reason".to_owned()),
+            // That nothing comes through a tunnel proves nothing where nothing ever does.
+            (Outcome::Reproduced, Some(Reason::NeedsKernelEsp)) if evidence => None,
+            (Outcome::Reproduced, Some(_)) => Some("what is reproduced needs no reason".to_owned()),
             (_, None) => Some("why is it not reproduced?".to_owned()),
-            (Outcome::NotPlayed, Some(Reason::RoleAbsent)) if evidence == (false, false) => None,
             (Outcome::NotPlayed, _) | (_, Some(Reason::RoleAbsent)) => {
                 Some("what has no such role, and only that, is not played".to_owned())
             }
-            (_, Some(_)) if evidence == (true, true) => None,
-            (_, Some(_)) => Some("what was observed, and in which packet?".to_owned()),
+            // Nothing was on the wire.
+            (Outcome::Unsupported, Some(_)) if self.note.is_some() && self.packet.is_none() => None,
+            (_, Some(_)) if evidence => None,
+            (_, Some(_)) => Some("what was observed, in which packet, and what does that mean?".to_owned()),
         }
     }
 
     /// How a case differs from the row; `None` if it does not.
     fn difference(&self, case: &Value) -> Option<String> {
         let found = case["verdict"].as_str().unwrap_or("nothing");
-        if found != self.result.word() {
+        // Without a data plane a verdict about data says as much about the machine as about the peer.
+        if found != self.result.word() && self.reason != Some(Reason::NeedsKernelEsp) {
             let why = format!("{} {}", case["detail"].as_str().unwrap_or_default(), case["actual"]);
             return Some(format!("{} expected, {found} found: {why}", self.result.word()));
         }
-        let observed = self.observed.as_deref()?;
+        let (observed, packet) = (self.observed.as_deref()?, self.packet?);
         let rungs = rungs(case);
-        match rungs.iter().find(|(packet, _)| Some(*packet) == self.packet) {
-            Some((_, text)) if text == observed => None,
-            Some((packet, text)) => Some(format!("packet {packet} is {text:?}, not {observed:?}")),
-            None => Some(format!("there is no message in packet {:?}", self.packet)),
+        if self.reason == Some(Reason::NeedsKernelEsp) && rungs.iter().any(|rung| rung.text == "peer: ESP") {
+            return Some("the peer has sent ESP: it can play this".to_owned());
         }
+        let repeats = |until: u64| rungs.iter().filter(|rung| rung.repeat && rung.packet < until).count() as u64;
+        let found =
+            |rung: &Rung| rung.text == observed && (rung.packet - repeats(rung.packet)..=rung.packet).contains(&packet);
+        (!rungs.iter().any(found)).then(|| {
+            let all: String = rungs.iter().map(|rung| format!("\n  {} {}", rung.packet, rung.text)).collect();
+            format!("packet {packet} is not {observed:?}; there are{all}")
+        })
     }
 }
 
-/// The messages of a case's ladder with their packet numbers: who sent what.
-fn rungs(case: &Value) -> Vec<(u64, String)> {
-    let rung = |rung: &Value| {
+/// A message of a case, or an ESP packet.
+struct Rung {
+    packet: u64,
+    /// Who sent what. SPIs are left out.
+    text: String,
+    repeat: bool,
+}
+
+/// What of a case has a packet number, in order.
+fn rungs(case: &Value) -> Vec<Rung> {
+    let message = |rung: &Value| {
         let text = |key: &str| rung[key].as_str().unwrap_or_default().to_owned();
-        Some((rung["packet"].as_u64()?, format!("{}: {}: {}", text("from"), text("title"), text("content"))))
+        let text = format!("{}: {}: {}", text("from"), text("title"), text("content"));
+        let spi = |word: &str| word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit());
+        let word = |word: &str| if spi(word.trim_end_matches(')')) { "*".to_owned() } else { word.to_owned() };
+        let text = text.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        let remarks = rung["remarks"].as_array().into_iter().flatten();
+        let repeat = remarks.into_iter().any(|remark| remark == "sent again");
+        Some(Rung { packet: rung["packet"].as_u64()?, text, repeat })
     };
-    case["ladder"].as_array().into_iter().flatten().filter_map(rung).collect()
+    let esp = |packet: &Value| {
+        let (number, from) = (packet[0].as_u64()?, packet[1].as_str()?);
+        Some(Rung { packet: number, text: format!("{from}: ESP"), repeat: false })
+    };
+    let list = |key: &str| case[key].as_array().into_iter().flatten();
+    let mut rungs: Vec<Rung> = list("ladder").filter_map(message).chain(list("esp").filter_map(esp)).collect();
+    rungs.sort_by_key(|rung| rung.packet);
+    rungs
 }
 
 /// What a run came to, as rows: to be read, and copied once understood.
@@ -179,17 +217,15 @@ pub fn as_rows(peer: Name, cases: &[Value]) -> String {
         let (id, role) = (case["id"].as_str().unwrap_or_default(), case["role"].as_str().unwrap_or_default());
         let verdict = case["verdict"].as_str().unwrap_or_default();
         let head = format!("- {{scenario: {id}, role: {role}, peer: {peer}, result: {verdict}");
-        if verdict == "reproduced" {
+        if verdict == "reproduced" && !case["esp"].is_array() {
             text += &format!("{head}}}\n");
             continue;
         }
         text += &format!("# {} | {} | {}\n", case["detail"], case["expected"], case["actual"]);
-        for (packet, line) in rungs(case) {
-            text += &format!("#   {packet} {line}\n");
+        for Rung { packet, text: line, repeat } in rungs(case) {
+            text += &format!("#   {packet} {line}{}\n", if repeat { " (again)" } else { "" });
         }
-        let last = rungs(case).pop();
-        let (packet, line) = last.map_or((0, String::new()), |(packet, line)| (packet, line));
-        text += &format!("{head}, reason: ?, packet: {packet}, observed: \"{line}\"}}\n");
+        text += &format!("{head}, reason: , packet: , observed: , note: }}\n");
     }
     text
 }
@@ -232,7 +268,8 @@ pub fn compare(peer: Name, rows: &[Row], cases: &[Value], catalogue: &[LoadedSce
                 None => wrong.push(format!("{here}: it was not played")),
                 Some(case) => {
                     wrong.extend(row.difference(case).map(|why| format!("{here}: {why}")));
-                    if case["honest_after"] != true {
+                    // What could not be provoked has not touched the peer.
+                    if case["honest_after"] != true && row.result != Outcome::Unsupported {
                         let after = &case["honest_after"];
                         wrong.push(format!("{here}: no honest tunnel after it (honest_after: {after})"));
                     }
@@ -299,17 +336,28 @@ fn a_row_says_all_or_nothing() {
     };
     let sound = |text: &str| of(text).is_ok_and(|row| row.problem().is_none());
     assert!(sound("result: reproduced"));
-    assert!(sound("result: not-seen, reason: peer-tolerates, observed: x, packet: 3"));
+    assert!(sound("result: not-seen, reason: peer-tolerates, observed: x, packet: 3, note: y"));
+    assert!(sound("result: reproduced, reason: needs-kernel-esp, observed: x, packet: 3, note: y"));
     assert!(sound("result: not-played, reason: role-absent"));
-    assert!(!sound("result: not-seen, reason: peer-is-odd, observed: x, packet: 3"));
-    assert!(!sound("result: not-seen, observed: x, packet: 3"));
-    assert!(!sound("result: not-seen, reason: peer-tolerates, observed: x"));
+    assert!(!sound("result: not-seen, reason: peer-is-odd, observed: x, packet: 3, note: y"));
+    assert!(!sound("result: not-seen, observed: x, packet: 3, note: y"));
+    assert!(!sound("result: not-seen, reason: peer-tolerates, observed: x, note: y"));
     assert!(!sound("result: not-played, reason: peer-tolerates"));
-    assert!(!sound("result: reproduced, reason: peer-tolerates"));
-    let row = of("result: not-seen, reason: peer-tolerates, observed: \"peer: X: Y\", packet: 3").expect("a row");
-    let case = |verdict: &str, packet: u64, title: &str| serde_json::json!({"verdict": verdict, "ladder": [{"packet": packet, "from": "peer", "title": title, "content": "Y"}]});
-    assert_eq!(row.difference(&case("not-seen", 3, "X")), None);
-    assert!(row.difference(&case("reproduced", 3, "X")).is_some());
-    assert!(row.difference(&case("not-seen", 4, "X")).is_some());
-    assert!(row.difference(&case("not-seen", 3, "Z")).is_some());
+    assert!(!sound("result: reproduced, reason: peer-tolerates, observed: x, packet: 3, note: y"));
+    let row = "result: not-seen, reason: peer-tolerates, observed: \"peer: X: D(ESP *\", packet: 3, note: y";
+    let row = of(row).expect("a row");
+    let rung = |packet: u64, title: &str, remarks: &[&str]| serde_json::json!({"packet": packet, "from": "peer", "title": title, "content": "D(ESP 1a2b3c4d)", "remarks": remarks});
+    let case = |verdict: &str, ladder: &[Value]| serde_json::json!({"verdict": verdict, "ladder": ladder});
+    assert_eq!(row.difference(&case("not-seen", &[rung(3, "X", &[])])), None);
+    assert_eq!(row.difference(&case("not-seen", &[rung(2, "X", &["sent again"]), rung(4, "X", &[])])), None);
+    assert!(row.difference(&case("reproduced", &[rung(3, "X", &[])])).is_some());
+    assert!(row.difference(&case("not-seen", &[rung(4, "X", &[])])).is_some());
+    assert!(row.difference(&case("not-seen", &[rung(3, "Z", &[])])).is_some());
+    let row =
+        of("result: reproduced, reason: needs-kernel-esp, observed: \"us: ESP\", packet: 3, note: y").expect("a row");
+    let mut case = case("reproduced", &[]);
+    case["esp"] = serde_json::json!([[3, "us"]]);
+    assert_eq!(row.difference(&case), None);
+    case["esp"] = serde_json::json!([[3, "us"], [4, "peer"]]);
+    assert!(row.difference(&case).is_some());
 }

@@ -22,6 +22,8 @@ const NAME: &str = "p";
 pub struct Libreswan {
     dir: PathBuf,
     run_dir: PathBuf,
+    /// The shell command that started it.
+    command: String,
     process: Process,
 }
 
@@ -64,7 +66,7 @@ impl Libreswan {
             c.arg(option).arg(path);
         }
         let process = Process::spawn(&dir, "pluto", &mut c);
-        let mut it = Libreswan { dir, run_dir, process };
+        let mut it = Libreswan { dir, run_dir, command: spell(&c), process };
         let control = it.run_dir.join("pluto.ctl");
         let mut status = it.whack_command(&["--status"]);
         it.process.wait_until("it answers whack", SHORT, || {
@@ -84,13 +86,7 @@ impl Libreswan {
 
     #[track_caller]
     fn add(&self, config: &PeerConfig) {
-        let mut c = Command::new(root().join("usr/libexec/ipsec/addconn"));
-        c.arg("--config")
-            .arg(self.dir.join("ipsec.conf"))
-            .arg("--ctlsocket")
-            .arg(self.run_dir.join("pluto.ctl"))
-            .arg(NAME);
-        let done = run(&mut c, SHORT);
+        let done = run(&mut self.addconn_command(), SHORT);
         assert!(done.success(), "libreswan refused its configuration: {done}");
         self.whack(&["--listen"]);
         self.whack(&["--impair", "none"]);
@@ -99,6 +95,49 @@ impl Libreswan {
         }
         let known = self.whack(&["--status"]);
         assert!(known.contains(&format!("\"{NAME}\"")), "libreswan did not load its connection\n{known}");
+    }
+
+    fn addconn_command(&self) -> Command {
+        let mut c = Command::new(root().join("usr/libexec/ipsec/addconn"));
+        c.arg("--config")
+            .arg(self.dir.join("ipsec.conf"))
+            .arg("--ctlsocket")
+            .arg(self.run_dir.join("pluto.ctl"))
+            .arg(NAME);
+        c
+    }
+
+    /// A shell command that starts it again if it is not there any more, as a supervisor of services would. What it
+    /// starts ends with its namespace.
+    fn revive_command(&self) -> String {
+        let quoted = |path: PathBuf| shell_quote(&path.to_string_lossy());
+        let whack = |word: &str| spell(&self.whack_command(&[word]));
+        let status = format!("{} >/dev/null 2>&1", whack("--status"));
+        format!(
+            "{status} || {{ rm -f {pid} {socket}; setsid {start} >>{out} 2>&1 </dev/null & i=0; \
+             while ! {status} && [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done; {add}; {listen}; }}",
+            pid = quoted(self.run_dir.join("pluto.pid")),
+            socket = quoted(self.run_dir.join("pluto.ctl")),
+            start = self.command,
+            out = quoted(self.dir.join("pluto-again.out")),
+            add = spell(&self.addconn_command()),
+            listen = whack("--listen"),
+        )
+    }
+
+    /// A shell command that gives it the certificates of `$IKELAB_CHAIN` and the key of `$IKELAB_KEY`, or its own again.
+    fn certificate_command(&self) -> String {
+        let dir = shell_quote(&self.dir.to_string_lossy());
+        format!(
+            "set -e; cd {dir}; n=sql:nss; p=own.p12; if [ -n \"$IKELAB_CHAIN\" ]; then p=presented.p12; \
+             openssl pkcs12 -export -name own -passout pass:x -in \"$IKELAB_CHAIN\" -inkey \"$IKELAB_KEY\" \
+             -certfile \"$IKELAB_CHAIN\" -out $p; fi; {delete} >/dev/null; \
+             certutil -F -d $n -n own >/dev/null 2>&1 || true; certutil -D -d $n -n own >/dev/null 2>&1 || true; \
+             pk12util -i $p -d $n -W x >/dev/null; {add} >/dev/null; {listen} >/dev/null",
+            delete = spell(&self.whack_command(&["--delete", "--name", NAME])),
+            add = spell(&self.addconn_command()),
+            listen = spell(&self.whack_command(&["--listen"])),
+        )
     }
 
     /// Rekeys the IKE SA or the Child.
@@ -159,7 +198,7 @@ impl Peer for Libreswan {
         let delete = format!("{} $({} | {number})", whack(&["--deletestate"]), whack(&["--showstates"]));
         Control {
             initiate: spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME])),
-            clear: format!("{} || true", spell(&self.whack_command(&["--terminate", "--name", NAME]))),
+            clear: format!("{}; {} || true", self.revive_command(), whack(&["--terminate", "--name", NAME])),
             show: vec![
                 spell(&self.whack_command(&["--showstates"])),
                 format!("tail -n 40 {}", shell_quote(&self.dir.join("pluto.log").to_string_lossy())),
@@ -169,6 +208,7 @@ impl Peer for Libreswan {
                 ("rekey_ike", self.rekey_command(false)),
                 ("second_child", spell(&self.whack_command(&["--initiate", "--asynchronous", "--name", NAME]))),
                 ("delete", delete),
+                ("certificate", self.certificate_command()),
             ],
         }
     }
@@ -201,8 +241,9 @@ pub fn write_config(dir: &Path, config: &PeerConfig) {
         .map(|p| p.ke.map_or_else(|| p.libreswan_esp(), |ke| format!("{}-dh{}", p.libreswan_esp(), ke.number())))
         .collect();
     let (ike, esp) = (ike.join(","), esp.join(","));
-    let mut s = String::from("config setup\n\tuniqueids=yes\n");
-    for (key, value) in config.knobs_of(Knob::LibreswanSetup) {
+    let mut s = String::from("config setup\n");
+    // A later one wins.
+    for (key, value) in [("uniqueids", "yes")].into_iter().chain(config.knobs_of(Knob::LibreswanSetup)) {
         let _ = writeln!(s, "\t{key}={value}");
     }
     let _ = writeln!(s, "conn {NAME}");

@@ -97,6 +97,11 @@ impl Ca {
         self.issuer.pem()
     }
 
+    /// Its private key, PEM.
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A certificate for the domain name `name`, which is in the subject too.
     pub fn leaf(&self, name: &str, key: Key, flaw: Flaw) -> Leaf {
         let pair = key.generate();

@@ -1,6 +1,7 @@
 //! What a run of ikelab leaves: result, transcripts, capture, key tables, as another program would read them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -49,6 +50,44 @@ pub struct OurIkeKeys {
     pub er: Vec<u8>,
     pub ai: Vec<u8>,
     pub ar: Vec<u8>,
+}
+
+/// The ESP packets of one of our captures, native or in UDP: their numbers, and their source addresses. Read by hand:
+/// there is one capture for each scenario, and tshark takes its time to start.
+#[track_caller]
+pub fn esp_packets(capture: &Path) -> Vec<(u64, IpAddr)> {
+    const ENHANCED_PACKET: u32 = 6;
+    let bytes = std::fs::read(capture).unwrap_or_else(|e| panic!("{}: {e}", capture.display()));
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (mut at, mut number, mut found) = (0, 0, Vec::new());
+    while let (Some(kind), Some(length)) = (word(at), word(at + 4)) {
+        if kind == ENHANCED_PACKET {
+            number += 1;
+            let packet = word(at + 20).and_then(|length| bytes.get(at + 28..at + 28 + length as usize));
+            found.extend(packet.and_then(esp_source).map(|source| (number, source)));
+        }
+        assert!(length >= 12, "{}: a block of {length} octets at {at}", capture.display());
+        at += length as usize;
+    }
+    assert!(number > 0, "{}: no packet", capture.display());
+    found
+}
+
+/// Who sent an IPv4 packet, if there is ESP in it.
+fn esp_source(packet: &[u8]) -> Option<IpAddr> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let natt = || {
+        let ports = [packet.get(header..header + 2)?, packet.get(header + 2..header + 4)?];
+        let spi = packet.get(header + 8..header + 12)?;
+        (ports.contains(&4500u16.to_be_bytes().as_slice()) && spi != [0; 4]).then_some(())
+    };
+    match packet.get(9)? {
+        50 => {}
+        17 => natt()?,
+        _ => return None,
+    }
+    let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
+    Some(source.into())
 }
 
 impl RunDir {

@@ -161,6 +161,25 @@ impl StrongSwan {
         self.process.kill();
     }
 
+    /// A shell command that gives it the certificates of `$IKELAB_CHAIN` and the key of `$IKELAB_KEY`, or its own again.
+    fn certificate_command(&self) -> String {
+        let dir = shell_quote(&self.dir.join("swanctl").to_string_lossy());
+        let file = format!("{dir}/swanctl.conf");
+        let load = self.swanctl(&["--load-all", "--noprompt", "--clear"]);
+        let flush = self.swanctl(&["--flush-certs"]);
+        format!(
+            "set -e; cd {dir}; mkdir -p own; [ -f own/leaf ] || {{ cp x509/own.pem own/leaf; cp private/own.pem own/key; \
+             cp x509ca/own-0.pem own/above; }}; rm -f x509ca/own-0.pem; \
+             if [ -n \"$IKELAB_CHAIN\" ]; then rm -f own/part*; \
+             awk '/BEGIN/ {{ n++ }} {{ print > (\"own/part\" n) }}' \"$IKELAB_CHAIN\"; cp own/part1 x509/own.pem; \
+             [ ! -f own/part2 ] || cp own/part2 x509ca/own-0.pem; cp \"$IKELAB_KEY\" private/own.pem; \
+             else cp own/leaf x509/own.pem; cp own/key private/own.pem; cp own/above x509ca/own-0.pem; fi; \
+             {} >/dev/null; {} --file {file}",
+            spell(&flush),
+            spell(&load),
+        )
+    }
+
     fn swanctl(&self, args: &[&str]) -> Command {
         let mut c = Command::new("swanctl");
         c.env("STRONGSWAN_CONF", &self.conf).env("SWANCTL_DIR", self.dir.join("swanctl"));
@@ -208,6 +227,7 @@ impl Peer for StrongSwan {
                 ("rekey_ike", self.rekey_command(false)),
                 ("second_child", spell(&self.swanctl(&["--initiate", "--child", SECOND, "--timeout", "8"]))),
                 ("delete", spell(&self.swanctl(&["--terminate", "--ike", IKE, "--timeout", "8"]))),
+                ("certificate", self.certificate_command()),
             ],
         }
     }

@@ -80,7 +80,7 @@ pub fn dissect(capture: &Path, config: Option<&Path>) -> Vec<Packet> {
     let mut c = Command::new("tshark");
     c.env("WIRESHARK_CONFIG_DIR", config.unwrap_or(empty.path()));
     c.arg("-r").arg(capture).args(["-n", "-T", "pdml", "-o", "udp.check_checksum:FALSE"]);
-    let done = run(&mut c, Duration::from_secs(60));
+    let done = run(&mut c, Duration::from_secs(180));
     // A key table it cannot read is reported on standard error and then ignored.
     let complaint = done.stderr.lines().find(|l| l.contains("rror loading table") || l.contains(IKE_TABLE));
     assert!(complaint.is_none(), "tshark refused the key table: {}", done.stderr);
