@@ -637,7 +637,8 @@ fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
 fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = case.faults.iter().filter_map(|fault| fault.rule().ok()).collect();
+    let mut rules: Vec<Rule> =
+        case.faults.iter().map(|fault| fault.rule().expect("checked when the file was read")).collect();
     let groups: Vec<KeMethod> = setup.spec.ike_proposals.iter().flat_map(|proposal| proposal.ke_methods()).collect();
     for (fault, rule) in case.faults.iter().zip(&mut rules) {
         // Without arguments the groups demanded are the baseline's own: others no initiator would follow.
