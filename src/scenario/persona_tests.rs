@@ -186,7 +186,6 @@ fn a_strongswan_log_follows_from_what_happens() {
 const OURS_ALONE: &[(&str, Role)] = &[
     ("auth/fragmentation-mismatch", Role::Initiator),
     ("auth/fragmentation-mismatch", Role::Responder),
-    ("child/transport-vs-tunnel", Role::Initiator),
     ("child/ts-host-first", Role::Initiator),
     ("child/ts-mask-narrower", Role::Initiator),
     ("child/ts-protocol-port", Role::Initiator),
