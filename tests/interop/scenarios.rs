@@ -55,6 +55,7 @@ const TIMERS: &[&str] = &[
     "liveness/initial-contact-kills-sibling",
     "liveness/initial-contact-missing",
     "liveness/invalid-ike-spi",
+    "liveness/nobody-begins",
     "path/blackout",
     "path/one-way-loss",
     "path/scheduled-outage",
