@@ -22,7 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::process::{Process, run, run_dir};
+use crate::process::{Process, run, run_dir, wait_for};
 
 const PREFIX: &str = "ikl";
 const SHORT: Duration = Duration::from_secs(10);
@@ -180,7 +180,20 @@ impl Net {
                 "link set lo up\naddr add 10.99.0.2/24 dev e0\naddr add fd99::2/64 dev e0 nodad\naddr add 10.2.2.2/24 dev lo\naddr add fd02::2/64 dev lo nodad\nlink set e0 up\n",
             );
         }
+        net.wait_for_links();
         net
+    }
+
+    /// Until the links carry packets: the kernel tells so at most once a second when many come up together.
+    #[track_caller]
+    fn wait_for_links(&self) {
+        for side in [Side::A, Side::B] {
+            wait_for("a link", SHORT, || {
+                let mut show = Command::new("ip");
+                show.args(["-n", &self.ns(side), "-br", "link", "show", "dev", "e0"]);
+                run(&mut show, SHORT).expect_success().contains(" UP ").then_some(())
+            });
+        }
     }
 
     /// The namespace's name, as `ip netns` knows it.
