@@ -181,6 +181,20 @@ impl Data {
         }
     }
 
+    /// Lets no more than so many kilobits a second pass in each direction.
+    pub fn set_cap(&mut self, kilobits: Option<u32>) {
+        self.plane.set_cap(kilobits);
+    }
+
+    /// The directions in which the cap has dropped something, as long as nobody has asked for the lines; true for ours.
+    pub fn capped(&self) -> Vec<bool> {
+        let of = |(_, event): &(Instant, PlaneEvent)| match event {
+            PlaneEvent::Capped { outbound } => Some(*outbound),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
     /// Creates the TUN device, if there is to be one.
     pub fn open_tun(&mut self, spec: &DataSpec, link: &UdpLink) -> Result<(), CliError> {
         let Some(name) = &spec.tun else { return Ok(()) };

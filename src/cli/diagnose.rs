@@ -13,6 +13,7 @@ use crate::diagnose::{Finding, diagnose};
 use crate::engine::{ConnectionSpec, IdMatch, ProposalSpec};
 use crate::report::diagnosis;
 use crate::report::paint::Paint;
+use crate::vendor::persona::Persona;
 use crate::wire::Proposal;
 
 /// Arguments.
@@ -41,7 +42,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
                 .ok_or_else(|| CliError::usage(format!("--vendor: no vendor is called \"{name}\"")))?,
         ),
     };
-    let loaded = args.config.as_deref().map(config::load).transpose()?;
+    let mut loaded = args.config.as_deref().map(config::load).transpose()?;
+    loaded.iter_mut().for_each(Persona::complete);
     let vendor = vendor.or(loaded.as_ref().and_then(|l| l.peer.vendor));
     let mut findings: Vec<Finding> = Vec::new();
     for path in &args.paths {

@@ -133,6 +133,7 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
     let log = LogWriter::new(persona, Arc::new(all[0].spec.clone()));
     let ports = (bound, all[0].spec.remote_ports);
     let mut data = Data::new(&data_spec, ports, all[0].peer.vendor, native, args.common.verbose > 0);
+    data.set_cap(persona.bandwidth());
     data.open_tun(&data_spec, &link)?;
     let link = args.common.bad_path(link, &all[0].path, &plan_seed)?;
     let mut driver = Driver::new(endpoint, link, recorder);
@@ -332,6 +333,9 @@ impl View {
 
     /// After a turn: prints what waited for it.
     fn settle(&mut self, driver: &Driver<Netem<UdpLink>>) {
+        for line in self.data.capped().into_iter().flat_map(|outbound| self.log.capped(outbound)) {
+            self.line(driver.link.now(), Tone::Faint, &format!("  log  {}  [{}]", line.text, line.basis));
+        }
         for (tone, line) in self.data.lines() {
             self.say(&format!("{}\n", self.paint.tone(tone, &line)));
         }

@@ -23,7 +23,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         Some(name) => Some(crate::config::vendor(name).map_err(|e| CliError::usage(format!("--for: {e}")))?),
         None => None,
     };
-    let loaded = crate::config::load(&args.config)?;
+    let mut loaded = crate::config::load(&args.config)?;
+    crate::vendor::persona::Persona::complete(&mut loaded);
     common::warn(&loaded);
     let Some(vendor) = given.or(loaded.peer.vendor) else {
         let names: Vec<&str> = Vendor::ALL.iter().map(|v| v.name()).collect();

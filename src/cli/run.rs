@@ -34,6 +34,7 @@ use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::PeerDriver;
+use crate::scenario::persona::Doubles;
 use crate::scenario::pki::Authority;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
 use crate::scenario::runner::{Bench, BenchSpec};
@@ -42,6 +43,7 @@ use crate::scenario::station::Carry;
 use crate::scenario::suite::{self, Plan, Planned, Progress};
 use crate::seed::{KeySeed, Seeds};
 use crate::time::RealClock;
+use crate::vendor::persona::{Basis, Dress, Persona};
 
 /// The baseline of the embedded peer, when no connection file is given.
 const EMBEDDED_BASELINE: &str = include_str!("embedded_baseline.yaml");
@@ -77,6 +79,10 @@ pub struct RunArgs {
     /// Without --peer: play everything in a simulated network, in virtual time.
     #[arg(long, conflicts_with = "peer")]
     pub sim: bool,
+    /// Without --peer: the other end plays this box (`ikelab run --persona cisco-asa`), in virtual time, and shows what it would
+    /// log.
+    #[arg(long, value_name = "NAME", conflicts_with = "peer")]
+    pub persona: Option<String>,
     /// Stop in order before this much time is over, like 10m; what was not run then is INCONCLUSIVE.
     #[arg(long, value_name = "DURATION")]
     pub max_time: Option<String>,
@@ -218,50 +224,44 @@ impl Run<'_> {
     fn embedded(&self) -> Result<Played, Failure> {
         let args = self.args;
         let environment = |error: String| (ENVIRONMENT, error);
-        let (loaded, name) = match &args.config {
+        let (mut loaded, name) = match &args.config {
             Some(file) => (config::load(file).map_err(|error| (USAGE, error.to_string()))?, file.display().to_string()),
             None => {
                 let loaded = config::parse(EMBEDDED_BASELINE, "embedded.yaml", Path::new(""), &|_| None);
                 (loaded.map_err(|error| (USAGE, error.to_string()))?, "embedded".to_owned())
             }
         };
+        Persona::complete(&mut loaded);
         let mut spec = loaded.spec;
-        spec.retransmit = quick();
+        let dress = match &args.persona {
+            Some(name) => Some(Dress::all(*named(name).map_err(|why| (USAGE, why))?)),
+            None => None,
+        };
+        // With a persona's own timers nobody could wait for the end of it.
+        let sim = args.sim || dress.is_some();
+        spec.retransmit = if dress.is_some() { RetransmitSpec::default() } else { quick() };
         spec.dpd = None;
         let theirs = counterpart(&mut spec).map_err(|why| (USAGE, format!("{name}: {why}")))?;
         let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let mut lanes: Vec<Lane<'_>> = Vec::new();
         let mut wakers = Vec::new();
         let mut pairs = Vec::new();
-        for lane in 0..if args.sim { 0 } else { LANES + 1 } {
+        for lane in 0..if sim { 0 } else { LANES + 1 } {
             let pair = LoopbackPair::bind(lane, self.clock).map_err(|error| environment(error.to_string()))?;
             wakers.push(pair.ours.waker());
             pairs.push(pair);
         }
         let proving = pairs.pop();
-        let wait = spec.retransmit.initial.as_millis();
-        let address = match args.sim {
+        let address = match sim {
             true => "192.0.2.2:500 (embedded, simulated network)".to_owned(),
             false => format!("{} (embedded)", embedded::loopback(0).1),
         };
-        let info = PeerInfo {
-            address,
-            embedded: true,
-            notes: vec![
-                "embedded peer: a demonstration, not evidence about a vendor".to_owned(),
-                format!(
-                    "both ends retransmit after {wait} ms, {} times in all; the embedded peer demands cookies from {} \
-                     half-open IKE SAs on, checks liveness after {} s, and its lifetimes are {} h and {} h",
-                    spec.retransmit.attempts,
-                    embedded::EMBEDDED_COOKIES_FROM,
-                    embedded::EMBEDDED_DPD.as_secs(),
-                    embedded::EMBEDDED_CHILD_LIFETIME.as_secs() / 3600,
-                    embedded::EMBEDDED_IKE_LIFETIME.as_secs() / 3600,
-                ),
-                "seconds with a v passed in virtual time".to_owned(),
-            ],
-            controlled: true,
+        let notes = match dress {
+            Some(dress) => persona_notes(&dress.persona),
+            None => embedded_notes(&spec.retransmit),
         };
+        let persona = dress.map(|dress| dress.persona.name.to_owned());
+        let info = PeerInfo { address, embedded: true, notes, persona, controlled: true };
         let stop = Stop::watch_all(wakers, Arc::new(AtomicBool::new(false))).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &name)?;
         let real = pairs.len();
@@ -286,7 +286,7 @@ impl Run<'_> {
         let (mut proven, number) = (spec.clone(), (real as u64 + 1) * 1000);
         let now = self.clock.epoch();
         let (their_proof, authority) = certified(&mut proven, now).map_err(|why| (USAGE, format!("{name}: {why}")))?;
-        let halt = Halt::new(stop.flag(), if args.sim { None } else { self.deadline() });
+        let halt = Halt::new(stop.flag(), if sim { None } else { self.deadline() });
         let key = key_seed().map_err(environment)?;
         let proving: Lane<'_> = match proving {
             Some(pair) => {
@@ -301,28 +301,49 @@ impl Run<'_> {
                 })
             }
             None => {
-                let plan_seed = self.seeds.plan.clone();
+                let seeds = self.seeds.clone();
                 let bench = self.bench_spec(&out, number, ping);
+                let scratch = out.join("without-certified");
                 Box::new(move |plan, head, progress| {
-                    let (link, peer) = embedded::in_virtual_time(&mut proven, &their_proof, &plan_seed, key);
+                    let doubles = dress.map(|dress| Doubles {
+                        ours: proven.clone(),
+                        theirs: their_proof.clone(),
+                        dress,
+                        authority: Some(authority.clone()),
+                        seeds: seeds.clone(),
+                        key: key.clone(),
+                        scratch,
+                    });
+                    let (link, peer) = embedded::in_virtual_time(&mut proven, &their_proof, &seeds.plan, key, dress);
                     let carry = embedded::simulated(&proven);
                     let baseline = Setup { authority: Some(authority), ..Setup::new(proven, limits()) };
                     let bench = bench(link, baseline, carry, Box::new(peer), halt, true);
-                    suite::run(&mut Bench::new(bench), plan, head, progress)
+                    suite::run(&mut Bench::new(BenchSpec { doubles, ..bench }), plan, head, progress)
                 })
             }
         };
         let key = key_seed().map_err(environment)?;
         let bench = self.bench_spec(&out, real as u64 * 1000, ping);
-        let (plan_seed, flag, retransmit) = (self.seeds.plan.clone(), stop.flag(), spec.retransmit.clone());
+        let (seeds, flag, retransmit) = (self.seeds.clone(), stop.flag(), spec.retransmit.clone());
+        let scratch = out.join("without");
         lanes.push(Box::new(move |plan, head, progress| {
             let mut spec = spec;
-            let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &plan_seed, key);
+            let doubles = dress.map(|dress| Doubles {
+                ours: spec.clone(),
+                theirs: theirs.clone(),
+                dress,
+                authority: None,
+                seeds: seeds.clone(),
+                key: key.clone(),
+                scratch,
+            });
+            let (link, peer) = embedded::in_virtual_time(&mut spec, &theirs, &seeds.plan, key, dress);
             let carry = embedded::simulated(&spec);
             let baseline = Setup::new(spec, limits());
             // Virtual time says nothing about how long anybody waits.
             let halt = Halt::new(flag, None);
-            suite::run(&mut Bench::new(bench(link, baseline, carry, Box::new(peer), halt, true)), plan, head, progress)
+            let bench = bench(link, baseline, carry, Box::new(peer), halt, true);
+            suite::run(&mut Bench::new(BenchSpec { doubles, ..bench }), plan, head, progress)
         }));
         lanes.push(proving);
         let long = |planned: &Planned<'_>| estimate::is_long(planned.case, &retransmit);
@@ -361,6 +382,7 @@ impl Run<'_> {
             export_keys,
             halt,
             tell: Box::new(|text| eprintln!("{text}")),
+            doubles: None,
         }
     }
 
@@ -373,6 +395,7 @@ impl Run<'_> {
             usage("--peer needs the working baseline: a connection file, given with -c FILE".to_owned())
         })?;
         let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
+        Persona::complete(&mut loaded);
         super::crl::fetch(&mut loaded);
         let (address, port) = peer_address(peer).map_err(usage)?;
         guard::check_target(address, args.common.i_own_this_target).map_err(usage)?;
@@ -410,6 +433,7 @@ impl Run<'_> {
                 .iter()
                 .map(|times| format!("our clock ran {times} times as fast as the peer's"))
                 .collect(),
+            persona: None,
             controlled: loaded.control.initiate.is_some(),
         };
         for warning in &loaded.warnings {
@@ -486,6 +510,52 @@ fn peer_address(text: &str) -> Result<(IpAddr, Option<u16>), String> {
     found.map(|address| (address.ip(), port)).ok_or_else(|| format!("the peer {host:?} cannot be resolved"))
 }
 
+/// What to know of the embedded peer with its own timers.
+fn embedded_notes(retransmit: &RetransmitSpec) -> Vec<String> {
+    vec![
+        "embedded peer: a demonstration, not evidence about a vendor".to_owned(),
+        format!(
+            "both ends retransmit after {} ms, {} times in all; the embedded peer demands cookies from {} half-open IKE SAs \
+             on, checks liveness after {} s, and its lifetimes are {} h and {} h",
+            retransmit.initial.as_millis(),
+            retransmit.attempts,
+            embedded::EMBEDDED_COOKIES_FROM,
+            embedded::EMBEDDED_DPD.as_secs(),
+            embedded::EMBEDDED_CHILD_LIFETIME.as_secs() / 3600,
+            embedded::EMBEDDED_IKE_LIFETIME.as_secs() / 3600,
+        ),
+        "seconds with a v passed in virtual time".to_owned(),
+    ]
+}
+
+/// What to know of a persona.
+fn persona_notes(persona: &Persona) -> Vec<String> {
+    let count = |basis: Basis| persona.habits.iter().filter(|habit| habit.basis == basis).count();
+    let mut notes =
+        vec![format!("plays {}, {}: a model, not evidence about such a box", persona.name, persona.summary)];
+    if !persona.habits.is_empty() {
+        notes.push(format!(
+            "{} habits: {} observed, {} documented, {} modelled",
+            persona.habits.len(),
+            count(Basis::Observed),
+            count(Basis::Documented),
+            count(Basis::Modelled)
+        ));
+    }
+    notes.push("its timers and limits are its own; seconds with a v passed in virtual time".to_owned());
+    notes
+}
+
+/// The persona with this name; in words, which there are.
+fn named(name: &str) -> Result<&'static Persona, String> {
+    Persona::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Persona::ALL.iter().map(|persona| persona.name).collect();
+        let near = names.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+        let near = near.filter(|near| strsim::jaro(near, name) > 0.8).map(|near| format!(" (did you mean {near}?)"));
+        format!("there is no persona {name:?}{}: one of {}", near.unwrap_or_default(), names.join(", "))
+    })
+}
+
 /// The command that runs one case again.
 fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
     let mut text = format!("ikelab run {id} --role {role}");
@@ -500,6 +570,9 @@ fn again(args: &RunArgs, seed: &str, id: &str, role: Role) -> String {
     }
     if args.sim {
         text.push_str(" --sim");
+    }
+    if let Some(persona) = &args.persona {
+        text.push_str(&format!(" --persona {persona}"));
     }
     if let Some(times) = args.hurry {
         text.push_str(&format!(" --hurry {times}"));

@@ -23,6 +23,9 @@ use crate::wire::registry::KeMethod;
 /// Names of the personas; what they do is data elsewhere, and a test holds the two lists together.
 pub const PERSONAS: &[&str] = &["plain", "cisco-ios-xe", "cisco-asa", "cisco-ftd", "paloalto-panos", "strongswan"];
 
+/// Those that have proposals for a connection that names none.
+pub const PERSONAS_WITH_PROPOSALS: &[&str] = &["cisco-ios-xe", "paloalto-panos"];
+
 /// Builds everything a file says.
 pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources<'_>) -> Result<Loaded, Problem> {
     let mut warnings = Vec::new();
@@ -88,13 +91,13 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
     access::check(file, &local_auth, &remote_auth)?;
     let mut cp = access::cp(file)?;
 
-    let ike_proposals = some_of(&file.ike.proposals, "proposals")?
+    let ike_proposals = proposals(file.ike.proposals.as_ref(), "ike", &persona)?
         .iter()
         .map(|p| words::ike_proposal(&p.value).map_err(|problem| problem.at(p.place)))
         .collect::<Result<Vec<_>, _>>()?;
     let mut children = Vec::new();
     for (index, child) in some_of(&file.children, "children")?.iter().enumerate() {
-        let mut spec = child_spec(child, index, remote_addr.or(local_addr), &mut warnings)?;
+        let mut spec = child_spec(child, index, &persona, remote_addr.or(local_addr), &mut warnings)?;
         let sides = [(&child.local_ts, &mut spec.local_ts, true), (&child.remote_ts, &mut spec.remote_ts, false)];
         for (written, selectors, ours) in sides {
             let word = written.iter().flatten().find(|at| at.value.trim() == access::DYNAMIC);
@@ -189,6 +192,7 @@ pub(crate) fn build(file: &ConnectionFile, default_name: &str, sources: &Sources
                     || r.max_wait.is_some()
             },
             fragmentation: file.ike.fragmentation.is_some(),
+            nat: file.nat.traversal.is_some(),
         },
         peer: peer_facts(&file.remote)?,
         control: control(&file.control)?,
@@ -262,14 +266,15 @@ pub(crate) fn vendor(name: &str) -> Result<Vendor, Problem> {
 fn child_spec(
     at: &ChildSection,
     index: usize,
+    persona: &str,
     family: Option<IpAddr>,
     warnings: &mut Vec<String>,
 ) -> Result<ChildSpec, Problem> {
-    let mut proposals = Vec::new();
+    let mut chosen = Vec::new();
     let mut groups: Vec<(KeMethod, Option<Place>)> = Vec::new();
-    for proposal in some_of(&at.proposals, "proposals")? {
+    for proposal in proposals(at.proposals.as_ref(), &format!("children[{index}]"), persona)? {
         let (spec, ke) = words::esp_proposal(&proposal.value).map_err(|p| p.at(proposal.place))?;
-        proposals.push(spec);
+        chosen.push(spec);
         groups.extend(ke.into_iter().map(|group| (group, proposal.place)));
     }
     let pfs = match &at.pfs {
@@ -315,7 +320,7 @@ fn child_spec(
             Some("transport") => Mode::Transport,
             _ => Mode::Tunnel,
         },
-        proposals,
+        proposals: chosen,
         pfs,
         local_ts: selectors(&at.local_ts)?,
         remote_ts: selectors(&at.remote_ts)?,
@@ -427,6 +432,9 @@ fn behaviour(at: &BehaviourSection) -> Result<Behaviour, Problem> {
         cookie_retries: at.cookie_retries.as_ref().map_or(plain.cookie_retries, |n| n.value),
         rekey: plain.rekey,
         fragments: plain.fragments,
+        style: plain.style,
+        single_pair: plain.single_pair,
+        unwelcome: plain.unwelcome,
         all_children: flag(&at.all_children, plain.all_children),
         childless: match one_of(at.childless.as_ref(), "childless", &["never", "allow", "prefer", "force"])? {
             Some("never") => Childless::Never,
@@ -450,6 +458,7 @@ fn limits(at: &LimitsSection) -> Result<Limits, Problem> {
                     .at(at.place)
             })?),
         },
+        cookie_threshold_per_address: plain.cookie_threshold_per_address,
         max_half_open: number(&at.max_half_open).unwrap_or(plain.max_half_open),
         max_half_open_per_address: number(&at.max_half_open_per_address).or(plain.max_half_open_per_address),
         max_ike_sas: number(&at.max_ike_sas).or(plain.max_ike_sas),
@@ -500,6 +509,21 @@ pub(super) fn positive(at: &At<Quantity>) -> Result<Duration, Problem> {
 }
 
 /// A list that must not be empty.
+/// A list of proposals. Only with a box that has defaults it may be left out; they are filled in with its other habits.
+fn proposals<'a>(
+    list: Option<&'a At<Vec<At<String>>>>,
+    section: &str,
+    persona: &str,
+) -> Result<&'a [At<String>], Problem> {
+    match list {
+        Some(list) => some_of(list, "proposals"),
+        None if PERSONAS_WITH_PROPOSALS.contains(&persona) => Ok(&[]),
+        None => {
+            Err(Problem::new(format!("{section}.proposals is missing")).hint("proposals: [aes256-sha256-modp2048]"))
+        }
+    }
+}
+
 fn some_of<'a, T>(list: &'a At<Vec<T>>, what: &str) -> Result<&'a [T], Problem> {
     if list.value.is_empty() {
         return Err(Problem::new(format!("an empty list of {what}")).at(list.place));

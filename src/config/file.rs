@@ -182,8 +182,9 @@ pub(crate) struct CertificateSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IkeSection {
-    /// Proposals in order of preference: `aes256-sha256-modp2048`, `aes256gcm16-prfsha384-ecp384`, or a vendor's words.
-    pub proposals: At<Vec<At<String>>>,
+    /// Proposals in order of preference: `aes256-sha256-modp2048`, `aes256gcm16-prfsha384-ecp384`, or a vendor's words. They may
+    /// be left out with a persona whose box has defaults: `cisco-ios-xe`, `paloalto-panos`.
+    pub proposals: Option<At<Vec<At<String>>>>,
     /// Our lifetime of the IKE SA.
     pub lifetime: Option<At<Quantity>>,
     /// Offer and accept RFC 7383 fragmentation; true by default.
@@ -203,8 +204,9 @@ pub(crate) struct ChildSection {
     pub name: Option<At<String>>,
     /// `tunnel` (the default) or `transport`.
     pub mode: Option<At<String>>,
-    /// ESP proposals in order of preference: `aes256-sha256`, `aes256gcm16`, `esp-aes 256 esp-sha256-hmac`.
-    pub proposals: At<Vec<At<String>>>,
+    /// ESP proposals in order of preference: `aes256-sha256`, `aes256gcm16`, `esp-aes 256 esp-sha256-hmac`. They may be left out
+    /// as those of `ike`.
+    pub proposals: Option<At<Vec<At<String>>>>,
     /// Groups for perfect forward secrecy in later Child SAs and rekeys, like `modp2048`, or `none` (the default).
     pub pfs: Option<At<String>>,
     /// Traffic selectors of our side: `10.0.0.0/24`, `10.0.0.1-10.0.0.9`, `10.0.0.0/24[tcp/80]`; `0.0.0.0/0` by default. With

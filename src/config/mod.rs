@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::{AuthSpec, ConnectionSpec, Limits};
 use crate::link::netem::PathSpec;
 
-pub use build::PERSONAS;
+pub use build::{PERSONAS, PERSONAS_WITH_PROPOSALS};
 pub use certificate::Issuer;
 pub use data::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 pub use error::{ConfigError, Place};
@@ -77,6 +77,8 @@ pub struct Given {
     pub retransmit: bool,
     /// `ike.fragmentation` is in the file.
     pub fragmentation: bool,
+    /// `nat.traversal` is in the file.
+    pub nat: bool,
 }
 
 impl Loaded {

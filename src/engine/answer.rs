@@ -213,6 +213,7 @@ impl Core {
         }
         let response_header = sa.response_header(header);
         let mut message = Message { header: response_header, outer, sk: None };
+        sa.arrange(&mut message);
         let cx = sa.msg_cx(now, &response_header, 0);
         let datagrams = self.encode(&cx, sa.tampered, &mut message, None);
         let response = datagrams.first().cloned().unwrap_or_default();
@@ -261,8 +262,11 @@ impl Core {
         None
     }
 
-    fn wants_cookie(&mut self, now: Instant, header: &Header, _path: &Path) -> bool {
-        let mut wanted = self.cfg.limits.cookie_threshold.is_some_and(|t| self.counters.half_open >= t);
+    fn wants_cookie(&mut self, now: Instant, header: &Header, path: &Path) -> bool {
+        let limits = &self.cfg.limits;
+        let of_address = || self.half_open_by_address.get(&path.remote.ip()).copied().unwrap_or(0);
+        let mut wanted = limits.cookie_threshold.is_some_and(|t| self.counters.half_open >= t)
+            || limits.cookie_threshold_per_address.is_some_and(|t| of_address() >= t);
         let cx = Self::no_sa(now, (header.spi_i, IkeSpi::ZERO));
         self.decide_for(&cx, Decision::DemandCookie(&mut wanted));
         wanted

@@ -181,7 +181,7 @@ impl Core {
             let policy = sa.spec.behaviour.narrowing;
             let theirs = selectors::answer(&ts_i.selectors, &child.remote_ts, policy);
             let ours = selectors::answer(&ts_r.selectors, &child.local_ts, policy);
-            let (Some(theirs), Some(ours)) = (theirs, ours) else {
+            let (Some(mut theirs), Some(mut ours)) = (theirs, ours) else {
                 let why = Failure::Incompatible(PeerIncompatible::Selectors {
                     offered_i: ts_i.selectors.clone(),
                     offered_r: ts_r.selectors.clone(),
@@ -203,6 +203,10 @@ impl Core {
             })?;
             chosen.spi = spi.to_vec();
             let mode = if offer.transport && child.mode == Mode::Transport { Mode::Transport } else { Mode::Tunnel };
+            if sa.spec.behaviour.single_pair {
+                theirs.truncate(1);
+                ours.truncate(1);
+            }
             let narrowed = theirs != ts_i.selectors || ours != ts_r.selectors;
             let (local_ts, remote_ts) = (ours, theirs);
             return Ok(Selected { index, chosen, suite, mode, spi_out, local_ts, remote_ts, narrowed });

@@ -160,6 +160,7 @@ impl Core {
         inner: Vec<Payload>,
     ) -> Vec<Vec<u8>> {
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
+        sa.arrange(&mut message);
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
         let (keys, suite) = match &sa.phase {

@@ -208,6 +208,7 @@ impl Core {
         outer.extend(announcement(&sa.spec));
         outer.extend(vendor_ids(&sa.spec));
         let mut message = Message { header, outer, sk: None };
+        sa.arrange(&mut message);
         let cx = sa.msg_cx(now, &header, 0);
         let datagrams = self.encode(&cx, sa.tampered, &mut message, None);
         wait.request = datagrams.first().cloned().unwrap_or_default();

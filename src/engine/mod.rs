@@ -32,6 +32,7 @@ mod selectors;
 mod selfcheck;
 mod spec;
 mod stateless;
+mod style;
 mod table;
 mod tamper;
 mod timer;
@@ -50,8 +51,9 @@ pub use spec::{
     AuthSpec, Behaviour, ChildFailure, ChildSpec, Childless, Command, CommandError, ConnectionSpec, CpRequest, CpSpec,
     CreateChildPolicy, DpdAction, DpdMode, DpdSpec, EndpointConfig, FragmentSpec, IdMatch, Limits, MobikeSpec, Mode,
     Narrowing, NatSpec, NatTraversal, Pfs, PoolSpec, Ports, ProposalSpec, ReauthOrder, RekeySpec, RetransmitSpec, SaId,
-    Side, TunnelId, UnprotectedErrors,
+    Side, TunnelId, UnprotectedErrors, Unwelcome,
 };
+pub use style::{Extra, MessageStyle, Place};
 pub use tamper::{
     Decision, Deliver, EspCx, EspEdit, Fragment, Injected, Layout, LayoutPart, MsgCx, Order, Outgoing, RecvCx, SaCx,
     SecretKind, SkBody, Tamper, Trigger,

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::style::MessageStyle;
 use crate::auth::eap::{AuthenticatorSpec, PeerSpec};
 use crate::auth::{Credential, Trust};
 use crate::crypto::Secret;
@@ -368,6 +369,22 @@ pub struct Behaviour {
     pub childless: Childless,
     /// How large messages are split, where both ends can ([`ConnectionSpec::fragmentation`]).
     pub fragments: FragmentSpec,
+    /// How our messages are laid out; what is not named keeps the order of the RFC.
+    pub style: Vec<MessageStyle>,
+    /// As responder: never more than one selector for each side in a Child SA; the first pair of what would be answered.
+    pub single_pair: bool,
+    /// As initiator: how a responder learns that its identity is not accepted.
+    pub unwelcome: Unwelcome,
+}
+
+/// What an initiator does about a responder whose identity it does not accept. The responder believes by then that the IKE
+/// SA is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unwelcome {
+    /// Tell it by AUTHENTICATION_FAILED in an INFORMATIONAL exchange (RFC 7296 2.21.2).
+    Told,
+    /// Forget it without a word, so that it goes on believing.
+    Left,
 }
 
 /// How our messages are split (RFC 7383).
@@ -515,6 +532,9 @@ impl Default for Behaviour {
             all_children: true,
             childless: Childless::Allow,
             fragments: FragmentSpec::default(),
+            style: Vec::new(),
+            single_pair: false,
+            unwelcome: Unwelcome::Told,
         }
     }
 }
@@ -586,6 +606,8 @@ impl Default for EndpointConfig {
 pub struct Limits {
     /// Demand a cookie from everybody once this many IKE SAs are half open; 0 means always; `None` never.
     pub cookie_threshold: Option<u32>,
+    /// Demand a cookie from an address once this many IKE SAs of it are half open; `None` never.
+    pub cookie_threshold_per_address: Option<u32>,
     /// Drop IKE_SA_INIT silently once this many IKE SAs are half open.
     pub max_half_open: u32,
     /// Drop IKE_SA_INIT silently once this many IKE SAs of one source address are half open; `None` means no limit.
@@ -611,6 +633,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             cookie_threshold: Some(1000),
+            cookie_threshold_per_address: None,
             max_half_open: 65_535,
             max_half_open_per_address: None,
             max_ike_sas: None,

@@ -33,6 +33,8 @@ pub enum SendError {
     NoNativeEsp,
     /// It is known only after IKE_AUTH where to.
     NoPath,
+    /// More than the licence of the box that is played allows.
+    Licence,
 }
 
 /// Why an ESP packet was dropped.
@@ -55,6 +57,8 @@ pub enum RecvError {
     MalformedInner,
     /// The inner packet lies outside the selectors.
     Selectors,
+    /// More than the licence of the box that is played allows.
+    Licence,
 }
 
 /// Counters of a whole data plane.
@@ -112,6 +116,7 @@ impl SendError {
         SendError::SequenceOverflow,
         SendError::NoNativeEsp,
         SendError::NoPath,
+        SendError::Licence,
     ];
 
     /// In plain words.
@@ -123,6 +128,7 @@ impl SendError {
             SendError::SequenceOverflow => "sequence numbers used up",
             SendError::NoNativeEsp => "native ESP (IP protocol 50) is needed and not available",
             SendError::NoPath => "the peer's address is not known yet",
+            SendError::Licence => "more than the licence allows, not sent",
         }
     }
 }
@@ -138,6 +144,7 @@ impl RecvError {
         RecvError::BadPadding,
         RecvError::MalformedInner,
         RecvError::Selectors,
+        RecvError::Licence,
     ];
 
     /// In plain words.
@@ -151,6 +158,7 @@ impl RecvError {
             RecvError::BadPadding => "ESP padding longer than the packet",
             RecvError::MalformedInner => "malformed inner packet",
             RecvError::Selectors => "inner packet outside the selectors, dropped",
+            RecvError::Licence => "more than the licence allows, dropped",
         }
     }
 }

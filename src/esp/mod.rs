@@ -7,6 +7,7 @@
 //! At rest a Child SA holds raw keys only. Its ciphers are keyed for the first packet and dropped after a pause.
 
 mod bend;
+mod cap;
 mod child;
 mod counters;
 pub mod inner;

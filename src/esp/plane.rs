@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use super::bend::Bend;
+use super::cap::Cap;
 use super::child::{Child, Standing};
 use super::counters::{Counters, RecvError, SendError};
 use super::inner::{self, Echo, Inner};
@@ -59,6 +60,8 @@ pub struct Plane {
     scratch: Vec<u8>,
     carried: Vec<u8>,
     pub(super) bend: Bend,
+    /// What may pass: ours, the peer's.
+    caps: Option<[Cap; 2]>,
 }
 
 impl Plane {
@@ -86,12 +89,31 @@ impl Plane {
             scratch: Vec::new(),
             carried: Vec::new(),
             bend: Bend::default(),
+            caps: None,
         }
     }
 
     /// Installs the bender of outgoing packets ([`Tamper::esp`]).
     pub fn set_tamper(&mut self, tamper: Box<dyn Tamper>) {
         self.bend.tamper = Some(tamper);
+    }
+
+    /// Lets no more than so many kilobits a second pass in each direction, measured over a quarter of a second.
+    pub fn set_cap(&mut self, kilobits: Option<u32>) {
+        self.caps = kilobits.map(|kilobits| [Cap::new(kilobits); 2]);
+    }
+
+    /// Whether the cap lets so many octets pass.
+    fn admits(&mut self, now: Instant, outbound: bool, octets: usize) -> bool {
+        let Some(caps) = &mut self.caps else { return true };
+        let cap = &mut caps[usize::from(!outbound)];
+        if cap.admits(now, octets) {
+            return true;
+        }
+        if cap.tells(now) {
+            self.tell(PlaneEvent::Capped { outbound });
+        }
+        false
     }
 
     /// Takes note of what the engine says.
@@ -333,8 +355,11 @@ impl Plane {
         if spi <= RESERVED_SPIS {
             return Err(unknown);
         }
-        let child = self.children.get_mut(&spi).ok_or(unknown)?;
         let at_fault = |why| (why, Some(spi));
+        if self.children.contains_key(&spi) && !self.admits(now, false, packet.len()) {
+            return Err(at_fault(RecvError::Licence));
+        }
+        let child = self.children.get_mut(&spi).ok_or(unknown)?;
         let before = child.window.top();
         let (opened, keyed) = child.open(now, packet).map_err(at_fault)?;
         let (mode, tunnel, len) = (child.mode, child.tunnel, packet.len() as u64);
@@ -525,9 +550,14 @@ impl Plane {
 
     /// Seals a payload on a Child SA and puts it into the queue. `len` octets of inner packet are counted.
     fn seal(&mut self, now: Instant, spi: u32, payload: &[u8], next: u8, len: usize) -> Result<(), SendError> {
-        let child = self.children.get_mut(&spi).ok_or(SendError::NoSa)?;
-        if child.standing != Standing::Open {
+        if self.children.get(&spi).is_none_or(|child| child.standing != Standing::Open) {
             return Err(SendError::NoSa);
+        }
+        let admitted = self.admits(now, true, payload.len());
+        let child = self.children.get_mut(&spi).ok_or(SendError::NoSa)?;
+        if !admitted {
+            child.counters.send_errors += 1;
+            return Err(SendError::Licence);
         }
         let known = self.tunnels.get(&child.tunnel).and_then(|t| t.path);
         let path = match self.config.carry(known, child.encapsulated) {

@@ -120,6 +120,11 @@ pub enum PlaneEvent {
         /// Child SA, our SPI.
         spi_in: u32,
     },
+    /// A packet was dropped because more has passed than the cap allows; said once a second for each direction.
+    Capped {
+        /// Ours, not sent; or the peer's, dropped.
+        outbound: bool,
+    },
     /// The first packet of a Child SA was authentic: data passes.
     FirstPacket {
         /// Child SA, our SPI.

@@ -34,6 +34,10 @@ pub fn event(now: Instant, event: &PlaneEvent, quiet: bool) -> Option<(Tone, Str
                  or set `nat: {{traversal: force}}` so that both ends use UDP"
             ),
         ),
+        PlaneEvent::Capped { outbound } => {
+            let what = if *outbound { "not sent" } else { "dropped" };
+            (Tone::Bad, format!("more than the licence of the box allows, {what}; said once a second"))
+        }
         PlaneEvent::FirstPacket { spi_in } => (Tone::Good, format!("data received on {spi_in:08x}")),
     };
     Some((line.0, format!("{at:>6.3}  {}", line.1)))

@@ -102,7 +102,7 @@ fn index(run: &RunResult) -> Markup {
 
 fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
     // What went well is folded away: a reader looks for the rest first.
-    let open = !matches!(case.verdict, Verdict::Pass | Verdict::Reproduced | Verdict::Unsupported);
+    let open = !matches!(case.verdict, Verdict::Pass | Verdict::Reproduced | Verdict::Unsupported | Verdict::Differs);
     html! {
         details.case id=(anchor(n, case)) open[open] {
             summary {
@@ -209,7 +209,7 @@ fn chip(verdict: Verdict) -> Markup {
         Verdict::Pass | Verdict::Reproduced => "chip good",
         Verdict::NotSeen => "chip bad",
         Verdict::Inconclusive => "chip doubt",
-        Verdict::Unsupported => "chip dim",
+        Verdict::Unsupported | Verdict::Differs => "chip dim",
     };
     html! { span class=(class) { (verdict.label()) } }
 }

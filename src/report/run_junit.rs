@@ -19,7 +19,7 @@ pub fn junit(run: &RunResult) -> String {
         run.cases.len(),
         count(|verdict, _| verdict == Verdict::NotSeen),
         count(|verdict, _| verdict == Verdict::Inconclusive),
-        count(|verdict, _| verdict == Verdict::Unsupported),
+        count(|verdict, _| matches!(verdict, Verdict::Unsupported | Verdict::Differs)),
         run.seconds,
     )
     .expect("a String takes any text");
@@ -45,7 +45,7 @@ fn one(xml: &mut String, case: &CaseResult) {
         Verdict::Pass | Verdict::Reproduced => None,
         Verdict::NotSeen => Some("failure"),
         Verdict::Inconclusive => Some("error"),
-        Verdict::Unsupported => Some("skipped"),
+        Verdict::Unsupported | Verdict::Differs => Some("skipped"),
     };
     match element {
         None => writeln!(xml, "><system-out>{}</system-out></testcase>", escape(&case.detail)),

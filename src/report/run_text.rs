@@ -9,11 +9,14 @@ use crate::scenario::file::{Evidence, Role, Scenario, Who};
 use crate::scenario::load::LoadedScenario;
 use crate::scenario::matcher::Hit;
 use crate::scenario::result::{CaseResult, RunResult};
+use crate::scenario::runner::PEER_LOG;
 use crate::scenario::verdict::Verdict;
 use crate::vendor::commands;
 
 /// Width of the verdict's column.
 const VERDICT: usize = 12;
+/// So many lines of a persona's log are shown without `-v`.
+const LOG_LINES: usize = 4;
 /// Width of the column of id and role.
 const NAME: usize = 42;
 
@@ -105,6 +108,14 @@ impl RunText {
                 more(label, &format!("{:<8}{}  ({})", line.vendor, line.line, line.evidence.name()));
             }
         }
+        let shown = if self.verbose { case.peer_log.len() } else { LOG_LINES };
+        for (n, line) in case.peer_log.iter().take(shown).enumerate() {
+            let label = if n == 0 { "it logs" } else { "" };
+            more(label, &format!("{}  ({})", line.text, line.basis));
+        }
+        if case.peer_log.len() > shown {
+            more("", &format!("and {} lines more, with -v and in {PEER_LOG}", case.peer_log.len() - shown));
+        }
         if self.verbose
             && let Some(capture) = &case.capture
         {
@@ -117,7 +128,12 @@ impl RunText {
     pub fn summary(&self, run: &RunResult) -> String {
         let s = &run.summary;
         let mut parts = vec![format!("{} reproduced", s.reproduced)];
-        for (n, word) in [(s.not_seen, "not seen"), (s.inconclusive, "inconclusive"), (s.unsupported, "unsupported")] {
+        for (n, word) in [
+            (s.not_seen, "not seen"),
+            (s.inconclusive, "inconclusive"),
+            (s.unsupported, "unsupported"),
+            (s.differs, "not this persona"),
+        ] {
             if n > 0 {
                 parts.push(format!("{n} {word}"));
             }
@@ -146,7 +162,7 @@ fn colour(verdict: Verdict) -> Ansi {
         Verdict::Pass | Verdict::Reproduced => AnsiColor::Green.on_default(),
         Verdict::NotSeen => AnsiColor::Red.on_default(),
         Verdict::Inconclusive => AnsiColor::Yellow.on_default(),
-        Verdict::Unsupported => AnsiColor::BrightBlack.on_default(),
+        Verdict::Unsupported | Verdict::Differs => AnsiColor::BrightBlack.on_default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::change::Setup;
 use super::embedded::{EmbeddedPeer, LoopbackPair, VirtualLink, in_udp, in_virtual_time};
-use super::file::{Need, Role, Scenario, Step, Tunnel};
+use super::file::{Need, Role, RoleCase, Scenario, Step, Tunnel};
 use super::load;
 use super::peer::{PeerDriver, mirror};
 use super::pki::Authority;
@@ -55,6 +55,7 @@ fn of<L: Link>(
         export_keys: false,
         halt: super::halt::Halt::default(),
         tell: Box::new(|text| panic!("nobody is there to be told: {text}")),
+        doubles: None,
     })
 }
 
@@ -73,7 +74,7 @@ fn simulated(out: &Path) -> Bench<VirtualLink> {
     let mut setup = baseline(BASELINE);
     let seeds = Seeds::simulated("end to end");
     let theirs = mirror(&setup.spec);
-    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]), None);
     let carry = super::embedded::simulated(&setup.spec);
     of(out, link, setup, carry, Box::new(peer), true)
 }
@@ -83,18 +84,18 @@ fn certified(out: &Path) -> Bench<VirtualLink> {
     let mut setup = baseline(BASELINE);
     let seeds = Seeds::simulated("end to end");
     let (theirs, authority) = stand_in::certified(&mut setup.spec, RealClock::start().epoch()).expect("certificates");
-    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]), None);
     let carry = super::embedded::simulated(&setup.spec);
     of(out, link, Setup { authority: Some(authority), ..setup }, carry, Box::new(peer), true)
 }
 
-fn needs_certificates(scenario: &Scenario) -> bool {
+pub(super) fn needs_certificates(scenario: &Scenario) -> bool {
     scenario.needs.contains(&Need::Certificate)
 }
 
-const BASELINE: &str = include_str!("../cli/embedded_baseline.yaml");
+pub(super) const BASELINE: &str = include_str!("../cli/embedded_baseline.yaml");
 
-fn cases() -> Vec<(Scenario, Role)> {
+pub(super) fn cases() -> Vec<(Scenario, Role)> {
     let all = load::embedded().expect("they load");
     let roles = |one: load::LoadedScenario| {
         let scenario = one.scenario;
@@ -164,14 +165,7 @@ fn without_its_cause_nothing_is_seen() {
     for (scenario, role) in cases() {
         let bench = &mut benches[usize::from(needs_certificates(&scenario))];
         let case = scenario.roles.get(role).expect("it has the role").clone();
-        let mut idle = case.clone();
-        idle.change.clear();
-        idle.faults.clear();
-        idle.steps.retain(|step| !step.is_cause() && !matches!(step, Step::Path(_)));
-        if !idle.steps.iter().any(|step| matches!(step, Step::Establish(_) | Step::PeerInitiates(_) | Step::Tunnel(_)))
-        {
-            idle.steps.insert(0, Step::Tunnel(Tunnel::default()));
-        }
+        let idle = without_cause(&case);
         // What would be judged if nothing asked for a cause: the expectations themselves.
         let seen = bench.expectations_hold(&scenario, role, &idle).expect("files and sockets work");
         if seen != Some(false) {
@@ -179,12 +173,12 @@ fn without_its_cause_nothing_is_seen() {
         }
         let result = bench.case(&scenario, role, &idle).expect("files and sockets work");
         assert_ne!(result.verdict, Verdict::Reproduced, "{} {role} without its cause", scenario.id);
-        // A fault that never fires: it waits for a message that never comes.
+        // A fault that never fires: it waits for an occasion that never comes.
         for fault in &case.faults {
             let mut never = case.clone();
             let mut fault = fault.clone();
-            fault.when.message_id = Some(4711);
-            fault.when.exchange = Some(crate::wire::registry::ExchangeType::IKE_SESSION_RESUME);
+            fault.when.nth = Some(1_000_000);
+            fault.rule().expect("every seam can count");
             never.faults = vec![fault];
             let result = bench.case(&scenario, role, &never).expect("files and sockets work");
             assert_ne!(result.verdict, Verdict::Reproduced, "{} {role} with a fault that never fires", scenario.id);
@@ -193,6 +187,18 @@ fn without_its_cause_nothing_is_seen() {
         assert_eq!(sanity.verdict, Verdict::Pass, "after {} {role}: {}", scenario.id, sanity.detail);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The same steps with nothing changed and nothing bent.
+pub(super) fn without_cause(case: &RoleCase) -> RoleCase {
+    let mut idle = case.clone();
+    idle.change.clear();
+    idle.faults.clear();
+    idle.steps.retain(|step| !step.is_cause() && !matches!(step, Step::Path(_)));
+    if !idle.steps.iter().any(|step| matches!(step, Step::Establish(_) | Step::PeerInitiates(_) | Step::Tunnel(_))) {
+        idle.steps.insert(0, Step::Tunnel(Tunnel::default()));
+    }
+    idle
 }
 
 /// A change that is claimed and has no effect proves nothing, whatever is seen.
@@ -289,7 +295,7 @@ fn certificates_of_a_ca_in_the_connection_file() {
     };
     theirs.remote_auth = crate::engine::AuthSpec::Trust(std::sync::Arc::new(trust));
     let seeds = Seeds::simulated("end to end");
-    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]));
+    let (link, peer) = in_virtual_time(&mut setup.spec, &theirs, &seeds.plan, KeySeed::new([7; 32]), None);
     let carry = super::embedded::simulated(&setup.spec);
     let mut bench = of(dir.path(), link, setup, carry, Box::new(peer), true);
     honest(&mut bench);

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use super::file::PeerOrder;
 use super::peer::PeerDriver;
+use super::persona::PeerLine;
 use super::pki::Presented;
 use super::station::{Carry, Station};
 use crate::auth::Credential;
+use crate::config::Given;
 use crate::drive::{Driver, Turn};
 use crate::engine::{AuthSpec, ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
-use crate::esp::{Encapsulation, PingSpec, inner};
+use crate::esp::{Encapsulation, PingSpec, PlaneEvent, inner};
 use crate::link::sim::{Conditions, HostConfig, HostId, NatConfig, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Between, Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
@@ -25,6 +27,8 @@ use crate::net::SocketRole;
 use crate::record::Recorder;
 use crate::seed::{KeySeed, PlanSeed, Seeds};
 use crate::time::{Instant, RealClock, UnixTime};
+use crate::vendor::persona::Dress;
+use crate::vendor::persona::log::{LogLine, LogWriter};
 
 /// From this many half-open IKE SAs on, the embedded peer demands cookies.
 pub const EMBEDDED_COOKIES_FROM: u32 = 4;
@@ -99,43 +103,67 @@ struct Actor<L> {
     generation: u64,
     tunnel: u64,
     epoch: UnixTime,
+    limits: Limits,
+    /// Who it plays, if anybody, and what that box has logged: absolute times.
+    played: Option<(Dress, LogWriter)>,
+    logged: Vec<PeerLine>,
 }
 
 impl<L: Link> Actor<L> {
-    /// With its own half of a connection, `theirs`, but where `ours` believes it to be. It draws its own keys.
-    fn new(link: L, ours: &ConnectionSpec, theirs: &ConnectionSpec, carry: Carry, key: KeySeed) -> Self {
+    /// With its own half of a connection, `theirs`, but where `ours` believes it to be. It draws its own keys. In `dress` it
+    /// has the timers and limits of that persona.
+    fn new(
+        link: L,
+        ours: &ConnectionSpec,
+        theirs: &ConnectionSpec,
+        carry: Carry,
+        key: KeySeed,
+        dress: Option<Dress>,
+    ) -> Self {
         let mut spec = theirs.clone();
         (spec.local_addr, spec.remote_addr) = (ours.remote_addr, ours.local_addr);
         (spec.local_ports, spec.remote_ports) = (ours.remote_ports, ours.local_ports);
-        spec.dpd = Some(DpdSpec::new(EMBEDDED_DPD, DpdMode::Periodic));
-        spec.lifetime = Some(EMBEDDED_IKE_LIFETIME);
-        spec.children.iter_mut().for_each(|child| child.lifetime = Some(EMBEDDED_CHILD_LIFETIME));
+        (spec.dpd, spec.lifetime) = (None, None);
+        spec.children.iter_mut().for_each(|child| child.lifetime = None);
+        let linger = Duration::from_millis(200);
+        let mut limits = Limits { cookie_threshold: Some(EMBEDDED_COOKIES_FROM), linger, ..Limits::default() };
+        if let Some(dress) = dress {
+            // What a connection file could have said is the baseline's; the rest is the box's own.
+            dress.apply(&mut spec, Given { retransmit: false, fragmentation: false, nat: false });
+            dress.limit(&mut limits);
+        }
+        // Where it has no habit of its own it has the embedded peer's.
+        if !dress.is_some_and(|dress| dress.unchecked()) {
+            spec.dpd.get_or_insert(DpdSpec::new(EMBEDDED_DPD, DpdMode::Periodic));
+        }
+        spec.lifetime.get_or_insert(EMBEDDED_IKE_LIFETIME);
+        for child in &mut spec.children {
+            child.lifetime.get_or_insert(EMBEDDED_CHILD_LIFETIME);
+        }
         let own = spec.local_auth.clone();
         let spec = Arc::new(spec);
         let seeds = Seeds::new(PlanSeed::from_text("embedded peer"), key);
         let epoch = link.epoch();
         let (local, remote) = carry.natt_ports;
-        let station = Station::new(Carry { natt_ports: (remote, local), ..carry });
-        let endpoint = Actor::<L>::endpoint(&spec, &seeds, 0, epoch);
-        let driver = Driver::new(endpoint, link, Recorder::new());
-        Actor { driver, station, spec, own, seeds, generation: 0, tunnel: 0, epoch }
+        let mut station = Station::new(Carry { natt_ports: (remote, local), ..carry });
+        station.plane.set_cap(dress.and_then(|dress| dress.bandwidth()));
+        let played = dress.map(|dress| (dress, LogWriter::new(&dress.persona, Arc::clone(&spec))));
+        let config = Actor::<L>::config(&spec, &limits, 0, played.is_some());
+        let driver = Driver::new(Endpoint::new(config, seeds.clone(), epoch), link, Recorder::new());
+        let logged = Vec::new();
+        Actor { driver, station, spec, own, seeds, generation: 0, tunnel: 0, epoch, limits, played, logged }
     }
 
-    fn endpoint(spec: &Arc<ConnectionSpec>, seeds: &Seeds, generation: u64, epoch: UnixTime) -> Endpoint {
-        let limits = Limits {
-            cookie_threshold: Some(EMBEDDED_COOKIES_FROM),
-            linger: Duration::from_millis(200),
-            ..Limits::default()
-        };
-        let config = EndpointConfig {
+    fn config(spec: &Arc<ConnectionSpec>, limits: &Limits, generation: u64, trace: bool) -> Arc<EndpointConfig> {
+        Arc::new(EndpointConfig {
             connections: vec![Arc::clone(spec)],
-            limits,
-            trace: false,
+            limits: limits.clone(),
+            // A log is written from what the endpoint tells.
+            trace,
             // The seeds are the same for life: each new endpoint must draw other values.
             salt: generation,
             ..EndpointConfig::default()
-        };
-        Endpoint::new(Arc::new(config), seeds.clone(), epoch)
+        })
     }
 
     fn initiate(&mut self) {
@@ -154,8 +182,13 @@ impl<L: Link> Actor<L> {
 
     fn forget(&mut self) {
         self.generation += 1;
-        self.driver.endpoint = Actor::<L>::endpoint(&self.spec, &self.seeds, self.generation, self.epoch);
+        let config = Actor::<L>::config(&self.spec, &self.limits, self.generation, self.played.is_some());
+        self.driver.endpoint = Endpoint::new(config, self.seeds.clone(), self.epoch);
+        if let Some((dress, log)) = &mut self.played {
+            *log = LogWriter::new(&dress.persona, Arc::clone(&self.spec));
+        }
         self.station.forget();
+        self.station.plane.set_cap(self.played.as_ref().and_then(|(dress, _)| dress.bandwidth()));
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<(), String> {
@@ -183,9 +216,19 @@ impl<L: Link> Actor<L> {
 
     fn turn(&mut self, until: Option<Instant>) -> io::Result<Turn> {
         let turn = self.driver.turn(until, &mut self.station);
-        self.station.queue.events.clear();
+        for (at, _, sa, event) in std::mem::take(&mut self.station.queue.events) {
+            let Some((_, log)) = &mut self.played else { break };
+            let line = |line: LogLine| PeerLine { at: at.as_secs_f64(), text: line.text, basis: line.basis };
+            self.logged.extend(log.event(sa, &event).into_iter().map(line));
+        }
         self.station.queue.notes.clear();
-        while self.station.plane.poll_event().is_some() {}
+        while let Some(event) = self.station.plane.poll_event() {
+            if let (PlaneEvent::Capped { outbound }, Some((_, log))) = (event, &self.played) {
+                let at = self.driver.link.now().as_secs_f64();
+                let line = |line: LogLine| PeerLine { at, text: line.text, basis: line.basis };
+                self.logged.extend(log.capped(outbound).into_iter().map(line));
+            }
+        }
         turn
     }
 }
@@ -214,7 +257,7 @@ impl EmbeddedPeer {
         let address = SocketAddr::new(host, link.port(SocketRole::Ike));
         let (orders, inbox) = channel();
         let waker = link.waker();
-        let actor = Actor::new(link, spec, theirs, in_udp(spec), key);
+        let actor = Actor::new(link, spec, theirs, in_udp(spec), key, None);
         let thread = std::thread::spawn(move || live(actor, &inbox));
         EmbeddedPeer { orders, waker, thread: Some(thread), address }
     }
@@ -306,13 +349,14 @@ pub struct VirtualLink {
 /// The embedded peer in a simulated network.
 pub struct VirtualPeer(Rc<RefCell<Actor<SimLink>>>);
 
-/// Our link and the peer's driver, in a network of their own; `theirs` is its own half of the connection. Addresses and
-/// ports are written into `spec`.
+/// Our link and the peer's driver, in a network of their own; `theirs` is its own half of the connection, which it holds as
+/// `dress` has it. Addresses and ports are written into `spec`.
 pub fn in_virtual_time(
     spec: &mut ConnectionSpec,
     theirs: &ConnectionSpec,
     plan: &PlanSeed,
     key: KeySeed,
+    dress: Option<Dress>,
 ) -> (VirtualLink, VirtualPeer) {
     let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
     let (us, them) = (address(1), address(2));
@@ -325,7 +369,7 @@ pub fn in_virtual_time(
     // Certificates, where a baseline has them, are judged by the calendar.
     let epoch = RealClock::start().epoch();
     let world = SimWorld::new(plan, config, epoch);
-    let actor = Actor::new(world.link(HostId(1)), spec, theirs, simulated(spec), key);
+    let actor = Actor::new(world.link(HostId(1)), spec, theirs, simulated(spec), key, dress);
     let peer = Rc::new(RefCell::new(actor));
     let link = VirtualLink { ours: world.link(HostId(0)), world, peer: Rc::clone(&peer) };
     (link, VirtualPeer(peer))
@@ -413,5 +457,11 @@ impl PeerDriver for VirtualPeer {
 
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {
         self.0.borrow_mut().order(order).map(|()| None)
+    }
+
+    fn log(&mut self) -> Option<Vec<PeerLine>> {
+        let mut actor = self.0.borrow_mut();
+        actor.played.as_ref()?;
+        Some(std::mem::take(&mut actor.logged))
     }
 }

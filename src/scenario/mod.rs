@@ -12,6 +12,7 @@ pub mod load;
 pub mod matcher;
 pub mod observe;
 pub mod peer;
+pub mod persona;
 pub mod pki;
 pub mod proof;
 pub mod result;
@@ -27,5 +28,7 @@ pub mod verdict;
 
 #[cfg(test)]
 mod e2e_tests;
+#[cfg(test)]
+mod persona_tests;
 #[cfg(test)]
 pub mod sample;

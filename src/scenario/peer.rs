@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::file::PeerOrder;
+use super::persona::PeerLine;
 use super::pki::Presented;
 use crate::auth::eap::{AuthenticatorSpec, Credential, Method, PeerSpec, User};
 use crate::engine::{AuthSpec, ConnectionSpec, CpRequest, CpSpec, IdMatch, PoolSpec};
@@ -27,6 +28,11 @@ pub trait PeerDriver {
     /// # Errors
     /// In words, if there is no way or it failed.
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String>;
+
+    /// What it has logged since it was last asked, with absolute times; `None` if its log is not ours to read.
+    fn log(&mut self) -> Option<Vec<PeerLine>> {
+        None
+    }
 
     /// Makes it prove itself with `presented` from now on, or with its own again.
     ///

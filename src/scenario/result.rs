@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Evidence, Phase, Role, Who};
+use super::persona::{Difference, PeerLine};
 use super::proof::Proof;
 use super::rung::Rung;
 use super::verdict::Verdict;
@@ -49,6 +50,9 @@ pub struct PeerInfo {
     pub address: String,
     /// It is our own embedded peer.
     pub embedded: bool,
+    /// The persona that it plays.
+    #[serde(default)]
+    pub persona: Option<String>,
     /// What that means, and what is different from the defaults.
     pub notes: Vec<String>,
     /// How the box is driven, if it is.
@@ -114,6 +118,12 @@ pub struct CaseResult {
     pub capture: Option<String>,
     /// Its transcript, relative to the run directory.
     pub transcript: Option<String>,
+    /// What the box that the embedded peer plays would have logged; empty without a persona.
+    #[serde(default)]
+    pub peer_log: Vec<PeerLine>,
+    /// Why the persona does not show it, if the plain peer does.
+    #[serde(default)]
+    pub differs: Option<Difference>,
 }
 
 /// A fault and how often it had an effect on the wire.
@@ -163,6 +173,9 @@ pub struct Summary {
     pub inconclusive: usize,
     /// The baseline has nothing to provoke it with.
     pub unsupported: usize,
+    /// The persona has a habit that makes it differ, and without it the failure is seen.
+    #[serde(default)]
+    pub differs: usize,
     /// Scenarios among those chosen that are explained and have nothing to play.
     #[serde(default)]
     pub explained: usize,
@@ -202,6 +215,7 @@ impl Summary {
                 Verdict::NotSeen => out.not_seen += 1,
                 Verdict::Inconclusive => out.inconclusive += 1,
                 Verdict::Unsupported => out.unsupported += 1,
+                Verdict::Differs => out.differs += 1,
             }
         }
         out

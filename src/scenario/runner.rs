@@ -11,6 +11,7 @@ use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step, Ve
 use super::halt::Halt;
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap};
 use super::peer::PeerDriver;
+use super::persona::{Doubles, PeerLine};
 use super::proof::{self, Proof};
 use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
 use super::stage::{Next, Stage, last_host};
@@ -34,6 +35,10 @@ const INITIATE_WITHIN: Duration = Duration::from_secs(60);
 /// How long an honest tunnel may take.
 const SANITY_WITHIN: Duration = Duration::from_secs(30);
 
+/// In a case's folder, what the box that the embedded peer plays would have logged.
+pub const PEER_LOG: &str = "peer.log";
+/// How long the embedded peer may take over our last message before its log is read.
+const LOG_SETTLES: Duration = Duration::from_millis(100);
 /// The rule that keeps half-open IKE SAs half open.
 const HALF_OPEN: &str = "half-open";
 
@@ -62,6 +67,7 @@ pub struct Bench<L> {
     carry: Carry,
     ping: Option<IpAddr>,
     virtual_time: bool,
+    doubles: Option<Doubles>,
 }
 
 /// How a bench is set up.
@@ -90,6 +96,8 @@ pub struct BenchSpec<L> {
     pub halt: Halt,
     /// Tells a person what to do.
     pub tell: Box<dyn FnMut(&str)>,
+    /// Finds out which habit of a persona is the reason when a failure does not show.
+    pub doubles: Option<Doubles>,
 }
 
 impl<L: Link> Bench<L> {
@@ -111,6 +119,7 @@ impl<L: Link> Bench<L> {
             carry: spec.carry,
             ping: spec.ping,
             virtual_time: spec.virtual_time,
+            doubles: spec.doubles,
         }
     }
 
@@ -203,6 +212,7 @@ impl<L: Link> Bench<L> {
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
+        let mut peer_log = Vec::new();
         let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
         if played {
             let rules = rules(case, &setup);
@@ -212,6 +222,7 @@ impl<L: Link> Bench<L> {
             self.clear()?;
             let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
+            self.peer.log();
             for step in &case.steps {
                 match self.step(&mut stage, role, step)? {
                     Next::On => {}
@@ -239,6 +250,10 @@ impl<L: Link> Bench<L> {
             // Before our DELETE: what the box makes of the failure.
             let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
+            if self.peer.log().map(|lines| peer_log.extend(lines)).is_some() && stopped.is_none() {
+                stage.wait(LOG_SETTLES)?;
+                peer_log.extend(self.peer.log().unwrap_or_default());
+            }
             let seen = self.finish(stage)?;
             ladder = seen.rungs(began);
             let fired = names.iter().map(|name| (name.clone(), firings.effective(name)));
@@ -267,6 +282,14 @@ impl<L: Link> Bench<L> {
         result.fix = fixes(scenario);
         result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
+        result.peer_log = self.keep_log(peer_log, &scenario.id, role, began)?;
+        if let (true, Some(doubles)) = (played && !result.stopped, &self.doubles)
+            && matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive)
+            && let Some(difference) = doubles.difference(scenario, role, case)?
+        {
+            (result.verdict, result.detail) = (Verdict::Differs, difference.words());
+            result.differs = Some(difference);
+        }
         if !played {
             (result.capture, result.transcript) = (None, None);
         }
@@ -416,6 +439,19 @@ impl<L: Link> Bench<L> {
         Ok(())
     }
 
+    /// Writes what a persona has logged into the case's folder; the times count from the case's beginning.
+    fn keep_log(&self, lines: Vec<PeerLine>, id: &str, role: Role, began: Instant) -> io::Result<Vec<PeerLine>> {
+        if lines.is_empty() {
+            return Ok(lines);
+        }
+        let since = |line: PeerLine| PeerLine { at: (line.at - began.as_secs_f64()).max(0.0), ..line };
+        let lines: Vec<PeerLine> = lines.into_iter().map(since).collect();
+        let text: String =
+            lines.iter().map(|line| format!("{:>9.3}  {:<10}  {}\n", line.at, line.basis, line.text)).collect();
+        std::fs::write(self.out.join(self.file_name(id, role)).join(PEER_LOG), text)?;
+        Ok(lines)
+    }
+
     /// Ends a case: closes what is open, takes the link back, returns what was seen.
     fn finish(&mut self, mut stage: Stage<L>) -> io::Result<Observation> {
         stage.close()?;
@@ -452,6 +488,8 @@ impl<L: Link> Bench<L> {
             honest_after: None,
             capture: Some(format!("{name}.pcapng")),
             transcript: Some(name),
+            peer_log: Vec::new(),
+            differs: None,
         }
     }
 
@@ -601,7 +639,8 @@ fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
 fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = case.faults.iter().filter_map(|fault| fault.rule().ok()).collect();
+    let mut rules: Vec<Rule> =
+        case.faults.iter().map(|fault| fault.rule().expect("checked when the file was read")).collect();
     let groups: Vec<KeMethod> = setup.spec.ike_proposals.iter().flat_map(|proposal| proposal.ke_methods()).collect();
     for (fault, rule) in case.faults.iter().zip(&mut rules) {
         // Without arguments the groups demanded are the baseline's own: others no initiator would follow.

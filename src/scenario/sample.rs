@@ -30,6 +30,8 @@ fn case(id: &str, phase: Option<Phase>, verdict: Verdict, detail: &str) -> CaseR
         stopped: false,
         capture: Some("002-x.pcapng".to_owned()),
         transcript: Some("002-x".to_owned()),
+        peer_log: vec![],
+        differs: None,
     }
 }
 
@@ -95,7 +97,13 @@ pub fn sample() -> RunResult {
         tool: "ikelab 0.1.0".into(),
         plan_seed: "monday".into(),
         baseline: "isr-to-pan.yaml".into(),
-        peer: PeerInfo { address: "192.0.2.10:500".into(), embedded: false, notes: vec![], controlled: true },
+        peer: PeerInfo {
+            address: "192.0.2.10:500".into(),
+            embedded: false,
+            notes: vec![],
+            persona: None,
+            controlled: true,
+        },
         started_unix_ms: 0,
         seconds: 99.4,
         security: Security::default(),

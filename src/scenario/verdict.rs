@@ -19,6 +19,8 @@ pub enum Verdict {
     Inconclusive,
     /// The baseline has nothing to provoke it with.
     Unsupported,
+    /// The persona has a habit that keeps it from showing: without that habit it was seen.
+    Differs,
 }
 
 impl Verdict {
@@ -30,6 +32,7 @@ impl Verdict {
             Verdict::NotSeen => "NOT SEEN",
             Verdict::Inconclusive => "INCONCLUSIVE",
             Verdict::Unsupported => "UNSUPPORTED",
+            Verdict::Differs => "DIFFERS",
         }
     }
 }

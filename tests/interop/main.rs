@@ -30,6 +30,7 @@ mod openiked;
 mod pair;
 mod path_relay;
 mod peer;
+mod personas;
 mod pki;
 mod preflight;
 mod process;

@@ -210,6 +210,26 @@ fn modules_import_only_what_lies_below_them() {
     assert!(found.is_empty(), "the import rule of ARCHITECTURE.md is broken:\n{}", found.join("\n"));
 }
 
+/// A persona's log is written from what its own engine tells and from its configuration: it cannot know what a scenario or a
+/// rule is called, because it cannot name them.
+#[test]
+fn the_writer_of_a_personas_log_sees_one_engine_only() {
+    let logs: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with("src/vendor/persona/log")).collect();
+    let one = sources().into_iter().filter(|(path, _)| path.ends_with("src/vendor/persona/log.rs"));
+    let all: Vec<_> = logs.into_iter().chain(one).collect();
+    assert!(all.len() >= 5, "{}", all.len());
+    for (path, text) in &all {
+        for named in Paths::of(text).named {
+            let Some(inside) = named.strip_prefix("crate::") else { continue };
+            let fits =
+                ["engine::", "wire::", "vendor::persona", "config::Vendor"].iter().any(|m| inside.starts_with(m));
+            assert!(fits, "{}: {named}", path.display());
+        }
+        // What the engine refuses on purpose it says in words of the rule's making.
+        assert!(!text.contains("LocalFault::Other"), "{}", path.display());
+    }
+}
+
 #[test]
 fn the_import_rule_can_fail() {
     assert_eq!(violations("engine", "use crate::wire::Message;"), Vec::<String>::new());

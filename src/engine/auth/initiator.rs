@@ -16,7 +16,7 @@ use crate::engine::info::Request;
 use crate::engine::init::floated;
 use crate::engine::mobike;
 use crate::engine::sa::{Established, IkeSa, Phase};
-use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side};
+use crate::engine::spec::{AuthSpec, ChildFailure, Childless, ConnectionSpec, IdMatch, SaId, Side, Unwelcome};
 use crate::engine::tamper::{Decision, MsgCx, SecretKind, Trigger};
 use crate::net::{Path, SocketRole};
 use crate::time::Instant;
@@ -109,6 +109,7 @@ impl Core {
             header.message_id = outstanding.id;
         }
         let mut message = Message { header, outer: Vec::new(), sk: Some(inner) };
+        sa.arrange(&mut message);
         let cx = sa.msg_cx(now, &header, 0);
         let iv = sa.next_iv();
         let sealing = Sealing {
@@ -306,10 +307,12 @@ impl Core {
         if let Some((found_by, why)) = failed {
             self.release_esp_spi(sa);
             self.child_failed(sa, ExchangeType::IKE_AUTH, found_by, why);
-            if ours_to_delete {
+            // IOS-XE takes the Child SA back that the responder has refused, too, before it deletes the IKE SA.
+            let delete_all = sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa;
+            if ours_to_delete || delete_all {
                 sa.enqueue(Request::TakeBack(cx.spi_in));
             }
-            if sa.spec.behaviour.child_failure == ChildFailure::DeleteIkeSa {
+            if delete_all {
                 sa.enqueue(Request::Delete);
             }
         }
@@ -319,11 +322,16 @@ impl Core {
     /// (RFC 7296 2.21.2), then close.
     fn reject_peer(&mut self, now: Instant, sa: &mut IkeSa, why: Failure, notify: NotifyType) {
         self.counters.failed += 1;
+        let unheard = sa.spec.behaviour.unwelcome == Unwelcome::Left
+            && matches!(why, Failure::AuthFailed(AuthFault::Identity { .. }));
         let exchange = ExchangeType::IKE_AUTH;
         let failed = Failed { scope: FailScope::IkeSa, exchange, found_by: Side::Us, why };
         self.events.push_back((sa.tunnel, sa.id, Event::Failed(Box::new(failed))));
         if let Phase::Established(up) = &mut sa.phase {
             up.closing = true;
+        }
+        if unheard {
+            return self.close(now, sa, false);
         }
         sa.enqueue(Request::Refuse(NotifyPayload::new(notify)));
         self.pump(now, sa);

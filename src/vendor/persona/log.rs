@@ -78,8 +78,13 @@ impl LogWriter {
     pub fn event(&mut self, sa: SaId, event: &Event) -> Vec<LogLine> {
         let Some(vendor) = self.vendor else { return Vec::new() };
         let mut lines = Vec::new();
+        self.know(sa, event);
         if let Event::Message(trace) = event {
             let header = &trace.message.header;
+            if sa == SaId::NONE && trace.from == Side::Peer {
+                // Every stranger's request begins anew.
+                self.sessions.remove(&sa);
+            }
             if !self.sessions.contains_key(&sa) {
                 self.count += 1;
                 self.sessions.insert(
@@ -134,6 +139,41 @@ impl LogWriter {
             }
         }
         lines
+    }
+
+    /// What is told of an IKE SA before its first message.
+    fn know(&mut self, sa: SaId, event: &Event) {
+        match event {
+            // The same peer under another handle.
+            Event::IkeRekeyed(rekeyed) => {
+                if let Some(old) = self.sessions.get(&rekeyed.old) {
+                    let new = Session { spis: rekeyed.spis, up: true, ..old.clone() };
+                    self.sessions.insert(sa, new);
+                }
+            }
+            Event::Ignored(ignored) if sa == SaId::NONE => {
+                let session = Session {
+                    number: self.count + 1,
+                    initiator: false,
+                    local: ignored.path.local,
+                    remote: ignored.path.remote,
+                    spis: (IkeSpi::ZERO, IkeSpi::ZERO),
+                    peer_id: None,
+                    up: false,
+                    child: false,
+                };
+                self.sessions.insert(sa, session);
+            }
+            _ => {}
+        }
+    }
+
+    /// The lines for ESP that was dropped because the licence allows no more; `outbound` is ours.
+    pub fn capped(&self, outbound: bool) -> Vec<LogLine> {
+        match self.vendor {
+            Some(Vendor::CiscoIosXe) => ios::capped(outbound),
+            _ => Vec::new(),
+        }
     }
 
     fn write(&self, vendor: Vendor, sa: SaId, moment: Moment<'_>) -> Vec<LogLine> {

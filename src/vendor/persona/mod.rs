@@ -5,16 +5,26 @@
 //! says so.
 
 mod data;
+mod dress;
+mod layout;
 pub mod log;
 
+pub use dress::Dress;
+
 use std::fmt;
-use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Given, Loaded, Vendor};
-use crate::engine::{Behaviour, ChildFailure, ConnectionSpec, Narrowing, RetransmitSpec, UnprotectedErrors};
+use crate::engine::{ChildFailure, ConnectionSpec, Limits, Narrowing, Place, UnprotectedErrors, Unwelcome};
+#[cfg(doc)]
+use crate::engine::{Extra, MessageStyle};
+use crate::wire::registry::{ExchangeType, NotifyType};
 
 /// How something about a box is known.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// Seen in a published capture, log or configuration export of a real box.
     Observed,
@@ -54,11 +64,21 @@ pub struct Habit {
     pub trait_: Option<Trait>,
 }
 
-/// What a persona changes in a connection.
+/// What a persona changes in a connection, or in what all its connections share.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Trait {
     /// Vendor IDs in IKE_SA_INIT, in this order.
     VendorIds(&'static [&'static [u8]]),
+    /// The order of payloads, and payloads that change nothing.
+    Layout(&'static [LayoutData]),
+    /// The proposals of a connection that names none, as files write them.
+    IkeProposals(&'static [&'static str]),
+    /// The ESP proposals of a child that names none, as files write them.
+    EspProposals(&'static [&'static str]),
+    /// Proposals that can be told in one are sent as one.
+    OneProposal,
+    /// One pair of selectors in a Child SA: more of them are several Child SAs.
+    SinglePair,
     /// What becomes of the IKE SA when its first Child SA is refused.
     ChildFailure(ChildFailure),
     /// Whether IKE_SA_INIT without a common proposal is answered.
@@ -69,12 +89,16 @@ pub enum Trait {
     AcceptNarrowed(bool),
     /// What an initiator does with an unprotected error.
     UnprotectedErrors(UnprotectedErrors),
+    /// What an initiator does about a responder whose identity it does not accept.
+    Unwelcome(Unwelcome),
     /// How many INVALID_KE_PAYLOAD answers it follows.
     InvalidKeRetries(u8),
     /// Whether it announces INITIAL_CONTACT.
     InitialContact(bool),
     /// Whether it announces RFC 7383 fragmentation unless told to.
     Fragmentation(bool),
+    /// Whether it looks for NATs unless told to.
+    NatDetection(bool),
     /// When it sends a request again: first wait, growth in hundredths, longest wait, transmissions.
     Retransmit {
         /// Wait after the first transmission, in seconds.
@@ -86,6 +110,104 @@ pub enum Trait {
         /// Transmissions in all.
         attempts: u8,
     },
+    /// Lifetimes where none are named, in seconds.
+    Lifetimes {
+        /// Of the IKE SA.
+        ike: u64,
+        /// Of a Child SA.
+        child: u64,
+    },
+    /// A Child SA is at its end after so many octets.
+    ChildOctets(u64),
+    /// Liveness checks where none are named: quiet time and wait for an answer, in seconds.
+    Liveness {
+        /// Quiet time before a check.
+        after: u64,
+        /// Wait after each transmission.
+        retry: u64,
+        /// Transmissions in all.
+        attempts: u8,
+    },
+    /// No liveness checks where none are named.
+    NoLiveness,
+    /// Limits of IKE SAs in negotiation.
+    HalfOpen(HalfOpen),
+    /// So many Child SAs and no more.
+    Tunnels(u32),
+    /// So many kilobits of ESP a second in each direction and no more.
+    Bandwidth(u32),
+}
+
+/// Limits of IKE SAs in negotiation; `None` leaves what there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfOpen {
+    /// Cookies from so many on, and `None` for never.
+    pub cookies_from: Option<u32>,
+    /// Cookies for an address from so many of it on.
+    pub cookies_per_address: Option<u32>,
+    /// Silence from so many on.
+    pub most: Option<u32>,
+    /// Silence for an address from so many of it on.
+    pub most_per_address: Option<u32>,
+}
+
+/// The layout of one kind of message; see [`MessageStyle`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LayoutData {
+    /// In this exchange.
+    pub exchange: ExchangeType,
+    /// Its response, or its request.
+    pub response: bool,
+    /// Where the payloads stand.
+    pub order: &'static [Place],
+    /// What is sent besides.
+    pub extras: &'static [ExtraData],
+}
+
+/// A payload that changes nothing; see [`Extra`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExtraData {
+    /// Only in a message that has one of these.
+    pub with: Place,
+    /// The payload.
+    pub payload: PayloadData,
+}
+
+/// A payload as data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PayloadData {
+    /// A vendor ID.
+    Vendor(&'static [u8]),
+    /// A notify about the IKE SA.
+    Notify(NotifyType, &'static [u8]),
+    /// A CERTREQ for X.509 certificates, with the hashes of authorities.
+    CertificateRequest(&'static [u8]),
+    /// A CFG_REQUEST for these attributes.
+    ConfigRequest(&'static [u16]),
+}
+
+impl Trait {
+    /// What kind of difference from others it is, in a word of a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trait::VendorIds(_) | Trait::Layout(_) => "layout",
+            Trait::IkeProposals(_) | Trait::EspProposals(_) | Trait::OneProposal => "proposals",
+            Trait::SinglePair | Trait::Narrowing(_) | Trait::AcceptNarrowed(_) => "selectors",
+            Trait::ChildFailure(_) => "child-failure",
+            Trait::AnswerNoProposal(_) => "silence",
+            Trait::UnprotectedErrors(_) => "unprotected-errors",
+            Trait::Unwelcome(_) => "identity",
+            Trait::InvalidKeRetries(_) => "key-exchange-retries",
+            Trait::InitialContact(_) => "initial-contact",
+            Trait::Fragmentation(_) => "fragmentation",
+            Trait::NatDetection(_) => "nat-detection",
+            Trait::Retransmit { .. } => "retransmission",
+            Trait::Lifetimes { .. } | Trait::ChildOctets(_) => "lifetimes",
+            Trait::Liveness { .. } | Trait::NoLiveness => "liveness",
+            Trait::HalfOpen(_) => "half-open-limits",
+            Trait::Tunnels(_) | Trait::Bandwidth(_) => "licence",
+        }
+    }
 }
 
 /// A vendor's box, as data.
@@ -115,52 +237,37 @@ impl Persona {
         // A file that names another one is refused when it is read.
         let persona = Persona::named(&loaded.persona).unwrap_or(&Persona::ALL[0]);
         persona.apply(&mut loaded.spec, loaded.given);
+        if loaded.limits.is_none() && persona.has_limits() {
+            let mut limits = Limits::default();
+            persona.limit(&mut limits);
+            loaded.limits = Some(limits);
+        }
         persona
+    }
+
+    /// Fills in the proposals that a file leaves to the persona's box, and nothing else.
+    pub fn complete(loaded: &mut Loaded) {
+        let Some(persona) = Persona::named(&loaded.persona) else { return };
+        Dress::all(*persona).propose(&mut loaded.spec);
     }
 
     /// Makes a connection behave so, except where the file has said otherwise.
     pub fn apply(&self, spec: &mut ConnectionSpec, given: Given) {
-        let untouched = Behaviour::default();
-        for habit in self.habits {
-            let Some(change) = habit.trait_ else { continue };
-            let behaviour = &mut spec.behaviour;
-            // A setting that differs from the default was set by the file, which wins.
-            match change {
-                Trait::VendorIds(ids) if behaviour.vendor_ids.is_empty() => {
-                    behaviour.vendor_ids = ids.iter().map(|id| id.to_vec()).collect();
-                }
-                Trait::ChildFailure(what) if behaviour.child_failure == untouched.child_failure => {
-                    behaviour.child_failure = what;
-                }
-                Trait::AnswerNoProposal(yes) if behaviour.answer_no_proposal == untouched.answer_no_proposal => {
-                    behaviour.answer_no_proposal = yes;
-                }
-                Trait::Narrowing(how) if behaviour.narrowing == untouched.narrowing => behaviour.narrowing = how,
-                Trait::AcceptNarrowed(yes) if behaviour.accept_narrowed == untouched.accept_narrowed => {
-                    behaviour.accept_narrowed = yes;
-                }
-                Trait::UnprotectedErrors(how) if behaviour.unprotected_errors == untouched.unprotected_errors => {
-                    behaviour.unprotected_errors = how;
-                }
-                Trait::InvalidKeRetries(n) if behaviour.invalid_ke_retries == untouched.invalid_ke_retries => {
-                    behaviour.invalid_ke_retries = n;
-                }
-                Trait::InitialContact(yes) if behaviour.initial_contact == untouched.initial_contact => {
-                    behaviour.initial_contact = yes;
-                }
-                Trait::Fragmentation(yes) if !given.fragmentation => spec.fragmentation = yes,
-                Trait::Retransmit { initial, factor_percent, max_wait, attempts } if !given.retransmit => {
-                    spec.retransmit = RetransmitSpec {
-                        initial: Duration::from_secs(initial),
-                        factor_percent,
-                        max_wait: Duration::from_secs(max_wait),
-                        attempts,
-                        jitter_percent: 0,
-                    };
-                }
-                _ => {}
-            }
-        }
+        Dress::all(*self).apply(spec, given);
+    }
+
+    /// Sets the limits that such a box has.
+    pub fn limit(&self, limits: &mut Limits) {
+        Dress::all(*self).limit(limits);
+    }
+
+    /// Kilobits of ESP a second in each direction, if it has such a limit.
+    pub fn bandwidth(&self) -> Option<u32> {
+        Dress::all(*self).bandwidth()
+    }
+
+    fn has_limits(&self) -> bool {
+        self.habits.iter().any(|h| matches!(h.trait_, Some(Trait::HalfOpen(_) | Trait::Tunnels(_))))
     }
 }
 

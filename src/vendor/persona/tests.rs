@@ -1,5 +1,7 @@
 //! Tests of personas and their logs.
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +145,7 @@ fn a_persona_changes_the_connection_but_not_what_the_file_has_set() {
 
     let mut told = self::spec();
     told.behaviour.vendor_ids = vec![b"ours".to_vec()];
-    ios.apply(&mut told, Given { fragmentation: true, retransmit: true });
+    ios.apply(&mut told, Given { fragmentation: true, retransmit: true, nat: true });
     assert_eq!(told.behaviour.vendor_ids, [b"ours".to_vec()]);
     assert!(told.fragmentation);
 }

@@ -33,6 +33,18 @@ pub(super) fn lines(session: &Session, moment: &Moment<'_>) -> Vec<LogLine> {
     }
 }
 
+/// The licence allows no more ESP.
+pub(super) fn capped(outbound: bool) -> Vec<LogLine> {
+    let (short, long) = if outbound { ("TX", "Tx") } else { ("RX", "Rx") };
+    // Only the line for what is sent is published whole.
+    let basis = if outbound { Basis::Documented } else { Basis::Modelled };
+    let text = format!(
+        "%CERM-4-{short}_BW_LIMIT: Maximum {long} Bandwidth limit of 85000 Kbps reached for Crypto functionality with \
+         securityk9 technology package license."
+    );
+    vec![LogLine::new(basis, text)]
+}
+
 fn failure(failed: &Failed, error: &dyn Fn(Basis, &str) -> LogLine) -> Vec<LogLine> {
     let auth_failed = || {
         vec![
