@@ -216,7 +216,9 @@ impl<L: Link> Bench<L> {
         let played = evidence.unsupported.is_none() && evidence.no_sanity.is_none() && evidence.environment.is_none();
         if played {
             let rules = rules(case, &setup);
-            let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+            // A fault that makes no sense never fires, and that is to be seen.
+            let senseless = case.faults.iter().filter(|fault| fault.rule().is_err()).map(|fault| fault.name.clone());
+            let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).chain(senseless).collect();
             self.clear()?;
             let before = self.peer.show();
             let mut stage = self.stage(&scenario.id, role, setup, rules)?;
