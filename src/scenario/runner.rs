@@ -639,15 +639,16 @@ fn lacks(setup: &Setup, need: Need) -> Result<(), String> {
 
 /// The rules of a case: its faults, and the one that keeps half-open IKE SAs half open.
 fn rules(case: &RoleCase, setup: &Setup) -> Vec<Rule> {
-    let mut rules: Vec<Rule> =
-        case.faults.iter().map(|fault| fault.rule().expect("checked when the file was read")).collect();
+    let mut rules = Vec::new();
     let groups: Vec<KeMethod> = setup.spec.ike_proposals.iter().flat_map(|proposal| proposal.ke_methods()).collect();
-    for (fault, rule) in case.faults.iter().zip(&mut rules) {
+    for fault in &case.faults {
+        let Ok(mut rule) = fault.rule() else { continue };
         // Without arguments the groups demanded are the baseline's own: others no initiator would follow.
         if let (Action::Decide(Choice::DemandGroups(one, other)), true) = (&mut rule.action, fault.with.is_empty()) {
             *one = groups.first().copied().unwrap_or(*one);
             *other = groups.iter().copied().find(|group| group != one).unwrap_or(*other);
         }
+        rules.push(rule);
     }
     if case.steps.iter().any(|step| matches!(step, Step::HalfOpen(_))) {
         let when = When { tunnels: Some(HALF_OPEN_TUNNELS), exchange: Some(ExchangeType::IKE_AUTH), ..When::default() };
