@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::file::Who;
 use super::observe::{Entry, Observation, SeenMessage, What};
 use crate::time::Instant;
+use crate::wire::registry::PayloadType;
 use crate::wire::summary;
 
 /// Rungs kept of one case; a flood or a storm has more than anybody reads.
@@ -132,6 +133,10 @@ fn payloads(seen: &SeenMessage) -> String {
     let response = seen.is_response();
     let outer = summary(&seen.message.outer, response);
     match seen.message.sk.as_deref().map(|inner| summary(inner, response)) {
+        // Protected, and not read: a fragment before the one that completes the message, or one that cannot be.
+        None if outer.is_empty() && matches!(seen.message.header.next, PayloadType::SK | PayloadType::SKF) => {
+            seen.message.header.next.to_string()
+        }
         None => outer,
         Some(inner) => format!("{outer} SK{{ {inner} }}").trim_start().replace("{  }", "{ }"),
     }

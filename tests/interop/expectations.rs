@@ -29,7 +29,7 @@ pub struct Row {
     /// What came instead, or as the last thing: a line of the case's ladder.
     #[serde(default)]
     pub observed: Option<String>,
-    /// The packet in the case's capture that is that line. Repeats before it are not counted.
+    /// The packet in the case's capture that is that line. Repeats and fragments before it are not counted.
     #[serde(default)]
     pub packet: Option<u64>,
 }
@@ -170,9 +170,9 @@ impl Row {
         if self.reason == Some(Reason::NeedsKernelEsp) && rungs.iter().any(|rung| rung.text == "peer: ESP") {
             return Some("the peer has sent ESP: it can play this".to_owned());
         }
-        let repeats = |until: u64| rungs.iter().filter(|rung| rung.repeat && rung.packet < until).count() as u64;
+        let more = |until: u64| rungs.iter().filter(|rung| rung.uncounted && rung.packet < until).count() as u64;
         let found =
-            |rung: &Rung| rung.text == observed && (rung.packet - repeats(rung.packet)..=rung.packet).contains(&packet);
+            |rung: &Rung| rung.text == observed && (rung.packet - more(rung.packet)..=rung.packet).contains(&packet);
         (!rungs.iter().any(found)).then(|| {
             let all: String = rungs.iter().map(|rung| format!("\n  {} {}", rung.packet, rung.text)).collect();
             format!("packet {packet} is not {observed:?}; there are{all}")
@@ -185,7 +185,9 @@ struct Rung {
     packet: u64,
     /// Who sent what. SPIs are left out.
     text: String,
-    repeat: bool,
+    /// A repeat, or a fragment before the last: how many there are is chance. An ECDSA signature is not always as long,
+    /// and with one octet more a message is in two.
+    uncounted: bool,
 }
 
 /// What of a case has a packet number, in order.
@@ -197,12 +199,12 @@ fn rungs(case: &Value) -> Vec<Rung> {
         let word = |word: &str| if spi(word.trim_end_matches(')')) { "*".to_owned() } else { word.to_owned() };
         let text = text.split(' ').map(word).collect::<Vec<_>>().join(" ");
         let remarks = rung["remarks"].as_array().into_iter().flatten();
-        let repeat = remarks.into_iter().any(|remark| remark == "sent again");
-        Some(Rung { packet: rung["packet"].as_u64()?, text, repeat })
+        let uncounted = text.ends_with(": SKF") || remarks.into_iter().any(|remark| remark == "sent again");
+        Some(Rung { packet: rung["packet"].as_u64()?, text, uncounted })
     };
     let esp = |packet: &Value| {
         let (number, from) = (packet[0].as_u64()?, packet[1].as_str()?);
-        Some(Rung { packet: number, text: format!("{from}: ESP"), repeat: false })
+        Some(Rung { packet: number, text: format!("{from}: ESP"), uncounted: false })
     };
     let list = |key: &str| case[key].as_array().into_iter().flatten();
     let mut rungs: Vec<Rung> = list("ladder").filter_map(message).chain(list("esp").filter_map(esp)).collect();
@@ -222,12 +224,24 @@ pub fn as_rows(peer: Name, cases: &[Value]) -> String {
             continue;
         }
         text += &format!("# {} | {} | {}\n", case["detail"], case["expected"], case["actual"]);
-        for Rung { packet, text: line, repeat } in rungs(case) {
-            text += &format!("#   {packet} {line}{}\n", if repeat { " (again)" } else { "" });
+        for Rung { packet, text: line, uncounted } in rungs(case) {
+            text += &format!("#   {packet} {line}{}\n", if uncounted { " (not counted)" } else { "" });
         }
         text += &format!("{head}, reason: , packet: , observed: , note: }}\n");
     }
     text
+}
+
+/// The cases that are not what their rows say, or that left the peer unfit, with the difference.
+pub fn differing(peer: Name, rows: &[Row], cases: &[Value]) -> Vec<(String, Role, String)> {
+    let of = |case: &Value| {
+        let mut rows = rows.iter().filter(|row| row.peer == peer);
+        let row = rows.find(|row| case["id"] == *row.scenario && case["role"] == row.role.name())?;
+        let unfit = case["honest_after"] != true && row.result != Outcome::Unsupported;
+        let why = row.difference(case).or(unfit.then(|| "no honest tunnel after it".to_owned()))?;
+        Some((row.scenario.clone(), row.role, why))
+    };
+    cases.iter().filter_map(of).collect()
 }
 
 /// Differences between cases and those rows that there are for them, one per line.
@@ -350,6 +364,9 @@ fn a_row_says_all_or_nothing() {
     let case = |verdict: &str, ladder: &[Value]| serde_json::json!({"verdict": verdict, "ladder": ladder});
     assert_eq!(row.difference(&case("not-seen", &[rung(3, "X", &[])])), None);
     assert_eq!(row.difference(&case("not-seen", &[rung(2, "X", &["sent again"]), rung(4, "X", &[])])), None);
+    let fragment = serde_json::json!({"packet": 1, "from": "peer", "title": "X", "content": "SKF"});
+    assert_eq!(row.difference(&case("not-seen", &[fragment.clone(), rung(4, "X", &[])])), None);
+    assert!(row.difference(&case("not-seen", &[fragment, rung(5, "X", &[])])).is_some());
     assert!(row.difference(&case("reproduced", &[rung(3, "X", &[])])).is_some());
     assert!(row.difference(&case("not-seen", &[rung(4, "X", &[])])).is_some());
     assert!(row.difference(&case("not-seen", &[rung(3, "Z", &[])])).is_some());

@@ -47,6 +47,11 @@ enum Lane {
 
 const PLAIN: usize = 3;
 
+/// How often what differs is played again.
+const RETRIES: usize = 2;
+/// If so many differ, it is not that a peer is flaky.
+const FLAKY_MOST: usize = 10;
+
 /// Scenarios that live by timers of minutes.
 const TIMERS: &[&str] = &[
     "liveness/dpd-one-sided",
@@ -260,6 +265,38 @@ fn libreswan_lane(lane: Lane, role: Role, ids: &[&str]) -> Result<Vec<Value>, St
     play(&net, name, role, lane, ids, &a, &peer)
 }
 
+/// Plays lanes side by side: the cases, and the lanes that came to nothing.
+#[allow(clippy::type_complexity)]
+fn at_once(
+    name: Name,
+    suffix: &str,
+    work: &[(Lane, Role, Vec<&str>)],
+    lane: &(impl Fn(Lane, Role, &[&str]) -> Result<Vec<Value>, String> + Sync),
+) -> (Vec<Value>, Vec<(Lane, Role, String)>) {
+    let (queue, cases, failed) = (Mutex::new(work.iter()), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some((at, role, ids)) = queue.lock().expect("no panic holds it").next() else { return };
+                    let title = format!("scenarios.{name}.{}.{role:?}{suffix}", at.name()).to_lowercase();
+                    // A thread of its own: its name is the name of the run's directory, and its panic is its own.
+                    let thread = std::thread::Builder::new().name(title);
+                    let done = std::thread::scope(|inner| {
+                        let run = thread.spawn_scoped(inner, || lane(*at, *role, ids)).expect("a thread starts");
+                        run.join().unwrap_or_else(|_| Err("it panicked; the message is above".to_owned()))
+                    });
+                    match done {
+                        Ok(found) => cases.lock().expect("no panic holds it").extend(found),
+                        Err(why) => failed.lock().expect("no panic holds it").push((*at, *role, why)),
+                    }
+                }
+            });
+        }
+    });
+    (cases.into_inner().expect("done"), failed.into_inner().expect("done"))
+}
+
 /// Plays everything that `wanted` names against one peer, and compares with the rows.
 #[track_caller]
 fn everything(
@@ -294,35 +331,45 @@ fn everything(
     if let Some(only) = &only {
         work.retain(|(lane, ..)| only.split(',').any(|name| name == lane.name()));
     }
-    let (queue, cases, failures) = (Mutex::new(work.into_iter()), Mutex::new(Vec::new()), Mutex::new(String::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let Some((at, role, ids)) = queue.lock().expect("no panic holds it").next() else { return };
-                    let title = format!("scenarios.{name}.{}.{role:?}", at.name()).to_lowercase();
-                    // A thread of its own: its name is the name of the run's directory, and its panic is its own.
-                    let thread = std::thread::Builder::new().name(title.clone());
-                    let (lane, ids) = (&lane, &ids);
-                    let done = std::thread::scope(|inner| {
-                        let run = thread.spawn_scoped(inner, move || lane(at, role, ids)).expect("a thread starts");
-                        run.join().unwrap_or_else(|_| Err("it panicked; the message is above".to_owned()))
-                    });
-                    match done {
-                        Ok(found) => cases.lock().expect("no panic holds it").extend(found),
-                        Err(why) => {
-                            let _ = writeln!(failures.lock().expect("no panic holds it"), "{title}: {why}");
-                        }
-                    }
-                }
-            });
+    let (mut cases, mut failed) = at_once(name, "", &work, &lane);
+    // A flaky peer is asked again, twice at most, and every time is told and kept with the results.
+    let mut again_for = String::new();
+    for attempt in 1..=RETRIES {
+        let wrong = expectations::differing(name, &rows, &cases);
+        let again: Vec<(Lane, Role, Vec<&str>)> = work
+            .iter()
+            .filter_map(|(at, role, ids)| {
+                let all = failed.iter().any(|(lane, failed, _)| lane == at && failed == role);
+                let differs = |id: &&str| wrong.iter().any(|(one, other, _)| one == *id && other == role);
+                let ids: Vec<&str> = ids.iter().copied().filter(|id| all || differs(id)).collect();
+                (!ids.is_empty()).then_some((*at, *role, ids))
+            })
+            .collect();
+        if again.is_empty() || wrong.len() > FLAKY_MOST {
+            break;
         }
-    });
-    let (mut cases, mut failures) = (cases.into_inner().expect("done"), failures.into_inner().expect("done"));
+        for (id, role, why) in &wrong {
+            let _ = writeln!(again_for, "played again ({attempt} of {RETRIES}): {id} {role}: {why}");
+        }
+        for (lane, role, why) in &failed {
+            let _ = writeln!(again_for, "played again ({attempt} of {RETRIES}): all of {} {role}: {why}", lane.name());
+        }
+        let (played, failed_again) = at_once(name, &format!(".again{attempt}"), &again, &lane);
+        let anew = |case: &Value| played.iter().any(|new| new["id"] == case["id"] && new["role"] == case["role"]);
+        cases.retain(|case| !anew(case));
+        cases.extend(played);
+        failed = failed_again;
+    }
+    print!("{again_for}");
+    let mut failures = String::new();
+    for (lane, role, why) in &failed {
+        let _ = writeln!(failures, "{} {role}: {why}", lane.name());
+    }
     let order = |case: &Value| (case["id"].as_str().map(str::to_owned), case["role"].as_str().map(str::to_owned));
     cases.sort_by_key(order);
     let file = format!("{}/target/interop/scenarios.{name}.yaml", env!("CARGO_MANIFEST_DIR"));
-    put(file.as_ref(), &expectations::as_rows(name, &cases));
+    let again_for: String = again_for.lines().map(|line| format!("# {line}\n")).collect();
+    put(file.as_ref(), &(again_for + &expectations::as_rows(name, &cases)));
     let differences = match only {
         None => expectations::compare(name, &rows, &cases, &catalogue, strict),
         Some(_) => expectations::differences(name, &rows, &cases),
