@@ -14,7 +14,7 @@ use super::rundir::RunDir;
 use super::signals::Stop;
 use super::term;
 use crate::config::Loaded;
-use crate::engine::NatTraversal;
+use crate::engine::{DpdAction, NatTraversal};
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
 use crate::load::ca::{self, LoadCa};
@@ -75,7 +75,7 @@ pub struct Args {
     /// closed: set-ups kept open per thread
     #[arg(long, value_name = "N", default_value_t = 64)]
     window: u64,
-    /// hold: for how long tunnels are kept; traffic: for how long each rate is
+    /// hold, failover: for how long tunnels are kept; traffic: for how long each rate is
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     hold: String,
     /// churn, soak: how long a tunnel lives
@@ -195,6 +195,9 @@ enum Kind {
     Soak,
     /// Bring tunnels up, forget them as if the peer had reloaded, reconnect all at once
     Storm,
+    /// Bring tunnels up and keep them for --hold with liveness checks while you reload or fail over the headend; what goes down is
+    /// brought up again, and timed
+    Failover,
     /// Bring tunnels up, then rekey the IKE SA of each
     RekeyIke,
     /// Bring tunnels up, then rekey the Child SA of each
@@ -327,6 +330,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         capacity: played.capacity.clone(),
         leaks: played.leaks.clone(),
         flood: verdict::flood(&played.stages),
+        failover: verdict::failover(&played.stages).map(|(sentence, _)| sentence),
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
         interrupted: played.interrupted,
         exit_code: 0,
@@ -351,6 +355,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 /// Says who was the limit, and with which code to end.
 fn conclude(result: &mut LoadResult) -> Exit {
     result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
+    let failover = verdict::failover(&result.stages);
+    result.thresholds.extend(failover.as_ref().map(|(_, down)| threshold::judge_failover(*down)));
     let met = result.thresholds.iter().all(|t| t.met);
     result.limit = verdict::limit(&result.stages, &result.tester, met);
     if let Some(found) = result.capacity.as_ref().filter(|_| !result.limit.tester_limited) {
@@ -360,9 +366,14 @@ fn conclude(result: &mut LoadResult) -> Exit {
     if let Some(flood) = result.flood.as_ref().filter(|_| !result.limit.tester_limited) {
         result.limit.sentence = format!("{flood}; the tester had room to spare.");
     }
+    if let Some((sentence, _)) = failover.as_ref().filter(|_| !result.limit.tester_limited) {
+        result.limit.sentence.clone_from(sentence);
+    }
     let begun: u64 = result.stages.iter().map(|s| s.started + s.faulty.started).sum();
     let exit = match () {
         () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
+        // Nothing that was waited for has happened.
+        () if failover.is_some_and(|(_, down)| down.is_none()) => Exit::Inconclusive,
         () if met => Exit::Met,
         () => Exit::NotMet,
     };
@@ -425,6 +436,7 @@ impl Plan {
             Kind::Churn => Workload::Churn(time("--live", &args.live)?),
             Kind::Soak => Workload::Soak { live: time("--live", &args.live)?, settle: Duration::ZERO },
             Kind::Storm => Workload::Storm,
+            Kind::Failover => Workload::Failover(time("--hold", &args.hold)?),
             Kind::RekeyIke | Kind::RekeyChild => {
                 let over = time("--over", &args.over)?;
                 Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
@@ -668,6 +680,15 @@ fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
         spec.nat.traversal = NatTraversal::Force;
     }
     spec.behaviour.initial_contact = args.initial_contact;
+    match &mut spec.dpd {
+        // What goes down is brought up again by the workload, or by nobody.
+        Some(dpd) => dpd.action = DpdAction::Clear,
+        None if args.workload == Kind::Failover => {
+            let why = "--workload failover: without liveness checks nobody notices that a headend is gone";
+            return Err(CliError::usage(format!("{why}; give the file dpd: {{interval: 5s}}")));
+        }
+        None => {}
+    }
     if let Some(text) = &args.pfs {
         let groups = crate::config::pfs(text).map_err(|e| CliError::usage(format!("--pfs: {e}")))?;
         spec.children.iter_mut().for_each(|child| child.pfs.clone_from(&groups));

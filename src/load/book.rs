@@ -1,6 +1,7 @@
 //! A shard's book: the state of each of its tunnels, fed by the engine's events, and what is counted of them.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::net::{Path, Transmit};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
 use crate::wire::registry::ExchangeType;
+
+/// A tunnel that went down unasked is not begun more often than this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// An operation on a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +70,10 @@ struct Tunnel {
     child: u32,
     /// Our SPI of its IKE SA, as it was begun.
     spi: u64,
+    /// The last word of the peer: when it came up, or the last answer to a liveness check.
+    heard: Instant,
+    /// It went down unasked, and has not come up again.
+    lost: bool,
 }
 
 impl Default for Tunnel {
@@ -80,6 +88,8 @@ impl Default for Tunnel {
             mark: Instant::ZERO,
             child: 0,
             spi: 0,
+            heard: Instant::ZERO,
+            lost: false,
         }
     }
 }
@@ -102,6 +112,10 @@ pub struct Book {
     up: u64,
     children: bool,
     down: VecDeque<usize>,
+    /// What goes down unasked is to be begun again.
+    failover: bool,
+    /// When, and which.
+    again: BinaryHeap<Reverse<(Instant, usize)>>,
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
     to_delete: Vec<usize>,
@@ -128,6 +142,8 @@ impl Book {
             up: 0,
             children,
             down: VecDeque::new(),
+            failover: false,
+            again: BinaryHeap::new(),
             deletes: VecDeque::new(),
             to_share: Vec::new(),
             to_delete: Vec::new(),
@@ -171,6 +187,29 @@ impl Book {
     /// Up, and nothing is under way.
     pub fn is_idle_up(&self, place: usize) -> bool {
         self.tunnels.get(place).is_some_and(|t| t.up && t.open == Open::Nothing)
+    }
+
+    /// From now on what goes down unasked is to be begun again, and what went down before is not.
+    pub fn begin_failover(&mut self) {
+        self.tunnels.iter_mut().for_each(|tunnel| tunnel.lost = false);
+        self.failover = true;
+    }
+
+    /// A tunnel that went down unasked and whose time to be begun again has come, and when that was.
+    pub fn take_lost(&mut self, now: Instant) -> Option<(usize, Instant)> {
+        self.again.peek().filter(|Reverse((due, _))| *due <= now)?;
+        self.again.pop().map(|Reverse((due, place))| (place, due))
+    }
+
+    /// When [`Book::take_lost`] has the next one.
+    pub fn next_lost(&self) -> Option<Instant> {
+        self.again.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// What is still down is like any other tunnel that is.
+    pub fn end_failover(&mut self) {
+        self.failover = false;
+        self.down.extend(self.again.drain().map(|Reverse((_, place))| place));
     }
 
     /// The tunnel that has been down longest.
@@ -278,9 +317,9 @@ impl Book {
     }
 
     /// Everything about a tunnel's IKE SA is to be forgotten.
-    pub fn forget(&mut self, place: usize) {
+    pub fn forget(&mut self, place: usize, now: Instant) {
         self.finish(place);
-        self.set_down(place);
+        self.set_down(place, now);
     }
 
     fn faulty(&self, place: usize) -> bool {
@@ -337,7 +376,12 @@ impl Book {
                 keeper.succeeded(self.tunnels[place].spi, now.since(planned));
             }
             self.gauges.established.fetch_add(1, Relaxed);
-            self.tunnels[place].up = true;
+            let tunnel = &mut self.tunnels[place];
+            tunnel.up = true;
+            let heard = std::mem::replace(&mut tunnel.heard, now);
+            if std::mem::take(&mut tunnel.lost) {
+                self.time(Timed::Outage, now.since(heard));
+            }
             self.up += 1;
             self.gauges.up.fetch_add(1, Relaxed);
             self.gauges.set_up(place, true);
@@ -395,7 +439,7 @@ impl Book {
     }
 
     /// The tunnel is not up any more, by whatever cause.
-    fn set_down(&mut self, place: usize) {
+    fn set_down(&mut self, place: usize, now: Instant) {
         if let Some(traffic) = &mut self.traffic {
             traffic.down(place);
         }
@@ -406,7 +450,19 @@ impl Book {
             sub(&self.gauges.up);
             self.gauges.set_up(place, false);
         }
-        self.down.push_back(place);
+        let Tunnel { lost, planned, .. } = self.tunnels[place];
+        if self.failover && lost {
+            self.again.push(Reverse((now.max(planned + AGAIN), place)));
+        } else {
+            self.down.push_back(place);
+        }
+    }
+
+    /// It was up, and went down unasked.
+    fn lost(&mut self, place: usize, now: Instant, class: &'static str) {
+        *self.stats.lost.entry(class).or_default() += 1;
+        self.tunnels[place].lost = true;
+        self.time(Timed::Detect, now.since(self.tunnels[place].heard));
     }
 
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
@@ -416,7 +472,7 @@ impl Book {
             self.refused(place, failed, class);
         }
         match (failed.scope, tunnel.open) {
-            (FailScope::IkeSa, Open::Nothing) if tunnel.up => *self.stats.lost.entry(class).or_default() += 1,
+            (FailScope::IkeSa, Open::Nothing) if tunnel.up => self.lost(place, now, class),
             (FailScope::IkeSa, Open::Nothing) => {}
             (FailScope::IkeSa, open) => self.fail(place, now, class, stage_of(open, failed.exchange)),
             // Our DELETE was not answered; the engine forgets the IKE SA and says so in its next event.
@@ -491,15 +547,19 @@ impl Observer for Book {
             }
             Event::Failed(failed) => self.failed(now, place, &failed),
             Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now),
-            Event::Deleted { by: Side::Peer } => match open {
-                Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
-                Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
-                Open::NewChild => self.fail(place, now, "peer_deleted", "child"),
-                // Both ends had the same idea.
-                Open::Delete => self.succeed(place, now),
-                Open::Nothing if up => *self.stats.lost.entry("peer_deleted").or_default() += 1,
-                Open::Nothing => {}
-            },
+            Event::Deleted { by: Side::Peer } => {
+                match open {
+                    Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
+                    Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
+                    Open::NewChild => self.fail(place, now, "peer_deleted", "child"),
+                    // Both ends had the same idea.
+                    Open::Delete => self.succeed(place, now),
+                    Open::Nothing if up => self.lost(place, now, "peer_deleted"),
+                    Open::Nothing => {}
+                }
+                // The IKE SA stays for a while, but only to answer repeats.
+                self.set_down(place, now);
+            }
             Event::Retransmit { .. } => {
                 self.tunnels[place].retried = true;
                 // A tunnel that misbehaves is not answered, and asks again: nothing to hold against the peer.
@@ -507,6 +567,7 @@ impl Observer for Book {
                 self.gauges.retransmits.fetch_add(1, Relaxed);
             }
             Event::Alive { rtt } => {
+                self.tunnels[place].heard = now;
                 self.stats.requests += 1;
                 self.time(Timed::Dpd, rtt);
             }
@@ -514,7 +575,7 @@ impl Observer for Book {
                 if open != Open::Nothing {
                     self.fail(place, now, "peer_deleted", stage_of(open, ExchangeType::IKE_AUTH));
                 }
-                self.set_down(place);
+                self.set_down(place, now);
             }
             _ => {}
         }

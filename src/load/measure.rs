@@ -31,11 +31,15 @@ pub enum Timed {
     First,
     /// A packet through a tunnel: there and back.
     Rtt,
+    /// From the last word of the peer to the end of a tunnel that nobody asked for.
+    Detect,
+    /// From the same to a usable Child SA in its place.
+    Outage,
 }
 
 impl Timed {
     /// All of them, in order.
-    pub const ALL: [Timed; 11] = [
+    pub const ALL: [Timed; 13] = [
         Timed::Init,
         Timed::Auth,
         Timed::Up,
@@ -47,6 +51,8 @@ impl Timed {
         Timed::Lag,
         Timed::First,
         Timed::Rtt,
+        Timed::Detect,
+        Timed::Outage,
     ];
 
     /// Name in files and metrics.
@@ -63,6 +69,8 @@ impl Timed {
             Timed::Lag => "start_lag",
             Timed::First => "T_first_packet",
             Timed::Rtt => "T_rtt",
+            Timed::Detect => "T_detect",
+            Timed::Outage => "T_outage",
         }
     }
 
@@ -80,6 +88,8 @@ impl Timed {
             Timed::Lag => "lag",
             Timed::First => "first_packet",
             Timed::Rtt => "rtt",
+            Timed::Detect => "detect",
+            Timed::Outage => "outage",
         }
     }
 }

@@ -124,6 +124,8 @@ pub enum Work {
     },
     /// Keep what is up.
     Hold(Duration),
+    /// Keep what is up, and bring up again what goes down unasked.
+    Failover(Duration),
     /// Rekey what is up, or give it one more Child SA.
     Create {
         /// When.
@@ -292,6 +294,7 @@ impl Shard {
                     self.turn(end)?;
                 }
             }
+            Work::Failover(length) => self.failover(stage, *length)?,
             Work::Traffic { rate, length } => self.traffic(stage, *rate, *length)?,
             Work::Forget => self.forget()?,
         }
@@ -329,8 +332,11 @@ impl Shard {
                 arrivals.take();
                 let done = self.begin(op, planned, now);
                 begun += usize::from(done);
-                // Nothing is left to be deleted: the rest of the plan is void.
+                // Nothing is left to be deleted: the rest of the plan is void. Looking for what is left takes time, so once.
                 void |= op == Open::Delete && !done;
+                if void {
+                    break;
+                }
             }
             void |= self.until_refused && op == Open::SetUp && self.book.stats.refused.is_some();
             if void || self.stopped() && op != Open::Delete {
@@ -413,6 +419,34 @@ impl Shard {
                 self.driver.link.gather(pace.pause(received as u64, together, now));
             }
         }
+        Ok(())
+    }
+
+    /// Waits for the peer to lose its tunnels, and brings up again what went down, as often as it takes.
+    fn failover(&mut self, stage: &Stage, length: Duration) -> io::Result<()> {
+        let end = stage.start + length;
+        self.book.begin_failover();
+        while self.driver.link.now() < end && !self.stopped() {
+            let now = self.driver.link.now();
+            let mut begun = 0;
+            while begun < STARTS
+                && let Some((place, due)) = self.book.take_lost(now)
+            {
+                begun += 1;
+                self.book.due(due);
+                self.book.stats.time(Timed::Lag, now.since(due));
+                self.set_up(place, due, now);
+            }
+            self.turn(self.book.next_lost().map_or(end, |next| next.min(end)))?;
+        }
+        let until = self.driver.link.now() + stage.drain;
+        while self.book.open() > 0 && self.driver.link.now() < until {
+            self.turn(until)?;
+        }
+        let now = self.driver.link.now();
+        self.give_up(now);
+        self.turn(now)?;
+        self.book.end_failover();
         Ok(())
     }
 
@@ -559,7 +593,7 @@ impl Shard {
         let all: VecDeque<usize> = (0..self.book.places()).collect();
         for place in all {
             if let Some(sa) = self.book.sa(place) {
-                self.book.forget(place);
+                self.book.forget(place, now);
                 self.driver.endpoint.abandon(now, sa);
             }
         }

@@ -51,6 +51,9 @@ pub struct LoadResult {
     /// What steps of traffic have found, if packets were sent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traffic: Option<TrafficFinding>,
+    /// What became of the tunnels when the peer was reloaded or failed over, in a sentence, if that was the task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failover: Option<String>,
     /// The search for the limit, if that was the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub capacity: Option<Capacity>,
@@ -763,6 +766,7 @@ pub mod testing {
             capacity: None,
             leaks: None,
             flood: None,
+            failover: None,
             limit: Limit { who: "nobody".into(), sentence: "x".into(), tester_limited: false },
             interrupted: false,
             exit_code: 0,

@@ -62,6 +62,19 @@ pub fn judge_leaks(leaks: &super::leak::Leaks) -> Judged {
     Judged { threshold: NO_LEAK.into(), measured: leaks.sentence.clone(), met: !leaks.leak }
 }
 
+/// What a failover must meet beside its thresholds.
+pub const ALL_BACK: &str = "all tunnels are back";
+
+/// A failover, as a threshold; `down` did not come back, `None` means that none went down.
+pub fn judge_failover(down: Option<u64>) -> Judged {
+    let measured = match down {
+        None => "none went down".to_owned(),
+        Some(0) => "yes".to_owned(),
+        Some(down) => format!("{down} are not"),
+    };
+    Judged { threshold: ALL_BACK.into(), measured, met: down == Some(0) }
+}
+
 impl Threshold {
     /// Reads one.
     ///

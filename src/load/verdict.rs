@@ -51,6 +51,34 @@ pub fn flood(stages: &[StageResult]) -> Option<String> {
     ))
 }
 
+/// What became of the tunnels in a failover, in a sentence, and how many did not come back; `None` if no stage was one.
+pub fn failover(stages: &[StageResult]) -> Option<(String, Option<u64>)> {
+    let stage = stages.iter().find(|stage| stage.name == "failover")?;
+    let lost: u64 = stage.lost.values().sum();
+    if lost == 0 {
+        let length = duration((stage.to - stage.from) * 1e6);
+        return Some((
+            format!(
+                "No tunnel went down in {length}: was the headend reloaded, or its partner made active, meanwhile?"
+            ),
+            None,
+        ));
+    }
+    let causes: Vec<String> = stage.lost.iter().map(|(class, count)| format!("{class} {count}")).collect();
+    let down = lost.saturating_sub(stage.done);
+    let back = if down == 0 { "all came up again".to_owned() } else { format!("{down} did not come up again") };
+    let mut sentence = format!("{lost} tunnels went down unasked ({}), {back}", causes.join(", "));
+    if let Some(outage) = stage.latency.get("T_outage") {
+        sentence += &format!(
+            "; from the last word of the peer to a tunnel again: half within {}, 99 % within {}, the slowest {}",
+            duration(outage.p50 as f64),
+            duration(outage.p99 as f64),
+            duration(outage.max as f64)
+        );
+    }
+    Some((sentence + ".", Some(down)))
+}
+
 fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     let mut out = Vec::new();
     let name = &stage.name;
@@ -145,6 +173,10 @@ fn overflows(stage: &StageResult, tester: &Tester) -> Option<String> {
 }
 
 fn peer_reason(stage: &StageResult) -> Option<String> {
+    // That tunnels go down is what it waits for.
+    if stage.name == "failover" {
+        return None;
+    }
     let worst = stage.failures.iter().max_by_key(|f| f.count);
     if let Some(worst) = worst.filter(|_| stage.failed > 0) {
         return Some(format!(

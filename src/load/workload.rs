@@ -39,6 +39,9 @@ pub enum Workload {
     },
     /// Bring tunnels up, forget them as if the peer had reloaded, bring all of them up again at once.
     Storm,
+    /// Bring tunnels up and keep them with liveness checks; whatever goes down meanwhile, because the peer is really reloaded or
+    /// fails over, is brought up again.
+    Failover(Duration),
     /// Bring tunnels up, then rekey each of them.
     Rekey {
         /// The IKE SAs, or their Child SAs.
@@ -75,6 +78,7 @@ impl Workload {
             Workload::Churn(_) => "churn",
             Workload::Soak { .. } => "soak",
             Workload::Storm => "storm",
+            Workload::Failover(_) => "failover",
             Workload::Rekey { ike: true, .. } => "rekey-ike",
             Workload::Rekey { ike: false, .. } => "rekey-child",
             Workload::Children { .. } => "children",
@@ -219,6 +223,11 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
             player.stage("hold", "none", None, Work::Hold(length), Duration::ZERO, (0, length.as_secs_f64()))?;
         }
+        Workload::Failover(length) => {
+            player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
+            let work = Work::Failover(length);
+            player.stage("failover", "none", None, work, Duration::ZERO, (0, length.as_secs_f64()))?;
+        }
         Workload::Rekey { ike, over } => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
             let up = player.played.stages.last().map_or(0, |s| s.up);
@@ -307,6 +316,8 @@ impl Player<'_, '_> {
         let begin = at.unwrap_or_else(|| self.fleet.now());
         let at_once = match &work {
             Work::SetUp { schedule, .. } | Work::Create { schedule, .. } => schedule.is_at_once(),
+            // What a reload takes away goes at once.
+            Work::Failover(_) => true,
             _ => false,
         };
         let (watch, held) = (&mut self.watch, &mut self.held);

@@ -34,6 +34,7 @@ pub fn page(result: &LoadResult) -> String {
                 (recovery(result))
                 (leaks(result))
                 @if let Some(flood) = &result.flood { h2 { "Flood" } p { (flood) } }
+                @if let Some(failover) = &result.failover { h2 { "Failover" } p { (failover) } }
                 main { @for stage in &stages { (stage_part(stage, open)) } }
                 (context(result))
                 footer {

@@ -40,6 +40,9 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
     if let Some(flood) = &result.flood {
         let _ = writeln!(out, "\nflood\n  {flood}");
     }
+    if let Some(failover) = &result.failover {
+        let _ = writeln!(out, "\nfailover\n  {failover}");
+    }
     if let Some(leaks) = &result.leaks {
         out.push_str("\nleaks\n");
         let mut line = |when: &str, held: &Held| {
@@ -150,6 +153,16 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
         if t.late + t.unsent > 0 {
             let _ = writeln!(out, "  not sent: {} too late, {} without a tunnel", t.late, t.unsent);
         }
+    } else if stage.name == "failover" {
+        let _ = writeln!(
+            out,
+            "  went down unasked {}   came up again {}   attempts {} (failed {})   up at the end {}",
+            stage.lost.values().sum::<u64>(),
+            stage.done,
+            stage.started,
+            stage.failed,
+            stage.up
+        );
     } else if !["hold", "settle"].contains(&stage.name.as_str()) {
         let _ = writeln!(
             out,
@@ -172,7 +185,8 @@ fn stage_text(stage: &StageResult, paint: Paint) -> String {
     } else if stage.name != "settle" {
         let _ = writeln!(out, "  up at the end {}   lost {}", stage.up, stage.lost.values().sum::<u64>());
     }
-    if stage.configured > 0 && ["setup", "hold", "storm", "traffic", "serial", "closed"].contains(&stage.name.as_str())
+    if stage.configured > 0
+        && ["setup", "hold", "failover", "storm", "traffic", "serial", "closed"].contains(&stage.name.as_str())
     {
         let active =
             stage.traffic.as_ref().map_or_else(|| "not asked (no packets sent)".to_owned(), |t| t.active.to_string());

@@ -1,6 +1,6 @@
 //! `ikelab load` against strongSwan: some hundred tunnels, each with its own identity, beside some with a wrong key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -20,24 +20,33 @@ struct Lab {
     peer: StrongSwan,
 }
 
+/// Us as many, each with an identity of its own, and a strongSwan that lets all of them in.
+fn ends(net: &Net) -> (PeerConfig, PeerConfig) {
+    let (mut a, mut b) = PeerConfig::pair(net);
+    a.local_id = Id::Email("peer-{n}@a.test".into());
+    b.remote_id = Id::Email("*@a.test".into());
+    (a, b.knob(Knob::SwanConnection, "unique", "never"))
+}
+
 impl Lab {
     fn new() -> Lab {
         let net = Net::new();
-        let (mut a, mut b) = PeerConfig::pair(&net);
-        a.local_id = Id::Email("peer-{n}@a.test".into());
-        b.remote_id = Id::Email("*@a.test".into());
-        let b = b.knob(Knob::SwanConnection, "unique", "never");
+        let (a, b) = ends(&net);
         let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
         Lab { net, a, peer }
     }
 
     fn load(&self, name: &str, args: &[&str]) -> (Finished, Value) {
-        let ikelab = Ikelab::named(&self.net, Side::A, name, &self.a, None);
-        let all: Vec<&str> = args.iter().chain(&PATIENT).copied().collect();
-        let done = ikelab.run("load", &all, LIMIT);
-        let result = ikelab.run_dir().result().unwrap_or_else(|| panic!("no result: {done}"));
-        (done, result)
+        load(&self.net, &self.a, name, args)
     }
+}
+
+fn load(net: &Net, ours: &PeerConfig, name: &str, args: &[&str]) -> (Finished, Value) {
+    let ikelab = Ikelab::named(net, Side::A, name, ours, None);
+    let all: Vec<&str> = args.iter().chain(&PATIENT).copied().collect();
+    let done = ikelab.run("load", &all, LIMIT);
+    let result = ikelab.run_dir().result().unwrap_or_else(|| panic!("no result: {done}"));
+    (done, result)
 }
 
 fn number(value: &Value) -> u64 {
@@ -104,13 +113,46 @@ fn everybody_comes_back_to_strongswan_at_once() {
     assert!(seconds.len() == 4 && seconds.is_sorted(), "{seconds:?}");
 }
 
+/// charon is killed, which says nothing to anybody, and another one takes its place two seconds later.
+#[test]
+fn a_strongswan_that_crashes_is_noticed_and_everybody_comes_back() {
+    let net = Net::new();
+    let (a, b) = ends(&net);
+    let a = a.knob(Knob::Ikelab, "dpd", "{interval: 1s}");
+    let a = a.knob(Knob::Ikelab, "retransmit", "{initial: 500ms, attempts: 3}");
+    let mut lab = Lab { peer: StrongSwan::start(&net, Side::B, &b, DataPlane::Shim), net, a };
+    let args = ["--workload", "failover", "--rate", "25", "--for", "2s", "--tunnels", "50", "--hold", "25s"];
+    let (done, result) = std::thread::scope(|scope| {
+        let Lab { net, a, peer } = &mut lab;
+        let load = scope.spawn(|| load(net, a, "failover", &args));
+        let begun = Instant::now();
+        while peer.ike_sas().len() < 50 {
+            assert!(begun.elapsed() < LIMIT, "the tunnels do not come up");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        peer.kill();
+        std::thread::sleep(Duration::from_secs(2));
+        *peer = StrongSwan::start(net, Side::B, &b, DataPlane::Shim);
+        load.join().expect("its panic is above")
+    });
+    assert_eq!(done.code(), Some(0), "{done}");
+    let stage = &result["stages"][1];
+    assert_eq!(
+        (&stage["name"], number(&stage["lost"]["dpd_timeout"]), number(&stage["done"]), number(&stage["up"])),
+        (&"failover".into(), 50, 50, 50),
+        "{stage:#}"
+    );
+    let outage = &stage["latency"]["T_outage"];
+    assert!(number(&outage["count"]) == 50 && number(&outage["p50"]) > 2_000_000, "{outage:#}");
+    let sentence = result["failover"].as_str().unwrap_or_default();
+    assert!(sentence.contains("50 tunnels went down unasked (dpd_timeout 50), all came up again"), "{sentence}");
+}
+
 #[test]
 fn cookies_are_answered_and_a_flood_is_held_off() {
     let net = Net::new();
-    let (mut a, mut b) = PeerConfig::pair(&net);
-    a.local_id = Id::Email("peer-{n}@a.test".into());
-    b.remote_id = Id::Email("*@a.test".into());
-    let b = b.knob(Knob::SwanConnection, "unique", "never");
+    let (a, b) = ends(&net);
     let b = b.wants_cookies();
     let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
     let lab = Lab { net, a, peer };

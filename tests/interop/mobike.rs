@@ -31,7 +31,8 @@ fn last_esp(capture: &Path) -> Vec<(String, String)> {
     tshark.arg("-r").arg(capture).args([
         "-n",
         "-Y",
-        "esp",
+        // Not those that an ICMP error quotes.
+        "esp && !icmp && !icmpv6",
         "-T",
         "fields",
         "-E",

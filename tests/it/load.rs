@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ikelab::engine::{ConnectionSpec, IdMatch, Limits, Ports, RetransmitSpec};
+use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Ports, RetransmitSpec};
 use ikelab::fault::{Action, Rule, When};
 use ikelab::load::answer::{Answering, Headend};
 use ikelab::load::arrival::{Schedule, Spacing};
@@ -43,17 +43,7 @@ impl Lab {
         (right.local_addr, right.remote_addr, right.remote_id) = (Some(theirs), None, IdMatch::Any);
         change(&mut right);
         let limits = Limits { linger: Duration::ZERO, ..limits };
-        let headend = Headend {
-            connections: vec![right],
-            limits,
-            addresses: vec![theirs],
-            ports: Ports { ike: 0, natt: 0 },
-            threads: answering,
-            interface: None,
-            socket_buffer: 1 << 20,
-            seeds: Seeds::simulated("headend"),
-            data: None,
-        };
+        let headend = headend(right, limits, theirs, Ports { ike: 0, natt: 0 }, answering);
         let headend = Answering::start(headend, clock).expect("loopback binds");
         let ours = address("127.0.0.61");
         let mut left = left_spec();
@@ -101,6 +91,20 @@ impl Lab {
         let mut fleet = Fleet::start(self.setup, RealClock::start()).expect("loopback binds");
         let played = play(&mut fleet, &self.order, &mut |_, _, _| {}).expect("loopback works");
         (played, self.headend, fleet)
+    }
+}
+
+fn headend(connection: ConnectionSpec, limits: Limits, address: IpAddr, ports: Ports, threads: u8) -> Headend {
+    Headend {
+        connections: vec![connection],
+        limits,
+        addresses: vec![address],
+        ports,
+        threads,
+        interface: None,
+        socket_buffer: 1 << 20,
+        seeds: Seeds::simulated("headend"),
+        data: None,
     }
 }
 
@@ -207,6 +211,42 @@ fn a_storm_ends_and_its_recovery_is_told() {
     let storm = played.stages.iter().find(|s| s.name == "storm").expect("played");
     assert_eq!((storm.started, storm.done, storm.up), (100, 100, 100), "{storm:?}");
     assert_eq!(headend.sum(|s| &s.ike_up), 200);
+}
+
+#[test]
+fn what_a_crash_of_the_headend_takes_away_is_brought_up_again_and_timed() {
+    let mut lab = Lab::new(1, Limits::default());
+    let quick = RetransmitSpec { initial: Duration::from_millis(100), attempts: 3, ..RetransmitSpec::default() };
+    lab.base(|spec| {
+        let dpd = DpdSpec::new(Duration::from_millis(200), DpdMode::Periodic);
+        (spec.dpd, spec.retransmit) = (Some(DpdSpec { retransmit: Some(quick.clone()), ..dpd }), quick);
+    });
+    lab.order.workload = Workload::Failover(6 * SECOND);
+    let (ports, mut running, mut again) = (lab.headend.ports, Some(lab.headend), None);
+    let mut fleet = Fleet::start(lab.setup, RealClock::start()).expect("loopback binds");
+    let mut watch = |stage: &str, _: &[_], since: ikelab::time::Instant| {
+        if stage == "failover"
+            && since.as_secs_f64() > 1.0
+            && let Some(crashed) = running.take()
+        {
+            crashed.abort();
+            let mut right = right_spec();
+            (right.local_addr, right.remote_addr, right.remote_id) = (Some(address("127.0.0.62")), None, IdMatch::Any);
+            let new = headend(right, Limits::default(), address("127.0.0.62"), ports, 1);
+            again = Some(Answering::start(new, RealClock::start()).expect("the ports are free again"));
+        }
+    };
+    let played = play(&mut fleet, &lab.order, &mut watch).expect("loopback works");
+    let [_, failover, delete] = &played.stages[..] else { panic!("{:?}", played.stages) };
+    let lost: u64 = failover.lost.values().sum();
+    assert!(lost >= 100 && failover.lost.contains_key("dpd_timeout"), "{failover:?}");
+    assert_eq!((failover.done, failover.up, delete.done), (lost, 100, 100), "{failover:?}");
+    assert_eq!((count(&played, "failover", "T_detect"), count(&played, "failover", "T_outage")), (lost, lost));
+    let (detected, back) = (&failover.latency["T_detect"], &failover.latency["T_outage"]);
+    assert!(detected.p50 < back.p50 && detected.max > 300_000, "retransmissions take 300 ms: {detected:?} {back:?}");
+    let (sentence, down) = ikelab::load::verdict::failover(&played.stages).expect("it was one");
+    assert!(down == Some(0) && sentence.contains("all came up again; from the last word"), "{sentence}");
+    assert!(again.is_some_and(|headend| headend.sum(|s| &s.ike_up) >= 100));
 }
 
 #[test]

@@ -173,6 +173,24 @@ fn shards_divide_the_work_and_are_joined_again() {
 }
 
 #[test]
+fn a_failover_that_never_comes_is_inconclusive_and_needs_liveness_checks() {
+    let (lab, mut headend) = Lab::new(85);
+    let args = ["--workload", "failover", "--rate", "20", "--tunnels", "5", "--hold", "500ms", "--out", "f"];
+    let output = lab.load(&args);
+    assert!(output.status.code() == Some(2) && says(&output).contains("liveness checks"), "{}", says(&output));
+    let file = lab.path().join("i.yaml");
+    let text = std::fs::read_to_string(&file).unwrap() + "dpd: {interval: 5s}\n";
+    std::fs::write(&file, text).unwrap();
+    let output = lab.load(&args);
+    assert_eq!(output.status.code(), Some(4), "{}", says(&output));
+    let result = lab.result("f");
+    let sentence = result.failover.unwrap();
+    assert!(sentence.starts_with("No tunnel went down in") && result.limit.sentence == sentence, "{sentence}");
+    assert!(says(&output).contains("went down unasked 0   came up again 0"), "{}", says(&output));
+    headend.end();
+}
+
+#[test]
 fn metrics_are_served_while_it_runs_and_ctrl_c_ends_in_good_order() {
     let (lab, mut headend) = Lab::new(74);
     let mut load = lab.command(&[
