@@ -140,7 +140,7 @@ impl<L: Link> Driver<L> {
     }
 
     /// Joins them; a turn receives at most `batch` datagrams, so that whoever has something else to do on time gets to
-    /// it soon.
+    /// it soon. See [`Driver::set_batch`].
     pub fn with_batch(endpoint: Endpoint, link: L, recorder: Recorder, batch: usize) -> Self {
         Driver {
             endpoint,
@@ -152,6 +152,11 @@ impl<L: Link> Driver<L> {
             held: VecDeque::new(),
             held_back: 0,
         }
+    }
+
+    /// From now on a turn receives at most so many datagrams.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.rx = RxBatch::new(batch);
     }
 
     /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is
