@@ -46,6 +46,8 @@ impl StrongSwan {
         let dir = net.dir().join(format!("strongswan-{}", side.letter()));
         let socket = net.sockets().join(format!("vici-{}", side.letter()));
         let conf = dir.join("strongswan.conf");
+        // Of one that was killed.
+        let _ = fs::remove_file(&socket);
         for sub in [
             "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa", "bliss",
             "pkcs8", "pkcs12",
