@@ -212,6 +212,7 @@ impl<L: Link> Driver<L> {
             let Some(received) = self.rx.received_mut().get_mut(n) else { break };
             let (at, path) = (received.at, received.path);
             let class = received.class;
+            let outside = self.link.outside(&path);
             if class == Class::Ike && self.endpoint.is_tampered() {
                 // Its fate is known only when the rules have seen it, and then it is decrypted.
                 let bytes = received.bytes.clone();
@@ -220,9 +221,9 @@ impl<L: Link> Driver<L> {
                     Deliver::HoldUntil(until) => Fate::Held(until),
                     Deliver::Yes | Deliver::Twice(_) => Fate::Passed,
                 };
-                self.recorder.datagram(at, Direction::In, &path, class, &bytes, fate);
+                self.recorder.datagram(at, Direction::In, &outside, class, &bytes, fate);
             } else {
-                self.recorder.datagram(at, Direction::In, &path, class, &received.bytes, Fate::Passed);
+                self.recorder.datagram(at, Direction::In, &outside, class, &received.bytes, Fate::Passed);
             }
             match class {
                 // Handled above.

@@ -89,11 +89,13 @@ impl Common {
 
     /// Opens the sockets.
     pub fn bind(&self, addresses: Vec<IpAddr>, ike: u16, natt: u16, clock: RealClock) -> Result<UdpLink, CliError> {
-        let interface = self.interface.clone();
-        let dont_fragment = self.dont_fragment;
-        let config =
-            UdpConfig { addresses, ike_port: ike, natt_port: natt, interface, dont_fragment, ..UdpConfig::default() };
+        let config = UdpConfig { addresses, ike_port: ike, natt_port: natt, ..self.sockets() };
         Ok(UdpLink::bind(&config, clock)?)
+    }
+
+    /// How sockets are opened, whatever their addresses.
+    pub fn sockets(&self) -> UdpConfig {
+        UdpConfig { interface: self.interface.clone(), dont_fragment: self.dont_fragment, ..UdpConfig::default() }
     }
 
     /// Opens raw sockets for native ESP, if `encapsulation` has a use for them. Without privilege this is an error only
@@ -102,9 +104,7 @@ impl Common {
         if encapsulation == Encapsulation::ForceUdp {
             return Ok(false);
         }
-        let config =
-            UdpConfig { interface: self.interface.clone(), dont_fragment: self.dont_fragment, ..UdpConfig::default() };
-        match link.open_esp(&config) {
+        match link.open_esp(&self.sockets()) {
             Ok(()) => Ok(true),
             Err(error) if encapsulation == Encapsulation::Native => Err(error.into()),
             // Whoever needs it is told when there is data to send.

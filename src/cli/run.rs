@@ -22,6 +22,7 @@ use crate::esp;
 use crate::link::Link;
 use crate::link::guard;
 use crate::link::hurried::Hurried;
+use crate::link::middlebox::Middleboxes;
 use crate::link::udp::source_address_for;
 use crate::report::run_text::{self, RunText};
 use crate::report::{html, run_junit};
@@ -457,6 +458,7 @@ impl Run<'_> {
         let controller = Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop.flag());
         let halt = Halt::new(stop.flag(), self.deadline());
         let peer = Box::new(controller);
+        let link = Middleboxes::new(link, common.sockets());
         let played = match args.hurry {
             None => {
                 let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));

@@ -5,7 +5,8 @@
 
 use std::io;
 
-use super::{Link, LinkCounters, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
+use super::{Between, Link, LinkCounters, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake};
+use crate::net::Path;
 use crate::time::{Instant, UnixTime};
 
 /// A link in front of which time runs faster.
@@ -73,6 +74,21 @@ impl<L: Link> Link for Hurried<L> {
     fn counters(&self) -> LinkCounters {
         self.inner.counters()
     }
+
+    /// What a box forgets after a time, it forgets after that time of our clock.
+    fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
+        let below = |between: &Between| Between { forgets: between.forgets.map(|span| span / self.times), ..*between };
+        let between = between.map(below);
+        self.inner.put_between(ours, between.as_ref())
+    }
+
+    fn between_effects(&self) -> Option<u64> {
+        self.inner.between_effects()
+    }
+
+    fn outside(&self, path: &Path) -> Path {
+        self.inner.outside(path)
+    }
 }
 
 #[cfg(test)]
@@ -80,13 +96,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::{Class, Path, SocketRole, Transmit};
+    use crate::net::{Class, SocketRole, Transmit};
 
     /// A link that notes until when it was asked to wait, and receives what it sends.
     struct Still {
         now: Instant,
         asked: Option<Instant>,
         sent: bool,
+        forgets: Option<Duration>,
     }
 
     impl Link for Still {
@@ -121,6 +138,10 @@ mod tests {
         fn counters(&self) -> LinkCounters {
             LinkCounters::default()
         }
+        fn put_between(&mut self, _ours: bool, between: Option<&Between>) -> bool {
+            self.forgets = between.and_then(|between| between.forgets);
+            true
+        }
     }
 
     fn path() -> Path {
@@ -130,7 +151,7 @@ mod tests {
 
     #[test]
     fn ten_seconds_pass_in_one() {
-        let still = Still { now: Instant::from_millis(1000), asked: None, sent: false };
+        let still = Still { now: Instant::from_millis(1000), asked: None, sent: false, forgets: None };
         let mut link = Hurried::new(still, 10);
         assert_eq!((link.now(), link.epoch()), (Instant::from_millis(10_000), UnixTime(7)));
         let mut batch = TxBatch::new();
@@ -148,5 +169,8 @@ mod tests {
         assert_eq!(link.inner.asked, Some(Instant(1_500_000_001)));
         assert!(link.now() >= until && rx.received()[0].at == link.now());
         assert_eq!(link.recv_until(Some(until), &mut rx).expect("it looks"), Wake::Timeout);
+        let nat = Between { translates: true, forgets: Some(Duration::from_secs(25)), drops_esp: true };
+        assert!(link.put_between(true, Some(&nat)));
+        assert_eq!(link.inner.forgets, Some(Duration::from_millis(2500)), "25 of our seconds");
     }
 }

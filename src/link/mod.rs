@@ -7,6 +7,8 @@
 pub mod demux;
 pub mod guard;
 pub mod hurried;
+pub mod middlebox;
+pub mod nat;
 pub mod netem;
 pub mod sim;
 pub mod tun;
@@ -57,10 +59,21 @@ pub trait Link {
     fn counters(&self) -> LinkCounters;
 
     /// Puts a box before this host (`ours`) or before the other one, which translates or only watches, or takes it away; false
-    /// where there is no network that does as it is told.
+    /// where nothing does as it is told.
     fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
         let _ = (ours, between);
         false
+    }
+
+    /// How many datagrams the boxes of [`Link::put_between`] have stopped or translated so far; `None` where nobody counts.
+    fn between_effects(&self) -> Option<u64> {
+        None
+    }
+
+    /// The path of a datagram that was received, as it stands in the packet outside of the box before this host: for the
+    /// record. The same, where there is no such box.
+    fn outside(&self, path: &Path) -> Path {
+        *path
     }
 }
 
@@ -138,6 +151,18 @@ impl RxBatch {
     /// Forgets all datagrams; their buffers stay.
     pub fn clear(&mut self) {
         self.len = 0;
+    }
+
+    /// Leaves only those that `keep` wants, in their order. Buffers of the others are used again.
+    fn retain(&mut self, mut keep: impl FnMut(&mut Received) -> bool) {
+        let mut kept = 0;
+        for n in 0..self.len {
+            if keep(&mut self.slots[n]) {
+                self.slots.swap(kept, n);
+                kept += 1;
+            }
+        }
+        self.len = kept;
     }
 
     fn free(&mut self) -> &mut [Received] {

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::sim::{Chance, part_of};
-use super::{Link, LinkCounters, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake, demux};
+use super::{Between, Link, LinkCounters, LinkNote, Received, RxBatch, TxBatch, TxOutcome, Wake, demux};
 use crate::net::{Class, Path, Transmit};
 use crate::seed::PlanSeed;
 use crate::time::{Instant, UnixTime};
@@ -439,11 +439,23 @@ impl<L: Link> Link for Netem<L> {
     }
 
     fn poll_dropped(&mut self) -> Option<(Received, &'static str)> {
-        self.dropped.pop_front()
+        self.dropped.pop_front().or_else(|| self.inner.poll_dropped())
     }
 
     fn counters(&self) -> LinkCounters {
         self.inner.counters()
+    }
+
+    fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {
+        self.inner.put_between(ours, between)
+    }
+
+    fn between_effects(&self) -> Option<u64> {
+        self.inner.between_effects()
+    }
+
+    fn outside(&self, path: &Path) -> Path {
+        self.inner.outside(path)
     }
 }
 

@@ -16,7 +16,9 @@ use super::station::Carry;
 use super::verdict::Verdict;
 use crate::engine::{Limits, RetransmitSpec};
 use crate::link::Link;
-use crate::link::udp::UdpLink;
+use crate::link::hurried::Hurried;
+use crate::link::middlebox::Middleboxes;
+use crate::link::udp::{UdpConfig, UdpLink};
 use crate::seed::{KeySeed, Seeds};
 use crate::time::RealClock;
 
@@ -152,6 +154,30 @@ fn over_real_sockets_as_in_the_simulated_network() {
     let out = tempfile::tempdir().expect("a folder");
     let short = ["sa-init/no-proposal-encr", "auth/psk-mismatch", "child/ts-mask-wider", "rekey/pfs-mismatch"];
     reproduce(&mut bench(out.path(), 100, BASELINE), out.path(), &|scenario| short.contains(&scenario.id.as_str()));
+}
+
+/// A NAT and a firewall that stand at our own sockets, with a clock that runs faster than the peer's.
+#[test]
+fn over_real_sockets_behind_boxes_that_do_as_they_are_told() {
+    let out = tempfile::tempdir().expect("a folder");
+    let mut setup = baseline(BASELINE);
+    // An eighth of that is what the peer has to answer in.
+    setup.spec.retransmit.initial = std::time::Duration::from_secs(1);
+    let pair = LoopbackPair::bind(103, RealClock::start()).expect("loopback has ports");
+    pair.address(&mut setup.spec);
+    let peer = EmbeddedPeer::start(pair.theirs, &setup.spec, &mirror(&setup.spec), KeySeed::new([7; 32]));
+    let carry = in_udp(&setup.spec);
+    let link = Hurried::new(Middleboxes::new(pair.ours, UdpConfig::default()), 8);
+    let mut bench = of(out.path(), link, setup, carry, Box::new(peer), false);
+    let played = ["nat/mapping-expiry", "path/firewall-forgets"];
+    reproduce(&mut bench, out.path(), &|scenario| played.contains(&scenario.id.as_str()));
+
+    // ESP is in UDP there.
+    let (scenario, role) = cases().into_iter().find(|(s, _)| s.id == "path/esp-blocked").expect("it is there");
+    let case = scenario.roles.get(role).expect("it has the role");
+    let result = bench.case(&scenario, role, case).expect("files and sockets work");
+    assert_eq!(result.verdict, Verdict::Unsupported);
+    assert!(result.detail.contains("IP protocol 50"), "{}", result.detail);
 }
 
 /// With its cause taken away no scenario is seen: neither a change that is undone, nor a fault that is not armed, nor a

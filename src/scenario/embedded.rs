@@ -425,12 +425,7 @@ impl Link for VirtualLink {
         self.world.with_net(|net| {
             let outside = net.host(host).and_then(|host| host.addresses.first().copied());
             let Some(outside) = outside else { return false };
-            // It gives out ports, and its address is the one by which the other end knows this one.
-            let nat = |between: &Between| NatConfig {
-                preserve_ports: !between.translates,
-                timeout: between.forgets,
-                ..NatConfig::new(outside)
-            };
+            let nat = |between: &Between| NatConfig { outside, ..NatConfig::between(between) };
             net.set_nat(host, between.map(nat));
             net.set_native_esp(!between.is_some_and(|between| between.drops_esp));
             true

@@ -37,7 +37,7 @@ pub fn is_long(found: &RoleCase, retransmit: &RetransmitSpec) -> bool {
     let patient = |step: &Step| match step {
         Step::Expect(expect) => expect.within.0 > PATIENT,
         Step::Wait(wait) => wait.span.0 > SHORT,
-        // Only there is a network that does as it is told.
+        // Only there are such a network and native ESP to be had without privilege.
         Step::Nat(_) | Step::Firewall(_) => true,
         _ => false,
     };

@@ -18,7 +18,7 @@ use super::stage::{Next, Stage, last_host};
 use super::station::{Carry, Station};
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::Driver;
-use crate::engine::{Command, Endpoint, EndpointConfig, TunnelId};
+use crate::engine::{Command, Endpoint, EndpointConfig, NatTraversal, TunnelId};
 use crate::esp::Counters;
 use crate::fault::{Action, Choice, FaultPlan, Rule, When};
 use crate::link::netem::{Netem, PathSpec};
@@ -42,9 +42,13 @@ const LOG_SETTLES: Duration = Duration::from_millis(100);
 /// The rule that keeps half-open IKE SAs half open.
 const HALF_OPEN: &str = "half-open";
 
-/// Why a NAT cannot be played with a real box.
+/// Why a NAT cannot be played over these sockets.
 const NOTHING_BETWEEN: &str = "cannot be played: needs a box on the path that does as it is told; the simulated network has one, \
-                               and `ikelab path` stands between two real ends";
+                               and so have the sockets that face a real peer";
+
+/// Why nothing can be said about ESP without UDP.
+const NO_PROTOCOL_50: &str = "cannot be played: it is about ESP without UDP (IP protocol 50), which we cannot send here: that \
+                              needs a raw socket (root, or CAP_NET_RAW), and no `encapsulation: force-udp` in `data`";
 
 /// How long our last answer in a handshake may travel.
 const LAST_ANSWER: Duration = Duration::from_millis(50);
@@ -209,6 +213,9 @@ impl<L: Link> Bench<L> {
         if evidence.unsupported.is_none() && case.steps.iter().any(between) && !obeys {
             evidence.unsupported = Some(NOTHING_BETWEEN.to_owned());
         }
+        if evidence.unsupported.is_none() && !self.carry.native && needs_protocol_50(case, &setup) {
+            evidence.unsupported = Some(NO_PROTOCOL_50.to_owned());
+        }
         let mut faults = Vec::new();
         let mut ladder = Vec::new();
         let mut stopped = None;
@@ -246,7 +253,7 @@ impl<L: Link> Bench<L> {
                 }
             }
             let firings = stage.firings.clone();
-            let paths = stage.path_effects();
+            let paths = stage.path_effects().into_iter().chain(between_effects(case, &stage)).collect::<Vec<_>>();
             // Before our DELETE: what the box makes of the failure.
             let after = if stopped.is_none() { self.peer.show() } else { None };
             self.keep_shown(&scenario.id, role, before, after)?;
@@ -631,6 +638,29 @@ fn prepare(scenario: &Scenario, case: &RoleCase, setup: &mut Setup) -> Result<()
         })?;
     }
     Ok(())
+}
+
+/// Whether ESP has to travel as IP protocol 50 for there to be anything to see: a box stops it, or a NAT is there that nobody
+/// may notice.
+fn needs_protocol_50(case: &RoleCase, setup: &Setup) -> bool {
+    let unnoticed = setup.spec.nat.traversal == NatTraversal::Off;
+    case.steps.iter().any(|step| match step {
+        Step::Firewall(wall) => wall.drops_esp,
+        Step::Nat(_) => unnoticed,
+        _ => false,
+    })
+}
+
+/// What a box that a case has put on the path has stopped or translated, where somebody counts: one that did neither is no
+/// cause of anything.
+fn between_effects<L: Link>(case: &RoleCase, stage: &Stage<L>) -> Option<(String, usize)> {
+    let name = case.steps.iter().find_map(|step| match step {
+        Step::Nat(_) => Some("NAT on the path"),
+        Step::Firewall(_) => Some("firewall on the path"),
+        _ => None,
+    })?;
+    let effects = stage.driver.link.between_effects()?;
+    Some((name.to_owned(), usize::try_from(effects).unwrap_or(usize::MAX)))
 }
 
 fn lacks(setup: &Setup, need: Need) -> Result<(), String> {

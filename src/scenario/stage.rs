@@ -220,7 +220,7 @@ impl<L: Link> Stage<L> {
     pub fn put_between(&mut self, role: Role, between: Between) -> Next {
         match self.driver.link.inner_mut().put_between(role == Role::Initiator, Some(&between)) {
             true => Next::On,
-            false => Next::Environment("there is no network that does as it is told".to_owned()),
+            false => Next::Environment("there is nothing that does as it is told".to_owned()),
         }
     }
 

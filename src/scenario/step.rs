@@ -48,9 +48,9 @@ pub enum Step {
     Peer(PeerStep),
     /// From here on the path does this, as in `loss=20%,delay=50ms`; `clean` ends it. Blackouts count from here.
     Path(PathStep),
-    /// From here on a NAT stands on the path, before the end that begins the tunnel. Only in the simulated network.
+    /// From here on a NAT stands on the path, before the end that begins the tunnel. With a real peer it stands at our sockets.
     Nat(NatStep),
-    /// From here on a stateful firewall stands there, which lets in what answers. Only in the simulated network.
+    /// From here on a stateful firewall stands there, which lets in what answers. With a real peer it stands at our sockets.
     Firewall(FirewallStep),
     /// Nothing for a while.
     Wait(Wait),

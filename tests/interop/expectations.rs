@@ -88,7 +88,8 @@ pub enum Reason {
     PeerLacksFeature,
     /// The peer takes what others refuse.
     PeerTolerates,
-    /// Data have to flow, and this peer has no ESP here: its kernel would need it.
+    /// Data have to flow, and this peer has no ESP here: its kernel would need it. strongSwan has ESP of its own, but in UDP
+    /// only: of it the reason means IP protocol 50.
     NeedsKernelEsp,
     /// The scenario has no such role.
     RoleAbsent,
@@ -160,14 +161,21 @@ impl Row {
     /// How a case differs from the row; `None` if it does not.
     fn difference(&self, case: &Value) -> Option<String> {
         let found = case["verdict"].as_str().unwrap_or("nothing");
+        let needs_esp = self.reason == Some(Reason::NeedsKernelEsp);
+        // strongSwan's own data plane has ESP in UDP and no other.
+        let in_udp = self.peer == Name::StrongSwan;
         // Without a data plane a verdict about data says as much about the machine as about the peer.
-        if found != self.result.word() && self.reason != Some(Reason::NeedsKernelEsp) {
+        if found != self.result.word() && (!needs_esp || in_udp) {
             let why = format!("{} {}", case["detail"].as_str().unwrap_or_default(), case["actual"]);
             return Some(format!("{} expected, {found} found: {why}", self.result.word()));
         }
         let (observed, packet) = (self.observed.as_deref()?, self.packet?);
         let rungs = rungs(case);
-        if self.reason == Some(Reason::NeedsKernelEsp) && rungs.iter().any(|rung| rung.text == "peer: ESP") {
+        if needs_esp && in_udp && !case["esp"].is_array() {
+            return Some("nobody has looked for ESP without UDP".to_owned());
+        }
+        let can = |rung: &Rung| rung.text == "peer: ESP" && !(in_udp && rung.in_udp);
+        if needs_esp && rungs.iter().any(can) {
             return Some("the peer has sent ESP: it can play this".to_owned());
         }
         let more = |until: u64| rungs.iter().filter(|rung| rung.uncounted && rung.packet < until).count() as u64;
@@ -188,6 +196,8 @@ struct Rung {
     /// A repeat, or a fragment before the last: how many there are is chance. An ECDSA signature is not always as long,
     /// and with one octet more a message is in two.
     uncounted: bool,
+    /// ESP that travelled in UDP.
+    in_udp: bool,
 }
 
 /// What of a case has a packet number, in order.
@@ -200,11 +210,12 @@ fn rungs(case: &Value) -> Vec<Rung> {
         let text = text.split(' ').map(word).collect::<Vec<_>>().join(" ");
         let remarks = rung["remarks"].as_array().into_iter().flatten();
         let uncounted = text.ends_with(": SKF") || remarks.into_iter().any(|remark| remark == "sent again");
-        Some(Rung { packet: rung["packet"].as_u64()?, text, uncounted })
+        Some(Rung { packet: rung["packet"].as_u64()?, text, uncounted, in_udp: false })
     };
     let esp = |packet: &Value| {
         let (number, from) = (packet[0].as_u64()?, packet[1].as_str()?);
-        Some(Rung { packet: number, text: format!("{from}: ESP"), uncounted: false })
+        let in_udp = packet[2].as_bool().unwrap_or_default();
+        Some(Rung { packet: number, text: format!("{from}: ESP"), uncounted: false, in_udp })
     };
     let list = |key: &str| case[key].as_array().into_iter().flatten();
     let mut rungs: Vec<Rung> = list("ladder").filter_map(message).chain(list("esp").filter_map(esp)).collect();
@@ -219,13 +230,14 @@ pub fn as_rows(peer: Name, cases: &[Value]) -> String {
         let (id, role) = (case["id"].as_str().unwrap_or_default(), case["role"].as_str().unwrap_or_default());
         let verdict = case["verdict"].as_str().unwrap_or_default();
         let head = format!("- {{scenario: {id}, role: {role}, peer: {peer}, result: {verdict}");
-        if verdict == "reproduced" && !case["esp"].is_array() {
+        if verdict == "reproduced" && (peer == Name::StrongSwan || !case["esp"].is_array()) {
             text += &format!("{head}}}\n");
             continue;
         }
         text += &format!("# {} | {} | {}\n", case["detail"], case["expected"], case["actual"]);
-        for Rung { packet, text: line, uncounted } in rungs(case) {
-            text += &format!("#   {packet} {line}{}\n", if uncounted { " (not counted)" } else { "" });
+        for Rung { packet, text: line, uncounted, in_udp } in rungs(case) {
+            let uncounted = if uncounted { " (not counted)" } else { "" };
+            text += &format!("#   {packet} {line}{}{uncounted}\n", if in_udp { " in UDP" } else { "" });
         }
         text += &format!("{head}, reason: , packet: , observed: , note: }}\n");
     }
@@ -376,5 +388,17 @@ fn a_row_says_all_or_nothing() {
     case["esp"] = serde_json::json!([[3, "us"]]);
     assert_eq!(row.difference(&case), None);
     case["esp"] = serde_json::json!([[3, "us"], [4, "peer"]]);
+    assert!(row.difference(&case).is_some());
+
+    // strongSwan's ESP is in UDP: that its verdict is another, or that it has sent protocol 50, is to be looked at.
+    let row = Row { peer: Name::StrongSwan, ..row };
+    case["esp"] = serde_json::json!([[3, "us", true], [4, "peer", true]]);
+    assert_eq!(row.difference(&case), None);
+    case["esp"] = serde_json::json!([[3, "us", true], [4, "peer", false]]);
+    assert!(row.difference(&case).is_some());
+    case["esp"] = serde_json::Value::Null;
+    assert!(row.difference(&case).is_some());
+    case["esp"] = serde_json::json!([[3, "us", true]]);
+    case["verdict"] = "not-seen".into();
     assert!(row.difference(&case).is_some());
 }

@@ -52,10 +52,19 @@ pub struct OurIkeKeys {
     pub ar: Vec<u8>,
 }
 
-/// The ESP packets of one of our captures, native or in UDP: their numbers, and their source addresses. Read by hand:
-/// there is one capture for each scenario, and tshark takes its time to start.
+/// An ESP packet in a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EspPacket {
+    /// Its number.
+    pub number: u64,
+    pub source: IpAddr,
+    /// In UDP, or as IP protocol 50.
+    pub in_udp: bool,
+}
+
+/// The ESP packets of one of our captures, native or in UDP. Read by hand: there is one capture for each scenario, and tshark takes its time to start.
 #[track_caller]
-pub fn esp_packets(capture: &Path) -> Vec<(u64, IpAddr)> {
+pub fn esp_packets(capture: &Path) -> Vec<EspPacket> {
     const ENHANCED_PACKET: u32 = 6;
     let bytes = std::fs::read(capture).unwrap_or_else(|e| panic!("{}: {e}", capture.display()));
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
@@ -64,7 +73,8 @@ pub fn esp_packets(capture: &Path) -> Vec<(u64, IpAddr)> {
         if kind == ENHANCED_PACKET {
             number += 1;
             let packet = word(at + 20).and_then(|length| bytes.get(at + 28..at + 28 + length as usize));
-            found.extend(packet.and_then(esp_source).map(|source| (number, source)));
+            let esp = packet.and_then(esp_source);
+            found.extend(esp.map(|(source, in_udp)| EspPacket { number, source, in_udp }));
         }
         assert!(length >= 12, "{}: a block of {length} octets at {at}", capture.display());
         at += length as usize;
@@ -73,21 +83,24 @@ pub fn esp_packets(capture: &Path) -> Vec<(u64, IpAddr)> {
     found
 }
 
-/// Who sent an IPv4 packet, if there is ESP in it.
-fn esp_source(packet: &[u8]) -> Option<IpAddr> {
+/// Who sent an IPv4 packet, if there is ESP in it, and whether in UDP.
+fn esp_source(packet: &[u8]) -> Option<(IpAddr, bool)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let natt = || {
         let ports = [packet.get(header..header + 2)?, packet.get(header + 2..header + 4)?];
         let spi = packet.get(header + 8..header + 12)?;
         (ports.contains(&4500u16.to_be_bytes().as_slice()) && spi != [0; 4]).then_some(())
     };
-    match packet.get(9)? {
-        50 => {}
-        17 => natt()?,
+    let in_udp = match packet.get(9)? {
+        50 => false,
+        17 => {
+            natt()?;
+            true
+        }
         _ => return None,
-    }
+    };
     let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
-    Some(source.into())
+    Some((source.into(), in_udp))
 }
 
 impl RunDir {

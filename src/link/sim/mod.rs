@@ -6,7 +6,6 @@
 //! happens in another, and two runs that differ in one probability differ only where it bites.
 
 mod link;
-mod nat;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -17,10 +16,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 pub use link::{SimLink, SimWorld};
-pub use nat::NatConfig;
 
-use self::nat::Nat;
 use super::demux;
+use super::nat::Nat;
+pub use super::nat::NatConfig;
 use crate::net::{Class, Path, SocketRole, Transmit};
 use crate::seed::PlanSeed;
 use crate::time::Instant;

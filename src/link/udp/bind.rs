@@ -177,7 +177,8 @@ fn bind_role(config: &UdpConfig, role: SocketRole, port: u16) -> Result<Vec<Boun
     Err(last)
 }
 
-fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) -> Result<Bound, BindError> {
+/// Opens one UDP socket; with port 0 the system chooses one.
+pub(super) fn bind_one(config: &UdpConfig, role: SocketRole, address: IpAddr, port: u16) -> Result<Bound, BindError> {
     let local = with_scope(address, port, config.interface.as_deref());
     let wrong = |errno: Errno| explain(local, errno);
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };

@@ -46,6 +46,8 @@ const SEND_WAIT: u16 = 50;
 pub struct UdpLink {
     sockets: Vec<Socket>,
     by_address: BTreeMap<(SocketRole, IpAddr), usize>,
+    /// The sockets of [`UdpLink::open_outside`], by address and port; behind all others.
+    outside: BTreeMap<SocketAddr, usize>,
     epoll: Epoll,
     events: Vec<libc::epoll_event>,
     waker: Waker,
@@ -109,6 +111,7 @@ impl UdpLink {
             events: vec![libc::epoll_event { events: 0, u64: 0 }; (sockets.len() + 1).min(64)],
             sockets,
             by_address,
+            outside: BTreeMap::new(),
             epoll,
             waker,
             clock,
@@ -125,7 +128,7 @@ impl UdpLink {
     }
 
     /// Opens a raw socket for native ESP (IP protocol 50) beside each UDP socket of the IKE role. Packets that come in on it
-    /// and go out have [`SocketRole::Esp`].
+    /// and go out have [`SocketRole::Esp`]. To be called before [`UdpLink::open_outside`].
     ///
     /// # Errors
     ///
@@ -134,15 +137,49 @@ impl UdpLink {
         let addresses = self.sockets.iter().filter(|s| s.info.role == SocketRole::Ike).map(|s| s.info.local.ip());
         let bound = addresses.map(|address| bind::bind_esp(config, address)).collect::<Result<Vec<_>, _>>()?;
         for bound in bound {
-            let index = self.sockets.len();
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            self.epoll.add(&bound.fd, event).map_err(|e| BindError::Wait(e.into()))?;
-            self.by_address.insert((bound.role, bound.local.ip()), index);
-            let (receive_buffer, send_buffer) = bound.buffers;
-            let info = LocalSocket { local: bound.local, role: bound.role, receive_buffer, send_buffer, overflows: 0 };
-            self.sockets.push(Socket { fd: bound.fd, info });
+            let at = (bound.role, bound.local.ip());
+            let index = self.add(bound)?;
+            self.by_address.insert(at, index);
         }
         Ok(())
+    }
+
+    /// Opens one more socket of a UDP role on `address`, with a port that the system chooses: the outside of a NAT that is
+    /// played here. A datagram that comes to it has that port at its local end, and one with that local end leaves from it.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no socket or no port left.
+    pub fn open_outside(
+        &mut self,
+        config: &UdpConfig,
+        role: SocketRole,
+        address: IpAddr,
+    ) -> Result<SocketAddr, BindError> {
+        let bound = bind::bind_one(config, role, address, 0)?;
+        let local = bound.local;
+        let index = self.add(bound)?;
+        self.outside.insert(local, index);
+        Ok(local)
+    }
+
+    /// Closes the sockets of [`UdpLink::open_outside`].
+    pub fn close_outside(&mut self) {
+        if let Some(first) = self.outside.values().copied().min() {
+            self.sockets.truncate(first);
+        }
+        self.outside.clear();
+    }
+
+    /// Takes in one more socket; its number.
+    fn add(&mut self, bound: bind::Bound) -> Result<usize, BindError> {
+        let index = self.sockets.len();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        self.epoll.add(&bound.fd, event).map_err(|e| BindError::Wait(e.into()))?;
+        let (receive_buffer, send_buffer) = bound.buffers;
+        let info = LocalSocket { local: bound.local, role: bound.role, receive_buffer, send_buffer, overflows: 0 };
+        self.sockets.push(Socket { fd: bound.fd, info });
+        Ok(index)
     }
 
     /// Makes [`Link::recv_until`] return with [`Wake::Control`] while there is something to read from `source`, which the
@@ -191,6 +228,9 @@ impl UdpLink {
     }
 
     fn socket_for(&self, path: &Path) -> Option<usize> {
+        if let Some(&index) = self.outside.get(&path.local) {
+            return (self.sockets[index].info.role == path.role).then_some(index);
+        }
         let any = match path.local {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
