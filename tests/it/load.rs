@@ -53,6 +53,7 @@ impl Lab {
             socket_buffer: 1 << 20,
             seeds: Seeds::simulated("headend"),
             data: None,
+            scribes: Vec::new(),
         };
         let headend = Answering::start(headend, clock).expect("loopback binds");
         let ours = address("127.0.0.61");
