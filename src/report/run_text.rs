@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use crate::scenario::file::{Evidence, Role, Scenario, Who};
 use crate::scenario::load::LoadedScenario;
 use crate::scenario::matcher::Hit;
+use crate::scenario::persona::PeerLine;
 use crate::scenario::result::{CaseResult, RunResult};
 use crate::scenario::runner::PEER_LOG;
 use crate::scenario::verdict::Verdict;
@@ -108,13 +109,18 @@ impl RunText {
                 more(label, &format!("{:<8}{}  ({})", line.vendor, line.line, line.evidence.name()));
             }
         }
-        let shown = if self.verbose { case.peer_log.len() } else { LOG_LINES };
-        for (n, line) in case.peer_log.iter().take(shown).enumerate() {
+        // The same line again and again is one line.
+        let lines: Vec<&[PeerLine]> = case.peer_log.chunk_by(|a, b| a.text == b.text).collect();
+        // Instead of the last one it would be said that it is missing.
+        let shown = if self.verbose || lines.len() == LOG_LINES + 1 { lines.len() } else { LOG_LINES };
+        for (n, same) in lines.iter().take(shown).enumerate() {
             let label = if n == 0 { "it logs" } else { "" };
-            more(label, &format!("{}  ({})", line.text, line.basis));
+            let times = if same.len() > 1 { format!(", {} times", same.len()) } else { String::new() };
+            more(label, &format!("{}  ({}{times})", same[0].text, same[0].basis));
         }
-        if case.peer_log.len() > shown {
-            more("", &format!("and {} lines more, with -v and in {PEER_LOG}", case.peer_log.len() - shown));
+        if lines.len() > shown {
+            let left: usize = lines[shown..].iter().map(|same| same.len()).sum();
+            more("", &format!("and {left} lines more, with -v and in {PEER_LOG}"));
         }
         if self.verbose
             && let Some(capture) = &case.capture
