@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::exit::CliError;
 use crate::config::{DataSpec, EchoAnswers, Encapsulation, PingTarget};
 use crate::engine::{ChildSa, EspNote, Event, Ports, SaId, TunnelId};
-use crate::esp::{self, EchoPolicy, PingSpec, Plane, PlaneConfig, PlaneEvent, StreamSpec};
+use crate::esp::{self, Cap, EchoPolicy, PingSpec, Plane, PlaneConfig, PlaneEvent, StreamSpec};
 use crate::link::tun::Tun;
 use crate::link::udp::UdpLink;
 use crate::net::{Path, Transmit};
@@ -183,7 +183,7 @@ impl Data {
 
     /// Lets no more than so many kilobits a second pass in each direction.
     pub fn set_cap(&mut self, kilobits: Option<u32>) {
-        self.plane.set_cap(kilobits);
+        self.plane.set_cap(kilobits.map(Cap::of_kilobits));
     }
 
     /// The directions in which the cap has dropped something, as long as nobody has asked for the lines; true for ours.

@@ -49,8 +49,12 @@ fn render(args: &FailuresArgs, width: usize) -> Result<(String, u8), String> {
             hits => (run_text::hits(&hits[..hits.len().min(5)]), 0),
         });
     }
-    let Some(id) = &args.id else { return Ok((run_text::list(&all), 0)) };
-    let found = load::select(all, std::slice::from_ref(id))?;
+    let Some(id) = &args.id else { return Ok((run_text::catalogue(&all, width), 0)) };
+    let all_of_them = |error: String| match error.contains("did you mean") {
+        true => error,
+        false => format!("{error}; `ikelab failures` lists them"),
+    };
+    let found = load::select(all, std::slice::from_ref(id)).map_err(all_of_them)?;
     let entries: Vec<String> = found.iter().map(|one| run_text::entry(one, width)).collect();
     Ok((entries.join("\n"), 0))
 }
@@ -84,5 +88,10 @@ mod tests {
         let (text, code) = render(&args(None, Some("%SYS-5-CONFIG_I: Configured from console")), 80).expect("no error");
         assert!(code == 1 && text.contains("nothing"));
         assert!(render(&args(Some("psk-mismach"), None), 80).expect_err("misspelt").contains("psk-mismatch"));
+        let error = render(&args(Some("psk"), None), 80).expect_err("a part of several");
+        assert!(error.contains("did you mean \"") && error.contains("\"auth/psk-mismatch\""), "{error}");
+        let (text, code) = render(&args(None, None), 80).expect("the list");
+        assert!(code == 0 && text.contains("\nauth/psk-mismatch ") && text.contains("(explained, nothing to play)"));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

@@ -87,7 +87,10 @@ fn times(count: usize) -> String {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<Exit, CliError> {
-    let row = args.name.as_deref().map(table::find).transpose().map_err(CliError::usage)?;
+    let row = args.name.as_deref().map(table::find).transpose().map_err(|error| {
+        let more = if error.contains("did you mean") { "" } else { "; `ikelab faults` lists them" };
+        CliError::usage(error + more)
+    })?;
     let text = match (row, args.json) {
         (Some(row), false) => page(row, term::stdout_paint()),
         (None, false) => list(term::stdout_paint()),

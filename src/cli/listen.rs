@@ -48,13 +48,14 @@ pub struct Args {
     /// End by itself after this long, like 30s
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
-    /// Serve a load with this many threads: no capture, no transcripts, counters only
+    /// Serve a load with this many threads: no capture, no transcripts, counters only, and a persona's log in peer.log
     #[arg(long, value_name = "N", conflicts_with = "keys")]
     threads: Option<u8>,
     /// --threads: carry ESP in UDP and answer pings and UDP echo (port 7) inside the tunnels
     #[arg(long = "echo", requires = "threads")]
     data: bool,
     /// --threads: carry no more than this many bits of ESP per second in each direction, like 85M, as a licence would
+    /// [default: the persona's]
     #[arg(long, value_name = "RATE", requires = "data")]
     data_cap: Option<String>,
     #[command(flatten)]
@@ -111,8 +112,10 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         let connections = all.into_iter().map(|loaded| loaded.spec).collect();
         let wrong = |text: &String| CliError::usage(format!("--data-cap: `{text}` is not a rate like 85M"));
         let cap = args.data_cap.as_ref().map(|text| parse_bits(text).ok_or_else(|| wrong(text))).transpose()?;
-        let data = args.data.then_some(DataPlane { cap });
-        return super::listen_many::run(&args.common, connections, limits, addresses, (threads, data), duration);
+        // What is asked for wins over what the box would have.
+        let cap = cap.or(persona.bandwidth().map(|kilobits| f64::from(kilobits) * 1000.0));
+        let (common, data) = (&args.common, args.data.then_some(DataPlane { cap }));
+        return super::listen_many::run(common, persona, connections, limits, addresses, (threads, data), duration);
     }
     let clock = RealClock::start();
     let mut link = args.common.bind(addresses(&all), ports.ike, ports.natt, clock)?;
@@ -386,6 +389,9 @@ impl Observer for View {
 
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         self.data.event(now, tunnel, sa, &event);
+        for line in self.log.event(sa, &event) {
+            self.line(now, Tone::Faint, &format!("  log  {}  [{}]", line.text, line.basis));
+        }
         if sa == SaId::NONE {
             // Of no IKE SA: a person who asks for more sees what was not believed, and where it came from.
             if let (Event::Ignored(ignored), true) = (&event, self.verbose > 0) {
@@ -394,9 +400,6 @@ impl Observer for View {
                 self.line(now, Tone::Warn, &text);
             }
             return;
-        }
-        for line in self.log.event(sa, &event) {
-            self.line(now, Tone::Faint, &format!("  log  {}  [{}]", line.text, line.basis));
         }
         match &event {
             // The keys of a rekeyed IKE SA come before the news that there is one.

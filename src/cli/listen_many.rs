@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::box_log::{self, BoxLog};
 use super::common::Common;
 use super::exit::{CliError, Exit};
 use super::signals::Stop;
@@ -12,7 +13,9 @@ use super::{rundir, term};
 use crate::engine::{ConnectionSpec, Limits};
 use crate::load::answer::{Answering, DataPlane, Headend, Shown, links};
 use crate::load::leak::{self, Held, octets};
+use crate::load::traffic::bits;
 use crate::time::{Instant, RealClock};
+use crate::vendor::persona::Persona;
 
 /// How often the figures are printed.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,9 +24,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A day of looks; a longer run is judged by its first day.
 const MOST_LOOKS: usize = 86_400;
 
-/// Serves until Ctrl-C, or for `duration`.
+/// Serves until Ctrl-C, or for `duration`; as `persona`, whose limits are in what else is given.
 pub fn run(
     common: &Common,
+    persona: &Persona,
     connections: Vec<ConnectionSpec>,
     limits: Limits,
     addresses: Vec<IpAddr>,
@@ -37,6 +41,9 @@ pub fn run(
     let seeds = common.seeds()?;
     let plan_seed = seeds.plan.text().to_owned();
     let ports = connections[0].local_ports;
+    let (scribes, lines) = box_log::scribes(persona, &connections[0], threads).unzip();
+    let mut caps: Vec<String> = limits.max_child_sas.map(|most| format!("{most} Child SAs")).into_iter().collect();
+    caps.extend(data.and_then(|data| data.cap).map(|cap| format!("{} of ESP in each direction", bits(cap))));
     let headend = Headend {
         connections,
         limits,
@@ -47,6 +54,7 @@ pub fn run(
         socket_buffer: 8 << 20,
         seeds,
         data,
+        scribes: scribes.unwrap_or_default(),
     };
     let answering = Answering::start(headend, clock)?;
     let dir = rundir::RunDir::create(common.out.as_deref(), clock.epoch())?;
@@ -65,6 +73,13 @@ pub fn run(
     say(&format!("plan seed {plan_seed}   {}\n", dir.path().display()));
     let plural = if threads == 1 { "thread" } else { "threads" };
     say(&format!("listening on {} with {threads} {plural}; Ctrl-C ends it\n", sockets.join(", ")));
+    if persona.vendor.is_some() {
+        say(&format!("plays {}: a model of {}, not evidence about it\n", persona.name, persona.summary));
+    }
+    if !caps.is_empty() {
+        say(&format!("carries {} at most, all threads together\n", caps.join(" and ")));
+    }
+    let mut log = lines.map(|lines| BoxLog::open(lines, &dir, term::stdout_paint())).transpose()?;
     if let Some(granted) = answering.clamp {
         say(&format!(
             "the kernel grants {granted} octets of receive buffer instead of {} (net.core.rmem_max)\n",
@@ -79,6 +94,9 @@ pub fn run(
         // Signals set the flag from a thread of their own; the figures need no better clock than this.
         std::thread::park_timeout(Duration::from_millis(50));
         let now = clock.now();
+        if let Some(log) = &mut log {
+            log.take(now, &say)?;
+        }
         if duration.is_some_and(|d| now >= Instant::ZERO + d) {
             break;
         }
@@ -98,6 +116,7 @@ pub fn run(
     let last = figures(&answering);
     let seconds = clock.now().as_secs_f64();
     let answered = answering.finish().map_err(CliError::environment)?;
+    let log = log.map(|log| log.end(clock.now(), &say)).transpose()?;
     say(&format!("\n{last}\n"));
     let mut leaks = leak::judge(begin, &seen, end);
     if end.sas > 0 {
@@ -125,6 +144,10 @@ pub fn run(
     result["resident"] = end.resident.into();
     result["leaks"] = serde_json::to_value(&leaks).expect("plain data");
     result["threads"] = threads.into();
+    result["persona"] = persona.name.into();
+    if let Some(log) = log {
+        result["peer_log"] = log;
+    }
     result["ike_sas_up_by_thread"] = up_by_thread.into();
     result["cpu_seconds_by_thread"] = answered.iter().map(|a| a.used.cpu.as_secs_f64()).collect();
     result["counters"] = json!({

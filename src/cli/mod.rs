@@ -3,6 +3,7 @@
 //! A command is a `clap::Args` struct with a `run` function that gives an [`exit::Exit`] or an [`exit::CliError`].
 //! Standard output carries the result (with `--json` nothing but JSON lines), standard error the warnings and errors.
 
+mod box_log;
 mod common;
 mod connect;
 mod crl;

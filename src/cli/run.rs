@@ -544,7 +544,7 @@ fn persona_notes(persona: &Persona) -> Vec<String> {
             count(Basis::Modelled)
         ));
     }
-    notes.push("its timers and limits are its own; seconds with a v passed in virtual time".to_owned());
+    notes.push("its timers and limits are its own; time is virtual (seconds with a v)".to_owned());
     notes
 }
 

@@ -8,7 +8,7 @@ use super::failure::{Failure, PeerIncompatible, PeerMisbehaved};
 use super::propose::{select, verify_choice};
 use super::sa::{Child, ChildState, IkeSa, Phase};
 use super::selectors;
-use super::spec::{ChildSpec, Mode, ProposalSpec};
+use super::spec::{ChildSpec, Mode, ProposalSpec, SaId};
 use super::tamper::{Decision, SecretKind};
 use crate::crypto::{EspSuite, child_keymat};
 use crate::seed::Purpose;
@@ -104,9 +104,9 @@ impl ChildSpec {
 }
 
 impl Core {
-    /// Whether as many Child SAs stand as are allowed, `reserved` SPIs for new ones left out of the count.
-    pub(super) fn child_limit_met(&self, reserved: usize) -> bool {
-        self.cfg.limits.max_child_sas.is_some_and(|max| self.by_esp.len().saturating_sub(reserved) >= max as usize)
+    /// Whether as many Child SAs stand as are allowed; the one whose SPI was reserved last may want a place itself.
+    pub(super) fn child_limit_met(&self, for_the_last: bool) -> bool {
+        self.cfg.limits.max_child_sas.is_some_and(|max| self.by_esp.is_full(max, for_the_last))
     }
 
     /// A fresh inbound ESP SPI: above the reserved 0 to 255, not in use, its first octet the shard's if there is one.
@@ -120,7 +120,7 @@ impl Core {
             let adopted = self.secret(now, sa, SecretKind::ChildSpi, octets.to_vec());
             let pinned = adopted != octets && adopted.len() == 4;
             let spi = <[u8; 4]>::try_from(adopted).map_or(u32::from_be_bytes(octets), u32::from_be_bytes);
-            if pinned || (spi > 255 && !self.by_esp.contains_key(&spi)) {
+            if pinned || (spi > 255 && !self.by_esp.contains(spi)) {
                 self.by_esp.insert(spi, sa.id);
                 sa.reserved_spi = Some(spi);
                 return spi;
@@ -132,6 +132,13 @@ impl Core {
     pub(super) fn release_esp_spi(&mut self, sa: &mut IkeSa) {
         if let Some(spi) = sa.reserved_spi.take() {
             self.forget_esp(sa.id, spi);
+        }
+    }
+
+    /// Removes an inbound ESP SPI from the index, if it is this IKE SA's.
+    pub(super) fn forget_esp(&mut self, id: SaId, spi: u32) {
+        if self.by_esp.get(&spi) == Some(&id) {
+            self.by_esp.remove(spi);
         }
     }
 

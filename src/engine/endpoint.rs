@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::config_payload::Leases;
 use super::cookie::CookieJar;
 use super::counters::Counters;
+use super::esp_index::EspIndex;
 use super::event::{Event, Ignored, IgnoredWhy};
 use super::fragment::{Ledger, SMALLER_AFTER};
 use super::info::Request;
@@ -43,7 +44,7 @@ pub(super) struct Core {
     pub seeds: Seeds,
     pub epoch: UnixTime,
     pub by_spi: HashMap<IkeSpi, SaId>,
-    pub by_esp: HashMap<u32, SaId>,
+    pub by_esp: EspIndex,
     pub by_init: HashMap<InitKey, SaId>,
     pub by_peer: BTreeSet<(NonZeroU64, SaId)>,
     pub half_open_by_address: HashMap<IpAddr, u32>,
@@ -97,13 +98,14 @@ impl Endpoint {
     pub fn new(cfg: Arc<EndpointConfig>, seeds: Seeds, epoch: UnixTime) -> Self {
         let cookies = CookieJar::new(cfg.salt);
         let stateless = RateLimit::new(cfg.limits.stateless_per_second);
+        let by_esp = EspIndex::new(cfg.children.clone());
         let core = Core {
             table: Table::default(),
             cfg,
             seeds,
             epoch,
             by_spi: HashMap::new(),
-            by_esp: HashMap::new(),
+            by_esp,
             by_init: HashMap::new(),
             by_peer: BTreeSet::new(),
             half_open_by_address: HashMap::new(),
@@ -750,13 +752,6 @@ impl Core {
         }
         if let Some(key) = &sa.init_key {
             self.by_init.remove(key);
-        }
-    }
-
-    /// Removes an inbound ESP SPI from the index, if it is this IKE SA's.
-    pub(super) fn forget_esp(&mut self, id: SaId, spi: u32) {
-        if self.by_esp.get(&spi) == Some(&id) {
-            self.by_esp.remove(&spi);
         }
     }
 

@@ -16,6 +16,7 @@ mod config_payload;
 mod cookie;
 mod counters;
 mod endpoint;
+mod esp_index;
 mod event;
 mod failure;
 mod fragment;
@@ -40,6 +41,7 @@ mod window;
 
 pub use counters::Counters;
 pub use endpoint::Endpoint;
+pub use esp_index::ChildCount;
 pub use event::{
     AuthRefused, ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig,
     MessageTrace, NatFinding,

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::esp_index::ChildCount;
 use super::style::MessageStyle;
 use crate::auth::eap::{AuthenticatorSpec, PeerSpec};
 use crate::auth::{Credential, Trust};
@@ -585,6 +586,9 @@ pub struct EndpointConfig {
     pub salt: u64,
     /// Refuse whatever is not answered by a connection's name: accept new IKE SAs as responder at all.
     pub respond: bool,
+    /// With others that stand for the same box: [`Limits::max_child_sas`] holds for all of them together. An endpoint keeps
+    /// the count that it was made with.
+    pub children: Option<Arc<ChildCount>>,
 }
 
 impl Default for EndpointConfig {
@@ -597,6 +601,7 @@ impl Default for EndpointConfig {
             shard: None,
             salt: 0,
             respond: true,
+            children: None,
         }
     }
 }

@@ -21,6 +21,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use cap::Cap;
 pub use child::{Child, Standing};
 pub use counters::{Counters, RecvError, SaCounters, SendError};
 pub use ping::{Ping, PingReport, PingSpec};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::bend::Bend;
 use super::cap::Cap;
@@ -60,8 +61,8 @@ pub struct Plane {
     scratch: Vec<u8>,
     carried: Vec<u8>,
     pub(super) bend: Bend,
-    /// What may pass: ours, the peer's.
-    caps: Option<[Cap; 2]>,
+    /// What may pass.
+    cap: Option<Arc<Cap>>,
 }
 
 impl Plane {
@@ -89,7 +90,7 @@ impl Plane {
             scratch: Vec::new(),
             carried: Vec::new(),
             bend: Bend::default(),
-            caps: None,
+            cap: None,
         }
     }
 
@@ -98,19 +99,18 @@ impl Plane {
         self.bend.tamper = Some(tamper);
     }
 
-    /// Lets no more than so many kilobits a second pass in each direction, measured over a quarter of a second.
-    pub fn set_cap(&mut self, kilobits: Option<u32>) {
-        self.caps = kilobits.map(|kilobits| [Cap::new(kilobits); 2]);
+    /// Lets no more pass than `cap` allows, which other planes may share.
+    pub fn set_cap(&mut self, cap: Option<Arc<Cap>>) {
+        self.cap = cap;
     }
 
     /// Whether the cap lets so many octets pass.
     fn admits(&mut self, now: Instant, outbound: bool, octets: usize) -> bool {
-        let Some(caps) = &mut self.caps else { return true };
-        let cap = &mut caps[usize::from(!outbound)];
-        if cap.admits(now, octets) {
+        let Some(cap) = &self.cap else { return true };
+        if cap.admits(now, outbound, octets) {
             return true;
         }
-        if cap.tells(now) {
+        if cap.tells(now, outbound) {
             self.tell(PlaneEvent::Capped { outbound });
         }
         false

@@ -738,3 +738,41 @@ fn any_octets_at_all() {
         selfcheck(&seed.to_be_bytes().repeat(8));
     }
 }
+
+/// A box's planes in several threads have one licence: its rate is theirs together, in each direction.
+#[test]
+fn planes_that_share_a_licence_share_its_rate() {
+    let cap = Cap::of(8e6);
+    let mut pairs = [0, 1].map(|_| Pair::new(suite(Encr::AesGcm { bits: 128, icv: 16 }, None, false)));
+    let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let (near, far) = ((address("10.1.0.1"), 5000), (address("10.2.0.1"), 5000));
+    let mut packets = [Vec::new(), Vec::new()];
+    let data = [0; 972];
+    assert!(inner::build_udp(&mut packets[0], near, far, &data) && inner::build_udp(&mut packets[1], far, near, &data));
+    assert_eq!(packets[0].len(), 1000);
+    for pair in &mut pairs {
+        pair.left.set_cap(Some(cap.clone()));
+    }
+    // A thousand octets in each millisecond and each pair: twice what is allowed, for two seconds.
+    let mut told = [0, 0];
+    for millis in 0..2_000u64 {
+        for pair in &mut pairs {
+            pair.now = Instant(millis * 1_000_000);
+            let _ = pair.left.send(pair.now, Some(TUNNEL), &packets[0]);
+            pair.right.send(pair.now, Some(TUNNEL), &packets[1]).expect("this end has no licence");
+            pair.settle();
+            while let Some(event) = pair.left.poll_event() {
+                if let PlaneEvent::Capped { outbound } = event {
+                    told[usize::from(outbound)] += 1;
+                }
+            }
+        }
+    }
+    let sum = |of: fn(&Counters) -> u64| pairs.iter().map(|pair| of(pair.left.counters())).sum::<u64>();
+    // And what may come at once. Inbound the octets of ESP are counted.
+    let (sent, taken) = (sum(|c| c.encaps), sum(|c| c.decaps));
+    assert!((2_240..=2_260).contains(&sent) && (2_150..=2_200).contains(&taken), "{sent} {taken}");
+    assert_eq!(sum(|c| c.send_errors[SendError::Licence as usize]), 4_000 - sent);
+    assert_eq!(sum(|c| c.recv_errors[RecvError::Licence as usize]), 4_000 - taken);
+    assert_eq!(told, [2, 2], "once a second, whichever plane it is");
+}

@@ -58,6 +58,18 @@ pub trait Link {
     /// What has passed so far.
     fn counters(&self) -> LinkCounters;
 
+    /// The next receive takes in datagrams only after this long, as a network card gathers packets before it interrupts: what
+    /// comes together costs one wake-up, and one for the peer when the answers leave together. Only for who does not measure
+    /// how quick the peer is. Nothing where waiting costs nothing.
+    fn gather(&mut self, pause: std::time::Duration) {
+        let _ = pause;
+    }
+
+    /// Octets of kernel memory that wait in the fullest receive buffer; none where there is no kernel.
+    fn receive_queue(&self) -> usize {
+        0
+    }
+
     /// Puts a box before this host (`ours`) or before the other one, which translates or only watches, or takes it away; false
     /// where nothing does as it is told.
     fn put_between(&mut self, ours: bool, between: Option<&Between>) -> bool {

@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::resource::{self, Used};
 use crate::drive::{Driver, Observer};
 use crate::engine::{
-    ConnectionSpec, Counters, Endpoint, EndpointConfig, EspNote, Event, IgnoredWhy, Limits, Ports, SaId, Side, TunnelId,
+    ChildCount, ConnectionSpec, Counters, Endpoint, EndpointConfig, EspNote, Event, IgnoredWhy, Limits, Ports, SaId,
+    Side, TunnelId,
 };
-use crate::esp::{Plane, PlaneConfig};
+use crate::esp::{Cap, Plane, PlaneConfig, PlaneEvent, RecvError, SendError};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Link, LinkCounters};
 use crate::net::{Path, SocketRole, Transmit};
@@ -31,7 +32,7 @@ const NAP: Duration = Duration::from_millis(100);
 pub struct Headend {
     /// Its connections.
     pub connections: Vec<ConnectionSpec>,
-    /// Its limits, all threads together: each gets its part.
+    /// Its limits, all threads together: each gets its part, but of Child SAs, which are counted together.
     pub limits: Limits,
     /// Where it listens.
     pub addresses: Vec<IpAddr>,
@@ -47,13 +48,15 @@ pub struct Headend {
     pub seeds: Seeds,
     /// Carry ESP in UDP, and answer pings and UDP echo; without this ESP is ignored and tunnels cost less memory.
     pub data: Option<DataPlane>,
+    /// One for each thread, if anybody wants to write down what happens; endpoints tell of every message then.
+    pub scribes: Vec<Scribe>,
 }
 
 /// The data plane of a headend.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct DataPlane {
-    /// Bits of ESP packets per second that are carried in each direction at most, as a licence limits it; what is beyond is
-    /// dropped.
+    /// Bits of ESP packets per second that are carried in each direction at most, all threads together, as a licence limits
+    /// it; what is beyond is dropped.
     pub cap: Option<f64>,
 }
 
@@ -147,25 +150,34 @@ impl Answering {
             .map(|spec| Arc::new(ConnectionSpec { local_ports: ports, ..spec }))
             .collect();
         let limits = part(&headend.limits, u32::from(threads));
+        // What is counted for all is counted only if there is a limit: threads share nothing else.
+        let children = headend.limits.max_child_sas.filter(|_| threads > 1).map(|_| Arc::<ChildCount>::default());
+        let cap = headend.data.and_then(|data| data.cap).map(Cap::of);
+        let mut scribes = headend.scribes.into_iter();
         let (mut handles, mut wakers, mut shown) = (Vec::new(), Vec::new(), Vec::new());
         for (octet, link) in (0_u8..).zip(links) {
+            let scribe = scribes.next();
             let config = EndpointConfig {
                 connections: connections.clone(),
                 limits: limits.clone(),
-                trace: false,
+                trace: scribe.is_some(),
                 export_keys: false,
                 shard: (threads > 1).then_some(octet),
                 salt: u64::from(octet) + 1,
                 respond: true,
+                children: children.clone(),
             };
             let mine = Arc::new(Shown::default());
             wakers.push(link.waker());
             shown.push(Arc::clone(&mine));
-            // The bits of a licence are dealt out like the other limits.
-            let data = headend.data.map(|data| DataPlane { cap: data.cap.map(|cap| cap / f64::from(threads)) });
-            let data = data.map(|data| Data::new(data, (ports.natt, 4500)));
+            let data = headend.data.map(|_| {
+                let mut plane = Plane::new(PlaneConfig { natt_ports: (ports.natt, 4500), ..PlaneConfig::default() });
+                plane.set_cap(cap.clone());
+                plane
+            });
             let (seeds, flags) = (headend.seeds.clone(), [Arc::clone(&stop), Arc::clone(&silent)]);
-            let work = move || serve(link, config, seeds, &flags, &mine, data);
+            let counting = Counting { shown: mine, data, scribe };
+            let work = move || serve(link, config, seeds, &flags, counting);
             let thread = std::thread::Builder::new().name(format!("answer-{octet}")).spawn(work);
             handles.push(thread.map_err(BindError::Wait)?);
         }
@@ -234,7 +246,6 @@ fn part(limits: &Limits, threads: u32) -> Limits {
         max_half_open: share(limits.max_half_open),
         max_half_open_per_address: limits.max_half_open_per_address.map(share),
         max_ike_sas: limits.max_ike_sas.map(share),
-        max_child_sas: limits.max_child_sas.map(share),
         stateless_per_second: share(limits.stateless_per_second),
         ..limits.clone()
     }
@@ -245,14 +256,13 @@ fn serve(
     config: EndpointConfig,
     seeds: Seeds,
     [stop, silent]: &[Arc<AtomicBool>; 2],
-    shown: &Arc<Shown>,
-    data: Option<Data>,
+    mut counting: Counting,
 ) -> io::Result<Answered> {
+    let shown = &Arc::clone(&counting.shown);
     let before = Used::of_thread();
     let closing = Arc::new(EndpointConfig { respond: false, ..config.clone() });
     let epoch = link.epoch();
     let mut driver = Driver::new(Endpoint::new(Arc::new(config), seeds, epoch), link, Recorder::new());
-    let mut counting = Counting { shown: Arc::clone(shown), data };
     while !stop.load(Relaxed) {
         let soon = driver.link.now() + NAP;
         driver.turn(Some(soon), &mut counting)?;
@@ -293,13 +303,17 @@ fn show(shown: &Shown, driver: &Driver<UdpLink>) {
 
 struct Counting {
     shown: Arc<Shown>,
-    data: Option<Data>,
+    data: Option<Plane>,
+    scribe: Option<Scribe>,
 }
 
 impl Observer for Counting {
     fn event(&mut self, now: Instant, tunnel: TunnelId, sa: SaId, event: Event) {
         if let Some(data) = &mut self.data {
-            data.plane.event(now, tunnel, sa, &event);
+            data.event(now, tunnel, sa, &event);
+        }
+        if let Some(Scribe(write)) = &mut self.scribe {
+            write(now, Heard::Event(sa, &event));
         }
         if matches!(event, Event::Deleted { by: Side::Peer }) {
             self.shown.deleted.fetch_add(1, Relaxed);
@@ -309,81 +323,62 @@ impl Observer for Counting {
     fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
         let Some(data) = &mut self.data else { return };
         self.shown.esp_in.fetch_add(1, Relaxed);
-        if !data.caps[0].admits(now, packet.len()) {
-            self.shown.capped.fetch_add(1, Relaxed);
-            return;
+        data.handle_packet(now, path, packet);
+        while let Some(event) = data.poll_event() {
+            if let (PlaneEvent::Capped { outbound }, Some(Scribe(write))) = (event, &mut self.scribe) {
+                write(now, Heard::Capped { outbound });
+            }
         }
-        data.plane.handle_packet(now, path, packet);
-        while data.plane.poll_event().is_some() {}
+        let counters = data.counters();
+        let beyond =
+            counters.recv_errors[RecvError::Licence as usize] + counters.send_errors[SendError::Licence as usize];
+        if beyond > 0 {
+            self.shown.capped.store(beyond, Relaxed);
+        }
     }
 
-    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let data = self.data.as_mut()?;
-        loop {
-            let transmit = data.plane.poll_transmit()?;
-            if data.caps[1].admits(now, transmit.bytes.len()) {
-                self.shown.esp_out.fetch_add(1, Relaxed);
-                return Some(transmit);
-            }
-            self.shown.capped.fetch_add(1, Relaxed);
-            data.plane.reclaim(transmit.bytes);
-        }
+    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
+        let transmit = self.data.as_mut()?.poll_transmit()?;
+        self.shown.esp_out.fetch_add(1, Relaxed);
+        Some(transmit)
     }
 
     fn poll_note(&mut self) -> Option<(u32, EspNote)> {
-        self.data.as_mut()?.plane.poll_note()
+        self.data.as_mut()?.poll_note()
     }
 
     fn reclaim(&mut self, buffer: Vec<u8>) {
         if let Some(data) = &mut self.data {
-            data.plane.reclaim(buffer);
+            data.reclaim(buffer);
         }
     }
 }
 
-/// A thread's data plane and its caps, inbound and outbound.
-struct Data {
-    plane: Plane,
-    caps: [Cap; 2],
+/// What comes to a thread's ears that a box would log.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// An event of its endpoint.
+    Event(SaId, &'a Event),
+    /// ESP was dropped because the cap allows no more; said once a second for each direction, by one of the threads.
+    Capped {
+        /// Ours, not sent; or the peer's, dropped.
+        outbound: bool,
+    },
 }
 
-impl Data {
-    fn new(data: DataPlane, natt_ports: (u16, u16)) -> Data {
-        let config = PlaneConfig { natt_ports, ..PlaneConfig::default() };
-        Data { plane: Plane::new(config), caps: [data.cap.map_or_else(Cap::default, Cap::new); 2] }
+/// Writes down what one thread hears.
+pub struct Scribe(Box<dyn FnMut(Instant, Heard<'_>) + Send>);
+
+impl Scribe {
+    /// One that does this with everything.
+    pub fn new(write: impl FnMut(Instant, Heard<'_>) + Send + 'static) -> Scribe {
+        Scribe(Box::new(write))
     }
 }
 
-/// A token bucket; without a rate it admits everything.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cap {
-    /// Octets per nanosecond.
-    rate: Option<f64>,
-    /// Octets left.
-    left: f64,
-    last: Instant,
-}
-
-impl Cap {
-    /// What may pass in this time may come at once.
-    const DEPTH: Duration = Duration::from_millis(250);
-
-    fn new(bits: f64) -> Cap {
-        let rate = bits / 8e9;
-        Cap { rate: Some(rate), left: rate * Cap::DEPTH.as_nanos() as f64, last: Instant::ZERO }
-    }
-
-    fn admits(&mut self, now: Instant, octets: usize) -> bool {
-        let Some(rate) = self.rate else { return true };
-        // At least one packet fits, however low the rate is.
-        let depth = (rate * Cap::DEPTH.as_nanos() as f64).max(1600.0);
-        self.left = (self.left + rate * now.since(self.last).as_nanos() as f64).min(depth);
-        self.last = self.last.max(now);
-        let fits = self.left >= octets as f64;
-        if fits {
-            self.left -= octets as f64;
-        }
-        fits
+impl std::fmt::Debug for Scribe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scribe")
     }
 }
 
@@ -395,18 +390,6 @@ pub fn links(answered: &[Answered]) -> LinkCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cap_lets_its_rate_pass_whatever_is_offered() {
-        let mut cap = Cap::new(80e6);
-        let mut passed = 0;
-        for n in 0..200_000_u64 {
-            passed += u64::from(cap.admits(Instant(n * 10_000), 1000));
-        }
-        // 2 s at 10 MB/s and what may come at once, offered ten times that.
-        assert!((22_450..22_550).contains(&passed), "{passed}");
-        assert!((0..100).all(|_| Cap::default().admits(Instant::ZERO, 1500)));
-    }
 
     #[test]
     fn limits_are_dealt_out_to_the_threads() {

@@ -23,7 +23,6 @@ use super::traffic::{Traffic, TrafficSpec};
 use crate::drive::Driver;
 use crate::engine::{Command, Counters, Endpoint, EndpointConfig, Limits};
 use crate::fault::{FaultPlan, Rule};
-use crate::link::udp::UdpLink;
 use crate::link::{Link, LinkCounters};
 use crate::record::Recorder;
 use crate::seed::{PlanSeed, Seeds};
@@ -170,9 +169,9 @@ pub struct Report {
     pub stopped: bool,
 }
 
-/// A shard at work.
-pub struct Shard {
-    driver: Driver<UdpLink>,
+/// A shard at work, on sockets or in a simulated network.
+pub struct Shard<L> {
+    driver: Driver<L>,
     book: Book,
     lane: Lane,
     peers: Arc<Peers>,
@@ -195,9 +194,9 @@ pub struct Shard {
     child_name: String,
 }
 
-impl Shard {
-    /// A shard on its sockets.
-    pub fn new(config: ShardConfig, link: UdpLink) -> Self {
+impl<L: Link> Shard<L> {
+    /// A shard on its link.
+    pub fn new(config: ShardConfig, link: L) -> Self {
         let ShardConfig { lane, octet, peers, sources, tunnels, seeds, rules, gauges, stop, .. } = config;
         let ShardConfig { in_flight, too_late, keeper, traffic, linger, .. } = config;
         let mut recorder = Recorder::new();
@@ -213,6 +212,7 @@ impl Shard {
             shard: Some(octet),
             salt: lane.first + 1,
             respond: false,
+            children: None,
         };
         let mut endpoint = Endpoint::new(Arc::new(endpoint), seeds, link.epoch());
         if !rules.is_empty() {

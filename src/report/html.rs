@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::scenario::file::{Role, Who};
-use crate::scenario::result::{CaseResult, RunResult};
+use crate::scenario::file::{Role, VendorName, Who};
+use crate::scenario::result::{CaseResult, RunResult, VendorFix};
 use crate::scenario::rung::{Rung, RungKind, WITHHELD};
+use crate::scenario::runner::PEER_LOG;
 use crate::scenario::verdict::Verdict;
 use crate::time::utc_text;
+use crate::vendor::commands;
 
 const STYLE: &str = include_str!("html.css");
 
@@ -56,7 +58,8 @@ fn head(run: &RunResult) -> Markup {
         (s.not_seen, "not seen", "bad"),
         (s.inconclusive, "inconclusive", "doubt"),
         (s.unsupported, "unsupported", "dim"),
-        (s.sanity_failed, "sanity failed", "bad"),
+        (s.differs, "not this persona", "dim"),
+        (s.sanity_failed, "honest tunnels failed", "bad"),
     ];
     html! {
         header {
@@ -65,7 +68,10 @@ fn head(run: &RunResult) -> Markup {
                 @for (count, words, class) in counts {
                     @if count > 0 { span class=(format!("chip {class}")) { (count) " " (words) } " " }
                 }
-                span.dim { (s.run) "/" (s.chosen) " run" }
+                span.dim {
+                    (s.run) "/" (s.chosen) " run"
+                    @if s.explained > 0 { ", " (s.explained) " explained, nothing to play" }
+                }
             }
             dl {
                 dt { "Peer" } dd { (run.peer.address) }
@@ -127,7 +133,7 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
                             @if let Some(packet) = proof.packet { " (packet " (packet) ")" }
                         }
                     }
-                    @for fault in &case.faults { li { "fault " code { (fault.name) } " had an effect " (fault.fired) " times" } }
+                    @for fault in &case.faults { li { "fault " code { (fault.name) } " had " (effects(fault.fired)) } }
                 }
             }
             @if !case.ladder.is_empty() { (ladder(run, case)) }
@@ -141,13 +147,17 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
             }
             @if !case.fix.is_empty() {
                 h3 { "Fix" }
-                @for fix in &case.fix { p.vendor { strong { (fix.vendor) } } pre { (fix.commands.join("\n")) } }
+                @for fix in &case.fix { p.vendor { strong { (fix.vendor) } } (lines_of(fix)) }
             }
             @if case.capture.is_some() || case.transcript.is_some() {
                 p.dim {
                     "Files: "
                     @if let Some(capture) = &case.capture { a href=(capture) { (capture) } " " }
-                    @if let Some(transcript) = &case.transcript { a href=(transcript) { (transcript) "/" } }
+                    @if let Some(transcript) = &case.transcript {
+                        a href=(transcript) { (transcript) "/" }
+                        @let log = format!("{transcript}/{PEER_LOG}");
+                        @if !case.peer_log.is_empty() { " " a href=(log) { (log) } }
+                    }
                 }
             }
         }
@@ -160,13 +170,17 @@ fn ladder(run: &RunResult, case: &CaseResult) -> Markup {
         Role::Initiator => ("initiator", "responder"),
         Role::Responder => ("responder", "initiator"),
     };
+    let theirs = match &run.peer.persona {
+        Some(persona) => format!("a model of {persona}"),
+        None => run.peer.address.clone(),
+    };
     let changed = |rung: &Rung| -> Vec<String> {
         let here = case.proofs.iter().filter(|proof| rung.packet.is_some() && proof.packet == rung.packet);
         here.map(|proof| format!("changed here: {}", proof.path)).collect()
     };
     html! {
         h3 { "On the wire" }
-        div.ends { span { "ikelab, " (us) } span { (run.peer.address) ", " (peer) } }
+        div.ends { span { "ikelab, " (us) } span { (theirs) ", " (peer) } }
         ol.ladder {
             @for rung in &case.ladder {
                 @let changed = changed(rung);
@@ -177,6 +191,7 @@ fn ladder(run: &RunResult, case: &CaseResult) -> Markup {
                         @if !rung.content.is_empty() { " " span.content { (rung.content) } }
                         @let remarks: Vec<&str> = rung.remarks.iter().chain(&changed).map(String::as_str).collect();
                         @if !remarks.is_empty() { " " em { (remarks.join(", ")) } }
+                        @if let Some(basis) = rung.modelled { " " em { "[wording " (basis) "]" } }
                     }
                     @if let Some(octets) = rung.octets { span.size { (octets) " B" @if let Some(packet) = rung.packet { ", packet " (packet) } } }
                     @if rung.kind == RungKind::Message { span.arrow {} }
@@ -196,12 +211,42 @@ fn class(rung: &Rung, changed: bool) -> String {
     }
     .to_owned();
     let lost = rung.remarks.iter().any(|remark| remark == WITHHELD);
-    for (word, yes) in [("bad", rung.bad), ("changed", changed), ("odd", !rung.remarks.is_empty()), ("lost", lost)] {
+    for (word, yes) in [
+        ("bad", rung.bad),
+        ("changed", changed),
+        ("odd", !rung.remarks.is_empty()),
+        ("lost", lost),
+        ("modelled", rung.modelled.is_some()),
+    ] {
         if yes {
             write!(class, " {word}").expect("a String takes any text");
         }
     }
     class
+}
+
+/// What to type, and between it what is no command: nobody is to paste that.
+fn lines_of(fix: &VendorFix) -> Markup {
+    let vendor = VendorName::of_label(&fix.vendor).unwrap_or_default();
+    let advice = |line: &String| commands::is_advice(vendor, line);
+    html! {
+        @for lines in fix.commands.chunk_by(|a, b| advice(a) == advice(b)) {
+            @if lines.first().is_some_and(advice) {
+                @for line in lines { p.advice { (line.trim()) } }
+            } @else {
+                pre { (lines.join("\n")) }
+            }
+        }
+    }
+}
+
+/// "no effect", "an effect, once".
+fn effects(count: usize) -> String {
+    match count {
+        0 => "no effect".to_owned(),
+        1 => "an effect, once".to_owned(),
+        more => format!("an effect, {more} times"),
+    }
 }
 
 fn chip(verdict: Verdict) -> Markup {
@@ -229,6 +274,8 @@ fn anchor(n: usize, case: &CaseResult) -> String {
 mod tests {
     use super::*;
     use crate::scenario::sample::sample;
+    use crate::scenario::syslog::MODELLED;
+    use crate::vendor::persona::Basis;
 
     #[test]
     fn one_of_each_verdict() {
@@ -267,6 +314,7 @@ mod tests {
             octets: Some(octets),
             remarks: Vec::new(),
             bad,
+            modelled: None,
         };
         let line = |kind, at, title: &str, content: &str| Rung {
             kind,
@@ -287,6 +335,10 @@ mod tests {
             },
             line(RungKind::Event, 0.503, "the peer has none of our proposals", ""),
             line(RungKind::Log, 0.504, "the box logs", "%ASA-4-750003: ..."),
+            Rung {
+                modelled: Some(Basis::Observed),
+                ..line(RungKind::Log, 0.505, MODELLED, "%ASA-4-750003: <modelled>")
+            },
             line(RungKind::Gap, 0.6, "12 more; the capture has them all", ""),
         ]
     }

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use crate::scenario::file::{Evidence, Role, Scenario, Who};
 use crate::scenario::load::LoadedScenario;
 use crate::scenario::matcher::Hit;
+use crate::scenario::persona::PeerLine;
 use crate::scenario::result::{CaseResult, RunResult};
 use crate::scenario::runner::PEER_LOG;
 use crate::scenario::verdict::Verdict;
@@ -108,13 +109,18 @@ impl RunText {
                 more(label, &format!("{:<8}{}  ({})", line.vendor, line.line, line.evidence.name()));
             }
         }
-        let shown = if self.verbose { case.peer_log.len() } else { LOG_LINES };
-        for (n, line) in case.peer_log.iter().take(shown).enumerate() {
+        // The same line again and again is one line.
+        let lines: Vec<&[PeerLine]> = case.peer_log.chunk_by(|a, b| a.text == b.text).collect();
+        // Instead of the last one it would be said that it is missing.
+        let shown = if self.verbose || lines.len() == LOG_LINES + 1 { lines.len() } else { LOG_LINES };
+        for (n, same) in lines.iter().take(shown).enumerate() {
             let label = if n == 0 { "it logs" } else { "" };
-            more(label, &format!("{}  ({})", line.text, line.basis));
+            let times = if same.len() > 1 { format!(", {} times", same.len()) } else { String::new() };
+            more(label, &format!("{}  ({}{times})", same[0].text, same[0].basis));
         }
-        if case.peer_log.len() > shown {
-            more("", &format!("and {} lines more, with -v and in {PEER_LOG}", case.peer_log.len() - shown));
+        if lines.len() > shown {
+            let left: usize = lines[shown..].iter().map(|same| same.len()).sum();
+            more("", &format!("and {left} lines more, with -v and in {PEER_LOG}"));
         }
         if self.verbose
             && let Some(capture) = &case.capture
@@ -169,6 +175,8 @@ fn colour(verdict: Verdict) -> Ansi {
 /// `ikelab run --list`: a line per scenario with its roles and who detects.
 pub fn list(scenarios: &[LoadedScenario]) -> String {
     let mut text = String::new();
+    let widest = |of: fn(&Scenario) -> &str| scenarios.iter().map(|one| of(&one.scenario).chars().count()).max();
+    let (id, title) = (widest(|s| s.id.as_str()).unwrap_or(0), widest(|s| s.title.as_str()).unwrap_or(0));
     for one in scenarios {
         let scenario = &one.scenario;
         let roles: Vec<String> = Role::ALL
@@ -180,7 +188,29 @@ pub fn list(scenarios: &[LoadedScenario]) -> String {
             })
             .collect();
         let roles = if scenario.explained.is_some() { "explained".to_owned() } else { roles.join(", ") };
-        writeln!(text, "{:<34} {:<60} {roles}", scenario.id, scenario.title).expect("a String takes any text");
+        writeln!(text, "{:<id$}  {:<title$}  {roles}", scenario.id, scenario.title).expect("a String takes any text");
+    }
+    text
+}
+
+/// `ikelab failures`: what there is to read, by phase, in a terminal of `width` columns.
+pub fn catalogue(scenarios: &[LoadedScenario], width: usize) -> String {
+    let head = format!(
+        "{} documented failures. `ikelab failures ID` tells all about one, `ikelab failures --match LINE` finds the one \
+         behind a log line, `ikelab run ID` plays it.",
+        scenarios.len()
+    );
+    let mut text = wrap(&head, width, 0);
+    let widest = scenarios.iter().map(|one| one.scenario.id.chars().count()).max().unwrap_or(0);
+    let mut phase = None;
+    for Scenario { id, title, phase: of, explained, .. } in scenarios.iter().map(|one| &one.scenario) {
+        if phase.replace(of) != Some(of) {
+            text.push('\n');
+        }
+        let mark = if explained.is_some() { " (explained, nothing to play)" } else { "" };
+        let title = wrap(&format!("{title}{mark}"), width, widest + 2);
+        writeln!(text, "{id:<widest$}{}", title.trim_end().get(widest..).unwrap_or_default())
+            .expect("a String takes any text");
     }
     text
 }
@@ -227,6 +257,10 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
         };
         writeln!(body, "  {}{from}", vendor.label()).expect("a String takes any text");
         for line in lines {
+            if commands::is_advice(vendor.as_str(), line) {
+                body.push_str(&in_our_words(line, width));
+                continue;
+            }
             let tag = if known(line) == Some(Evidence::Inferred) { "  [inferred]" } else { "" };
             writeln!(body, "      {line}{tag}").expect("a String takes any text");
         }
@@ -258,7 +292,7 @@ fn symptoms(s: &Scenario, width: usize) -> String {
                 writeln!(body, "      {line}").expect("a String takes any text");
             }
             if let Some(note) = &symptom.note {
-                body.push_str(&wrap(note, width, 6));
+                body.push_str(&in_our_words(note, width));
             }
             let sources = symptom.sources(vendor.as_str());
             if !sources.is_empty() {
@@ -280,6 +314,11 @@ pub fn hits(hits: &[Hit]) -> String {
             .expect("a String takes any text");
     }
     text
+}
+
+/// What stands beside lines of a box and is none: marked, so that nobody looks for it on the box or types it there.
+fn in_our_words(text: &str, width: usize) -> String {
+    wrap(text, width, 8).replacen("        ", "      - ", 1)
 }
 
 /// `text` in lines of at most `width` columns, indented.

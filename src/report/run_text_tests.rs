@@ -2,6 +2,7 @@ use super::*;
 use crate::report::run_junit;
 use crate::scenario::load;
 use crate::scenario::sample::sample;
+use crate::vendor::persona::Basis;
 
 fn print(run: &RunResult, color: bool, verbose: bool) -> String {
     let mut report = RunText::new(color, verbose);
@@ -49,6 +50,26 @@ fn keys_are_announced_loudly() {
     let text = print(&run, false, false);
     assert!(text.contains("KEYS ARE WRITTEN"));
     assert!(text.contains("not evidence about a vendor"));
+}
+
+#[test]
+fn a_personas_log_is_short_and_says_what_is_left_out() {
+    let logs = |texts: &[&str], verbose| {
+        let mut case = sample().cases.remove(2);
+        case.peer_log =
+            texts.iter().map(|text| PeerLine { at: 0.0, text: (*text).into(), basis: Basis::Observed }).collect();
+        let text = RunText::new(false, verbose).case(&case);
+        text.split_once("it logs")
+            .map_or(String::new(), |(_, lines)| lines.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(logs(&[], false), "");
+    assert_eq!(logs(&["a", "a", "a", "b", "a"], false), "a (observed, 3 times) b (observed) a (observed)");
+    let five = "a (observed) b (observed) c (observed) d (observed) e (observed)";
+    assert_eq!(logs(&["a", "b", "c", "d", "e"], false), five);
+    let six = logs(&["a", "b", "c", "d", "e", "e", "f"], false);
+    assert_eq!(six, "a (observed) b (observed) c (observed) d (observed) and 3 lines more, with -v and in peer.log");
+    let all = logs(&["a", "b", "c", "d", "e", "f"], true);
+    assert!(all.starts_with(&format!("{five} f (observed)")), "{all}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::auth::Credential;
 use crate::config::Given;
 use crate::drive::{Driver, Turn};
 use crate::engine::{AuthSpec, ConnectionSpec, DpdMode, DpdSpec, Endpoint, EndpointConfig, Limits, Ports, TunnelId};
-use crate::esp::{Encapsulation, PingSpec, PlaneEvent, inner};
+use crate::esp::{Cap, Encapsulation, PingSpec, PlaneEvent, inner};
 use crate::link::sim::{Conditions, HostConfig, HostId, NatConfig, SimConfig, SimLink, SimWorld};
 use crate::link::udp::{BindError, UdpConfig, UdpLink, Waker};
 use crate::link::{Between, Link, LinkCounters, LinkNote, RxBatch, TxBatch, Wake};
@@ -146,7 +146,7 @@ impl<L: Link> Actor<L> {
         let epoch = link.epoch();
         let (local, remote) = carry.natt_ports;
         let mut station = Station::new(Carry { natt_ports: (remote, local), ..carry });
-        station.plane.set_cap(dress.and_then(|dress| dress.bandwidth()));
+        station.plane.set_cap(dress.and_then(|dress| dress.bandwidth()).map(Cap::of_kilobits));
         let played = dress.map(|dress| (dress, LogWriter::new(&dress.persona, Arc::clone(&spec))));
         let config = Actor::<L>::config(&spec, &limits, 0, played.is_some());
         let driver = Driver::new(Endpoint::new(config, seeds.clone(), epoch), link, Recorder::new());
@@ -188,7 +188,8 @@ impl<L: Link> Actor<L> {
             *log = LogWriter::new(&dress.persona, Arc::clone(&self.spec));
         }
         self.station.forget();
-        self.station.plane.set_cap(self.played.as_ref().and_then(|(dress, _)| dress.bandwidth()));
+        let licence = self.played.as_ref().and_then(|(dress, _)| dress.bandwidth());
+        self.station.plane.set_cap(licence.map(Cap::of_kilobits));
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<(), String> {

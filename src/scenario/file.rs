@@ -546,6 +546,11 @@ impl VendorName {
         VENDORS.iter().find(|(name, _)| *name == self.0).map_or("?", |(_, label)| label)
     }
 
+    /// The name in files of the vendor that is `label` in print.
+    pub fn of_label(label: &str) -> Option<&'static str> {
+        VENDORS.iter().find(|(_, known)| *known == label).map(|(name, _)| *name)
+    }
+
     /// Place in the order of printing.
     pub fn order(&self) -> usize {
         VENDORS.iter().position(|(name, _)| *name == self.0).unwrap_or(VENDORS.len())

@@ -2,24 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::change;
-use super::e2e_tests::{BASELINE, cases as all_cases, needs_certificates, without_cause};
+use super::e2e_tests::{BASELINE, cases, needs_certificates, without_cause};
 use super::embedded::VirtualLink;
 use super::file::{Role, RoleCase, Scenario, Step};
 use super::matcher;
 use super::peer::mirror;
 use super::persona::{Difference, Doubles, PeerLine};
+use super::pki::Authority;
 use super::runner::Bench;
+use super::stand_in;
 use super::verdict::Verdict;
 use crate::config::Vendor;
 use crate::engine::ConnectionSpec;
 use crate::seed::{KeySeed, Seeds};
+use crate::time::RealClock;
 use crate::vendor::persona::{Dress, Persona};
 
 /// All that the baseline's pre-shared key can play.
-fn cases() -> Vec<(Scenario, Role)> {
-    all_cases().into_iter().filter(|(scenario, _)| !needs_certificates(scenario)).collect()
+fn psk_cases() -> Vec<(Scenario, Role)> {
+    cases().into_iter().filter(|(scenario, _)| !needs_certificates(scenario)).collect()
 }
 
 fn baseline() -> ConnectionSpec {
@@ -38,15 +42,50 @@ fn doubles(persona: &Persona, theirs: ConnectionSpec, scratch: &Path) -> Doubles
     }
 }
 
-/// A bench whose peer plays `persona`, after an honest tunnel in each role.
-fn ready(persona: &Persona, scratch: &Path) -> Bench<VirtualLink> {
-    let doubles = doubles(persona, mirror(&baseline()), scratch);
-    let mut bench = doubles.bench(doubles.dress).expect("files work");
-    for role in Role::ALL {
-        let result = bench.sanity(role).expect("files work");
-        assert_eq!(result.verdict, Verdict::Pass, "{} {role}: {}", persona.name, result.detail);
+/// Benches whose peer plays one persona: with a pre-shared key, and with certificates.
+struct Benches {
+    psk: Bench<VirtualLink>,
+    certified: Bench<VirtualLink>,
+}
+
+impl Benches {
+    fn of(&mut self, scenario: &Scenario) -> &mut Bench<VirtualLink> {
+        if needs_certificates(scenario) { &mut self.certified } else { &mut self.psk }
     }
-    bench
+}
+
+/// Both ends with certificates of one authority, and what makes bad ones.
+struct Certified {
+    ours: ConnectionSpec,
+    theirs: ConnectionSpec,
+    authority: Arc<Authority>,
+}
+
+impl Certified {
+    fn new() -> Self {
+        let mut ours = baseline();
+        let (theirs, authority) = stand_in::certified(&mut ours, RealClock::start().epoch()).expect("certificates");
+        Certified { ours, theirs, authority }
+    }
+}
+
+/// Both benches, each after an honest tunnel in each role.
+fn ready(persona: &Persona, certified: &Certified, scratch: &Path) -> Benches {
+    let psk = doubles(persona, mirror(&baseline()), &scratch.join("psk"));
+    let certified = Doubles {
+        ours: certified.ours.clone(),
+        authority: Some(Arc::clone(&certified.authority)),
+        ..doubles(persona, certified.theirs.clone(), &scratch.join("certified"))
+    };
+    let honest = |doubles: &Doubles| {
+        let mut bench = doubles.bench(doubles.dress).expect("files work");
+        for role in Role::ALL {
+            let result = bench.sanity(role).expect("files work");
+            assert_eq!(result.verdict, Verdict::Pass, "{} {role}: {}", persona.name, result.detail);
+        }
+        bench
+    };
+    Benches { psk: honest(&psk), certified: honest(&certified) }
 }
 
 /// What cannot say anything: another name, title and text for everything that has one.
@@ -92,18 +131,21 @@ const BY_NATURE: &[(&str, &str, Role)] = &[
 fn the_log_follows_from_what_happens(name: &str) {
     let persona = Persona::named(name).expect("it is there");
     let folder = tempfile::tempdir().expect("a folder");
-    let bench = |part: &str| ready(persona, &folder.path().join(part));
-    let (mut played, mut other, mut idle) = (bench("played"), bench("renamed"), bench("idle"));
-    let honest: BTreeSet<String> = honest_lines(persona, &folder.path().join("honest"));
-    let (mut wrong, mut shown, mut logged) = (Vec::new(), 0, 0);
+    let certified = Certified::new();
+    let benches = |part: &str| ready(persona, &certified, &folder.path().join(part));
+    let (mut played, mut other, mut idle) = (benches("played"), benches("renamed"), benches("idle"));
+    let honest: BTreeSet<String> = honest_lines(&mut benches("honest"));
+    let (mut wrong, mut shown, mut logged, mut with_certificates) = (Vec::new(), 0, 0, 0);
     for (scenario, role) in cases() {
         let case = scenario.roles.get(role).expect("it has the role").clone();
         let what = format!("{} {role}", scenario.id);
-        let result = played.case(&scenario, role, &case).expect("files work");
-        let again = other.case(&renamed(&scenario), role, &case).expect("files work");
+        let idle = idle.of(&scenario);
+        let result = played.of(&scenario).case(&scenario, role, &case).expect("files work");
+        let again = other.of(&scenario).case(&renamed(&scenario), role, &case).expect("files work");
         assert_eq!(result.peer_log, again.peer_log, "{what}: the name has a part in the log");
         assert_eq!(result.verdict, again.verdict, "{what}");
         logged += usize::from(!result.peer_log.is_empty());
+        with_certificates += usize::from(!result.peer_log.is_empty() && needs_certificates(&scenario));
 
         let calm = idle.case(&scenario, role, &without_cause(&case)).expect("files work");
         if matches!(calm.verdict, Verdict::Reproduced | Verdict::Pass) {
@@ -126,27 +168,34 @@ fn the_log_follows_from_what_happens(name: &str) {
             wrong.push(format!("{what}: logged without its cause: {without:?}"));
         }
     }
-    println!("{name}: {logged} cases with a log, {shown} with a line that the scenario lists");
+    println!(
+        "{name}: {logged} cases with a log, {with_certificates} of them with certificates, {shown} with a line that the \
+         scenario lists"
+    );
     assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
     // A log that says nothing would pass all of the above.
     assert_eq!(logged > 100, persona.vendor.is_some(), "{name}: {logged}");
     assert_eq!(shown > 3, persona.vendor.is_some(), "{name}: {shown}");
+    assert_eq!(with_certificates > 10, persona.vendor.is_some(), "{name}: {with_certificates}");
 }
 
 /// What the box logs of a tunnel that comes up, lives and ends, in either role: symptoms of nothing.
-fn honest_lines(persona: &Persona, scratch: &Path) -> BTreeSet<String> {
-    let mut bench = ready(persona, scratch);
-    let (scenario, _) = cases().into_iter().next().expect("there are scenarios");
+fn honest_lines(benches: &mut Benches) -> BTreeSet<String> {
+    let all = cases();
     let mut lines = BTreeSet::new();
-    for role in Role::ALL {
-        let tunnel = RoleCase {
-            change: Default::default(),
-            faults: Vec::new(),
-            steps: vec![Step::Tunnel(Default::default())],
-            ..scenario.roles.get(role).or(scenario.roles.get(role.other())).expect("one of them").clone()
-        };
-        let result = bench.case(&scenario, role, &tunnel).expect("files work");
-        lines.extend(result.peer_log.iter().map(words));
+    for certified in [false, true] {
+        let one = all.iter().find(|(scenario, _)| needs_certificates(scenario) == certified);
+        let (scenario, _) = one.expect("there are such scenarios");
+        for role in Role::ALL {
+            let tunnel = RoleCase {
+                change: Default::default(),
+                faults: Vec::new(),
+                steps: vec![Step::Tunnel(Default::default())],
+                ..scenario.roles.get(role).or(scenario.roles.get(role.other())).expect("one of them").clone()
+            };
+            let result = benches.of(scenario).case(scenario, role, &tunnel).expect("files work");
+            lines.extend(result.peer_log.iter().map(words));
+        }
     }
     lines
 }
@@ -200,7 +249,7 @@ fn a_peer_that_is_right_shows_nothing() {
     const SHARED: &[&str] = &["ike.", "children.", "auth.", "local.id", "local.psk"];
     let folder = tempfile::tempdir().expect("a folder");
     let (mut tried, mut wrong) = (0, Vec::new());
-    for (scenario, role) in cases() {
+    for (scenario, role) in psk_cases() {
         let case = scenario.roles.get(role).expect("it has the role").clone();
         let shared = |path: &String| {
             SHARED.iter().any(|prefix| path.starts_with(prefix))
@@ -232,7 +281,7 @@ fn a_peer_that_is_right_shows_nothing() {
 #[test]
 fn a_difference_names_the_habit_without_which_it_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (scenario, role) = cases()
+    let (scenario, role) = psk_cases()
         .into_iter()
         .find(|(scenario, role)| scenario.id == "sa-init/cookie-challenge" && *role == Role::Initiator)
         .expect("it is there");

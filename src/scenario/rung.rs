@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::file::Who;
 use super::observe::{Entry, Observation, SeenMessage, What};
 use crate::time::Instant;
+use crate::vendor::persona::Basis;
 use crate::wire::registry::PayloadType;
 use crate::wire::summary;
 
@@ -42,6 +43,9 @@ pub struct Rung {
     /// It is bad news: an error notify or a failure.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub bad: bool,
+    /// No box has logged this line: it is what the box that the peer plays would print. How its wording is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub modelled: Option<Basis>,
 }
 
 /// What a rung shows.
@@ -52,7 +56,7 @@ pub enum RungKind {
     Message,
     /// Something that happened at our end.
     Event,
-    /// A line that the box logged.
+    /// A line that the box logged; or would log, if [`Rung::modelled`] says so.
     Log,
     /// Some were left out here.
     Gap,
@@ -93,6 +97,7 @@ fn blank(entry: &Entry, began: Instant) -> Rung {
         octets: None,
         remarks: Vec::new(),
         bad: false,
+        modelled: None,
     }
 }
 

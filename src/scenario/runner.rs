@@ -16,6 +16,7 @@ use super::proof::{self, Proof};
 use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
 use super::stage::{Next, Stage, last_host};
 use super::station::{Carry, Station};
+use super::syslog;
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::Driver;
 use crate::engine::{Command, Endpoint, EndpointConfig, NatTraversal, TunnelId};
@@ -290,6 +291,7 @@ impl<L: Link> Bench<L> {
         result.stopped = stopped.is_some();
         result.you_will_see = you_will_see(scenario, role.other());
         result.peer_log = self.keep_log(peer_log, &scenario.id, role, began)?;
+        syslog::model(&mut result.ladder, &result.peer_log);
         if let (true, Some(doubles)) = (played && !result.stopped, &self.doubles)
             && matches!(result.verdict, Verdict::NotSeen | Verdict::Inconclusive)
             && let Some(difference) = doubles.difference(scenario, role, case)?

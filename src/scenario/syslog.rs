@@ -1,7 +1,10 @@
-//! The box's own lines in our ladder: reads the times that syslogs bear, and puts each line where it belongs.
+//! The box's lines in our ladder. Its own: reads the times that syslogs bear, and puts each line where it belongs. And those
+//! that a persona's writer has made for it, which are marked.
 
+use super::persona::PeerLine;
 use super::result::RunResult;
 use super::rung::{Rung, RungKind};
+use super::runner::PEER_LOG;
 
 /// A line of a box's log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +25,13 @@ pub struct Placed {
     /// No time was found in them.
     pub undated: usize,
 }
+
+/// The title of a line that no box has logged.
+pub const MODELLED: &str = "modelled: what such a box would print";
+/// The title of a box's own line.
+const LOGGED: &str = "the box logs";
+/// Of a persona's log the ladder has so many lines of its begin and of its end; a flood has more than anybody reads.
+const ENDS: usize = 100;
 
 /// Seconds after a case's end in which the box may still talk about it.
 const AFTERTHOUGHT: f64 = 0.5;
@@ -44,23 +54,45 @@ pub fn place(run: &mut RunResult, log: &str, shift_ms: i64) -> Placed {
             done.outside += 1;
             continue;
         };
-        let at = (at - case.at).max(0.0);
-        let place = case.ladder.partition_point(|rung| rung.at <= at);
-        let rung = Rung {
-            at,
-            packet: None,
-            from: None,
-            kind: RungKind::Log,
-            title: "the box logs".to_owned(),
-            content: line.text,
-            octets: None,
-            remarks: Vec::new(),
-            bad: false,
-        };
-        case.ladder.insert(place, rung);
+        insert(&mut case.ladder, log_line((at - case.at).max(0.0), LOGGED, line.text));
         done.placed += 1;
     }
     done
+}
+
+/// Puts the lines that a persona's box would log into the ladder of their case, at their time.
+pub fn model(ladder: &mut Vec<Rung>, lines: &[PeerLine]) {
+    let left_out = lines.len().saturating_sub(2 * ENDS);
+    for (n, line) in lines.iter().enumerate() {
+        if left_out == 0 || n < ENDS || n >= ENDS + left_out {
+            let rung = log_line(line.at, MODELLED, line.text.clone());
+            insert(ladder, Rung { modelled: Some(line.basis), ..rung });
+        } else if n == ENDS {
+            let title = format!("{left_out} more lines of the log; {PEER_LOG} has them all");
+            insert(ladder, Rung { kind: RungKind::Gap, title, ..log_line(line.at, "", String::new()) });
+        }
+    }
+}
+
+fn log_line(at: f64, title: &str, content: String) -> Rung {
+    Rung {
+        at,
+        packet: None,
+        from: None,
+        kind: RungKind::Log,
+        title: title.to_owned(),
+        content,
+        octets: None,
+        remarks: Vec::new(),
+        bad: false,
+        modelled: None,
+    }
+}
+
+/// Behind everything that was there at its time.
+fn insert(ladder: &mut Vec<Rung>, rung: Rung) {
+    let place = ladder.partition_point(|other| other.at <= rung.at);
+    ladder.insert(place, rung);
 }
 
 /// Reads a line that bears a time: ISO 8601 as in RFC 5424 (`2026-11-21T02:21:36.123Z`), with slashes and a blank as
@@ -158,6 +190,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::time::utc_text;
+    use crate::vendor::persona::Basis;
 
     /// 2026-11-21T02:21:36.000Z.
     const NEAR: i64 = 1_795_227_696_000;
@@ -196,5 +229,37 @@ mod tests {
         assert!(run.cases[0].ladder.is_empty());
         let done = place(&mut run, "Nov 21 03:21:36.100 gw: an hour ahead\n", -3_600_000);
         assert_eq!((done.placed, run.cases[0].ladder.len()), (1, 1));
+    }
+
+    #[test]
+    fn modelled_lines_stand_at_their_time_and_say_that_they_are() {
+        let line = |at, text: String| PeerLine { at, text, basis: Basis::Documented };
+        let mut ladder: Vec<Rung> = [0.0, 0.010, 0.020].map(|at| log_line(at, LOGGED, "own".into())).into();
+        model(&mut ladder, &[line(0.005, "first".into()), line(0.010, "second".into()), line(7.0, "last".into())]);
+        let shown: Vec<_> = ladder.iter().map(|rung| (rung.at, rung.content.as_str(), rung.modelled)).collect();
+        let modelled = Some(Basis::Documented);
+        assert_eq!(
+            shown,
+            [
+                (0.0, "own", None),
+                (0.005, "first", modelled),
+                (0.010, "own", None),
+                (0.010, "second", modelled),
+                (0.020, "own", None),
+                (7.0, "last", modelled),
+            ]
+        );
+        for rung in ladder.iter().filter(|rung| rung.modelled.is_some()) {
+            assert_eq!((rung.kind, rung.title.as_str()), (RungKind::Log, MODELLED));
+        }
+
+        // A flood: both ends of it, and how many lines are missing.
+        let flood: Vec<PeerLine> = (0..1000).map(|n| line(f64::from(n), n.to_string())).collect();
+        let mut ladder = Vec::new();
+        model(&mut ladder, &flood);
+        assert_eq!(ladder.len(), 2 * ENDS + 1);
+        assert_eq!(ladder[ENDS].title, "800 more lines of the log; peer.log has them all");
+        assert_eq!((ladder[ENDS].kind, ladder[ENDS].modelled), (RungKind::Gap, None));
+        assert_eq!((ladder[ENDS - 1].content.as_str(), ladder[ENDS + 1].content.as_str()), ("99", "900"));
     }
 }

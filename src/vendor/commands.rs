@@ -18,6 +18,11 @@ pub fn evidence(vendor: &str, line: &str) -> Option<Evidence> {
     }
 }
 
+/// Whether a line of a fix is advice in words: nothing to be typed.
+pub fn is_advice(vendor: &str, line: &str) -> bool {
+    LISTS.iter().any(|(name, ..)| *name == vendor) && evidence(vendor, line).is_none()
+}
+
 /// It is this command and no longer word.
 fn begins(line: &str, head: &str) -> bool {
     line.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ';', ':']))

@@ -12,6 +12,8 @@ const shown=e=>e.checkVisibility();
 const cases=[...document.querySelectorAll('.case')].map(c=>({
   name:text(c,'summary strong')[0],verdict:text(c,'summary .chip')[0],open:c.open,
   rungs:[...c.querySelectorAll('.ladder li')].map(l=>({what:text(l,'.what')[0],shown:shown(l),
+    kind:l.className,at:Number(text(l,'.at')[0]),titled:shown(l.querySelector('.what strong')),
+    within:l.scrollWidth<=l.clientWidth,
     way:l.classList.contains('us')?'us':l.classList.contains('peer')?'peer':'',
     lost:l.classList.contains('lost'),bad:l.classList.contains('bad'),changed:l.classList.contains('changed')})),
   commands:text(c,'pre').length}));
@@ -101,4 +103,49 @@ fn a_browser_shows_the_ladders_and_the_verdicts() {
         bytes.windows(11).filter(|window| window == b"/Type /Page").count()
     };
     assert!(pages(&pdf) > 1, "every case is printed, not only the index");
+}
+
+#[test]
+fn lines_of_a_persona_stand_in_the_ladder_and_say_that_they_are_modelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_ikelab"));
+    run.args(["run", "auth/psk-mismatch", "--persona", "cisco-asa", "--role", "initiator", "--out", "run"]);
+    let output = run.current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(dir.path().join("run/report.html")).unwrap();
+    let result = std::fs::read_to_string(dir.path().join("run/result.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    let is_case = |case: &&Value| case["id"] == "auth/psk-mismatch";
+    let case = result["cases"].as_array().unwrap().iter().find(is_case).unwrap();
+    let logged = case["peer_log"].as_array().unwrap();
+    assert!(logged.len() >= 2, "{case:#}");
+
+    let mut ids = page.split("id=\"").skip(1).filter_map(|part| part.split('"').next());
+    let id = ids.find(|id| id.ends_with("auth-psk-mismatch-initiator")).unwrap();
+    let phone = probe(dir.path(), &page, 390, &format!("#{id}"));
+    assert!(phone["needs"].as_u64() <= phone["width"].as_u64(), "nothing to scroll sideways: {phone:#}");
+    let cases = phone["cases"].as_array().unwrap();
+    let shown = cases.iter().find(|case| case["name"] == "auth/psk-mismatch initiator").unwrap();
+    let rungs = shown["rungs"].as_array().unwrap();
+    let lines: Vec<&Value> = rungs.iter().filter(|rung| rung["kind"] == "log modelled").collect();
+    assert_eq!(lines.len(), logged.len(), "{shown:#}");
+    for (line, want) in lines.iter().zip(logged) {
+        let what = line["what"].as_str().unwrap();
+        assert!(what.starts_with("modelled: what such a box would print "), "{line}");
+        assert!(what.contains(want["text"].as_str().unwrap()), "{line} {want}");
+        assert!(what.ends_with(&format!("[wording {}]", want["basis"].as_str().unwrap())), "{line} {want}");
+        assert!(line["shown"] == true && line["within"] == true, "{line}");
+    }
+    // The title stands over the first of several lines.
+    let firsts = rungs
+        .iter()
+        .enumerate()
+        .filter(|(n, rung)| rung["kind"] == "log modelled" && (*n == 0 || rungs[n - 1]["kind"] != "log modelled"));
+    assert!(firsts.map(|(_, rung)| rung).all(|rung| rung["titled"] == true), "{shown:#}");
+    // Between the message that the box reads and the one with which it answers.
+    let times: Vec<f64> = rungs.iter().map(|rung| rung["at"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let at = |what: &str| rungs.iter().position(|rung| rung["what"].as_str().unwrap().contains(what)).unwrap();
+    let found = at("Failed to authenticate the IKE SA");
+    assert!(at("IKE_AUTH #1 request") < found && found < at("IKE_AUTH #1 response"), "{shown:#}");
 }

@@ -105,6 +105,7 @@ fn headend(connection: ConnectionSpec, limits: Limits, address: IpAddr, ports: P
         socket_buffer: 1 << 20,
         seeds: Seeds::simulated("headend"),
         data: None,
+        scribes: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use ikelab::load::files;
 use ikelab::load::summary::LoadResult;
 
-use crate::cli_errors::{interrupt, until, until_line};
+use crate::cli_errors::{interrupt, rest, until, until_line};
 
 struct Lab(tempfile::TempDir);
 
@@ -372,7 +372,7 @@ fn utc_seconds(text: &str) -> f64 {
 
 #[test]
 fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
-    let (lab, mut headend) = Lab::with(79, "", &["--threads", "1", "--echo", "--data-cap", "2M"]);
+    let (lab, mut headend) = Lab::with(79, "", &["--threads", "2", "--echo", "--data-cap", "2M"]);
     let args = ["--workload", "traffic", "--rate", "20", "--for", "1s", "--threads", "1", "--hold", "2s"];
     let steps =
         ["--offer", "250k,4M,8M", "--packet-size", "1000", "--out", "t", "--threshold", "p99(first_packet)<10s"];
@@ -404,6 +404,35 @@ fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
     let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
     assert!(listened["counters"]["esp_capped"].as_u64().unwrap() > 1000, "{listened:#}");
+}
+
+#[test]
+fn a_persona_has_its_licence_and_its_log_over_threads() {
+    let (lab, mut headend) = Lab::with(86, "persona: cisco-ios-xe\n", &["--threads", "3", "--echo"]);
+    let args = ["--rate", "100", "--tunnels", "230", "--for", "10s", "--threads", "2", "--out", "load"];
+    let text = says(&lab.load(&args));
+    let result = lab.result("load");
+    let stage = &result.stages[0];
+    // Three threads with whatever part of the tunnels each: together as many as the licence allows.
+    assert_eq!((stage.done, stage.failed), (225, 5), "{stage:?} {text}");
+    assert!(stage.failures.iter().all(|f| f.class == "no_additional_sas"), "{:?}", stage.failures);
+    interrupt(&headend.0);
+    let shown = rest(&mut headend.0);
+    assert_eq!(headend.0.wait().unwrap().code(), Some(0), "{shown}");
+    assert!(shown.contains("plays cisco-ios-xe: a model of "), "{shown}");
+    let carries = "carries 225 Child SAs and 85.0 Mb/s of ESP in each direction at most, all threads together\n";
+    assert!(shown.contains(carries), "{shown}");
+    assert!(shown.contains("    log  %IKEV2-5-SA_UP: SA UP  [modelled]\n"), "{shown}");
+    assert!(shown.contains(" more lines in that second, in peer.log\n"), "{shown}");
+    let log = std::fs::read_to_string(lab.path().join("listen/peer.log")).unwrap();
+    assert_eq!(log.lines().filter(|line| line.ends_with("  modelled    %IKEV2-5-SA_UP: SA UP")).count(), 230, "{log}");
+    let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
+    let each = listened["ike_sas_up_by_thread"].as_array().unwrap();
+    assert!(each.len() == 3 && each.iter().all(|up| up.as_u64() > Some(0)), "{listened:#}");
+    assert_eq!(listened["counters"]["child_sas_up"], 225, "{listened:#}");
+    assert_eq!((&listened["persona"], &listened["peer_log"]["lost"]), (&"cisco-ios-xe".into(), &0.into()));
+    assert_eq!(listened["peer_log"]["lines"], log.lines().count(), "{listened:#}");
 }
 
 #[test]

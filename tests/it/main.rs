@@ -23,6 +23,7 @@ mod faults_played;
 mod fragments;
 mod inner_address;
 mod layers;
+mod licence;
 mod liveness;
 mod load;
 #[allow(clippy::disallowed_methods)] // real processes live in real time

@@ -253,7 +253,7 @@ impl Core {
                 let why = Failure::Local(LocalFault::Other(format!("refused with {kind} on purpose")));
                 Err((NotifyPayload::new(kind), why))
             }
-            None if self.child_limit_met(1) => {
+            None if self.child_limit_met(true) => {
                 let why = Failure::Local(LocalFault::Other("no more Child SAs (limits.max_child_sas)".into()));
                 Err((NotifyPayload::new(NotifyType::NO_ADDITIONAL_SAS), why))
             }

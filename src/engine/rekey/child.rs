@@ -166,7 +166,7 @@ impl Core {
                 Some((old.spi_in, old.spec))
             }
         };
-        if old.is_none() && self.child_limit_met(0) {
+        if old.is_none() && self.child_limit_met(false) {
             return Err(Refuse::plain(NotifyType::NO_ADDITIONAL_SAS));
         }
         let ni = parts.nonce.ok_or_else(|| Refuse::missing(PayloadType::NONCE))?;
@@ -179,6 +179,11 @@ impl Core {
         let reserved = sa.reserved_spi.take();
         let spi_in = self.fresh_esp_spi(now, sa);
         sa.reserved_spi = reserved;
+        // In another thread somebody may have come first.
+        if old.is_none() && self.child_limit_met(true) {
+            self.forget_esp(sa.id, spi_in);
+            return Err(Refuse::plain(NotifyType::NO_ADDITIONAL_SAS));
+        }
         let mut payloads = selected.payloads(spi_in);
         let selectors = payloads.split_off(payloads.len() - 2);
         payloads.push(Payload::Nonce(NoncePayload { data: nr.clone() }));

@@ -4,13 +4,31 @@ use std::time::Duration;
 
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, TransformType};
 
-/// " (did you mean ...?)", or nothing if no name is near.
+/// Names suggested at most to whoever gives a part of them.
+const MOST_NAMED: usize = 5;
+
+/// "; did you mean ...?", or nothing if no name is near and none has `wrong` in it.
 pub fn did_you_mean<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let (names, wrong) = (names.collect::<Vec<_>>(), wrong.to_lowercase());
     let near = names
-        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&wrong, &name.to_lowercase()), *name))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, name)| *distance <= 2.max(name.len() / 3));
-    near.map(|(_, name)| format!("; did you mean {name:?}?")).unwrap_or_default()
+    // A part of a name is a good question, too.
+    let mut meant: Vec<&str> = Vec::new();
+    for name in names.iter().filter(|name| wrong.len() > 2 && name.to_lowercase().contains(&wrong)) {
+        if meant.len() < MOST_NAMED && !meant.iter().any(|other| other.ends_with(name)) {
+            meant.push(name);
+        }
+    }
+    if let Some((distance, name)) = near
+        && (distance < 2 || meant.is_empty())
+    {
+        meant = vec![name];
+    }
+    let meant: Vec<String> = meant.iter().map(|name| format!("{name:?}")).collect();
+    if meant.is_empty() { String::new() } else { format!("; did you mean {}?", meant.join(", ")) }
 }
 
 /// A notify type by its IANA name or number.

@@ -214,19 +214,6 @@ impl UdpLink {
         self.sockets.iter().map(|s| s.info.receive_buffer).min().filter(|&granted| granted < self.buffer_wanted)
     }
 
-    /// Octets of kernel memory that wait in the fullest receive buffer, to be compared with
-    /// [`LocalSocket::receive_buffer`] (of which the kernel grants twice as much, for its own book-keeping).
-    pub fn receive_queue(&self) -> usize {
-        self.sockets.iter().filter_map(|s| sys::receive_queue(s.fd.as_fd()).ok()).max().unwrap_or(0)
-    }
-
-    /// The next receive looks at the sockets only after this long, as a network card gathers packets before it interrupts:
-    /// what comes together costs one wake-up, and one for the peer when the answers leave together. Only for who does
-    /// not measure how quick the peer is.
-    pub fn gather(&mut self, pause: Duration) {
-        self.pause = pause.min(GATHER_MOST);
-    }
-
     fn socket_for(&self, path: &Path) -> Option<usize> {
         if let Some(&index) = self.outside.get(&path.local) {
             return (self.sockets[index].info.role == path.role).then_some(index);
@@ -540,6 +527,15 @@ impl Link for UdpLink {
 
     fn counters(&self) -> LinkCounters {
         self.counters
+    }
+
+    fn gather(&mut self, pause: Duration) {
+        self.pause = pause.min(GATHER_MOST);
+    }
+
+    /// To be compared with [`LocalSocket::receive_buffer`], of which the kernel grants twice as much, for its own book-keeping.
+    fn receive_queue(&self) -> usize {
+        self.sockets.iter().filter_map(|s| sys::receive_queue(s.fd.as_fd()).ok()).max().unwrap_or(0)
     }
 }
 

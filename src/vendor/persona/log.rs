@@ -11,6 +11,7 @@ mod strongswan;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::{Basis, Persona};
 use crate::config::Vendor;
@@ -39,7 +40,8 @@ pub struct LogWriter {
     vendor: Option<Vendor>,
     spec: Arc<ConnectionSpec>,
     sessions: BTreeMap<SaId, Session>,
-    count: u32,
+    /// Sessions so far, of the whole box.
+    count: Arc<AtomicU32>,
 }
 
 /// What a box remembers of a negotiation, for its lines.
@@ -71,7 +73,17 @@ enum Moment<'a> {
 impl LogWriter {
     /// A writer for a box that plays `persona` with `spec`. The plain persona has no log.
     pub fn new(persona: &Persona, spec: Arc<ConnectionSpec>) -> Self {
-        LogWriter { vendor: persona.vendor, spec, sessions: BTreeMap::new(), count: 0 }
+        LogWriter { vendor: persona.vendor, spec, sessions: BTreeMap::new(), count: Arc::default() }
+    }
+
+    /// Another writer for the same box, for another of its endpoints: sessions are numbered together.
+    pub fn beside(&self) -> Self {
+        LogWriter {
+            vendor: self.vendor,
+            spec: Arc::clone(&self.spec),
+            sessions: BTreeMap::new(),
+            count: Arc::clone(&self.count),
+        }
     }
 
     /// The lines for an event of the box's own endpoint.
@@ -86,11 +98,11 @@ impl LogWriter {
                 self.sessions.remove(&sa);
             }
             if !self.sessions.contains_key(&sa) {
-                self.count += 1;
+                let number = self.count.fetch_add(1, Relaxed) + 1;
                 self.sessions.insert(
                     sa,
                     Session {
-                        number: self.count,
+                        number,
                         initiator: trace.from == Side::Us,
                         local: trace.path.local,
                         remote: trace.path.remote,
@@ -153,7 +165,7 @@ impl LogWriter {
             }
             Event::Ignored(ignored) if sa == SaId::NONE => {
                 let session = Session {
-                    number: self.count + 1,
+                    number: self.count.load(Relaxed) + 1,
                     initiator: false,
                     local: ignored.path.local,
                     remote: ignored.path.remote,

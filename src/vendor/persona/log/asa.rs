@@ -113,6 +113,16 @@ fn failure(box_: &str, session: &Session, failed: &Failed) -> Vec<LogLine> {
         Failure::AuthFailed(AuthFault::Identity { .. }) => {
             vec![aborted(Basis::Modelled, "Failed to locate an item in the database")]
         }
+        Failure::AuthFailed(AuthFault::Certificate(fault)) => {
+            let mut lines = Vec::new();
+            // The path is validated; whom the certificate names and who has its key are other questions.
+            if matches!(fault.check(), "encoding" | "validity" | "issuer" | "usage" | "revocation" | "path") {
+                let text = format!("%{box_}-3-717009: Certificate validation failed.");
+                lines.push(LogLine::new(Basis::Documented, text));
+            }
+            lines.push(aborted(Basis::Modelled, "Failed to authenticate the IKE SA"));
+            lines
+        }
         Failure::AuthFailed(_) => vec![aborted(
             Basis::Modelled,
             "Peer authentication method configured is mismatching with the method proposed by peer",

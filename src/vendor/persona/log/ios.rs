@@ -87,6 +87,11 @@ fn failure(failed: &Failed, error: &dyn Fn(Basis, &str) -> LogLine) -> Vec<LogLi
             error(Basis::Observed, ": Failed to locate an item in the database"),
             error(Basis::Observed, ": Auth exchange failed"),
         ],
+        // What it says of the certificate itself is not published for each fault.
+        Failure::AuthFailed(AuthFault::Certificate(_)) => vec![
+            error(Basis::Modelled, ": Failed to authenticate the IKE SA"),
+            error(Basis::Modelled, ": Auth exchange failed"),
+        ],
         Failure::AuthFailed(_) => vec![
             error(
                 Basis::Observed,
