@@ -90,7 +90,7 @@ fn a_message_is_told_with_all_its_payloads() {
 #[test]
 fn what_was_protected_stands_apart() {
     let inner = vec![
-        Payload::IdI(IdPayload { kind: IdType::ID_FQDN, data: b"a.test".to_vec() }),
+        Payload::IdI(IdPayload::new(IdType::ID_FQDN, b"a.test".to_vec())),
         Payload::Auth(AuthPayload { method: AuthMethod(2), data: vec![0x0a; 32] }),
         Payload::Eap(EapPayload { data: vec![2, 5, 0, 9, 26, 1, 2, 3, 4] }),
     ];
