@@ -222,7 +222,7 @@ fn plane(suite: &EspSuite, left: bool) -> Plane {
         connection: "bench".into(),
         spis: (IkeSpi(1), IkeSpi(2)),
         suite: support::FAST,
-        peer_id: IdPayload { kind: IdType::ID_FQDN, data: Vec::new() },
+        peer_id: IdPayload::new(IdType::ID_FQDN, Vec::new()),
         path: path(left),
     };
     let (now, tunnel, sa) = (Instant::ZERO, TunnelId(1), SaId::NONE);

@@ -24,6 +24,23 @@ const HOLD: Duration = Duration::from_secs(1);
 /// How many wait at most.
 const HELD_MOST: usize = 64;
 
+/// A datagram that the link's own bad path lost, as it was told to. It says nothing about the peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost<'a> {
+    /// When.
+    pub at: Instant,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its path as this host sees it.
+    pub path: &'a Path,
+    /// What it was.
+    pub class: Class,
+    /// Its octets, without the non-ESP marker.
+    pub bytes: &'a [u8],
+    /// How, as `path: blackout`.
+    pub why: &'a str,
+}
+
 /// What happens during a turn, for whoever lives beside the endpoint: a data plane, a scenario, a terminal.
 #[allow(unused_variables)]
 pub trait Observer {
@@ -35,6 +52,9 @@ pub trait Observer {
 
     /// News from the network.
     fn note(&mut self, now: Instant, note: LinkNote) {}
+
+    /// A datagram was lost by the path that was ordered.
+    fn lost(&mut self, lost: &Lost<'_>) {}
 
     /// A datagram to send beside the endpoint's; asked until there is none.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
@@ -175,7 +195,8 @@ impl<L: Link> Driver<L> {
         let received = self.rx.len();
         while let Some((received, why)) = self.link.poll_dropped() {
             let Received { at, path, class, bytes } = received;
-            self.recorder.datagram(at, Direction::In, &path, class, &bytes, Fate::DroppedByRule(why));
+            self.recorder.datagram(at, Direction::In, &path, class, &bytes, Fate::LostOnPath(why));
+            observer.lost(&Lost { at, direction: Direction::In, path: &path, class, bytes: &bytes, why });
         }
         events += self.handle_received(observer)?;
 
@@ -328,7 +349,11 @@ impl<L: Link> Driver<L> {
             let why;
             let (at, fate) = match &item.outcome {
                 TxOutcome::Sent(at) => (*at, Fate::Passed),
-                TxOutcome::Dropped(why) => (self.link.now(), Fate::DroppedByRule(why)),
+                TxOutcome::Dropped(why) => {
+                    let at = self.link.now();
+                    observer.lost(&Lost { at, direction: Direction::Out, path, class: *class, bytes, why });
+                    (at, Fate::LostOnPath(why))
+                }
                 TxOutcome::Failed(error) => {
                     why = error.to_string();
                     (self.link.now(), Fate::NotSent(&why))

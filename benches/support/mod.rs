@@ -58,7 +58,7 @@ pub fn esp_suite(ike: &IkeSuite) -> EspSuite {
 }
 
 fn id(name: String) -> IdPayload {
-    IdPayload { kind: IdType::ID_FQDN, data: name.into_bytes() }
+    IdPayload::new(IdType::ID_FQDN, name.into_bytes())
 }
 
 /// The initiator's connection of one tunnel; each has an identity of its own.

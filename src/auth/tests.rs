@@ -89,7 +89,7 @@ fn trust(anchors: &[&Issuer], policy: Policy) -> Trust {
 }
 
 fn fqdn(name: &str) -> IdPayload {
-    IdPayload { kind: IdType::ID_FQDN, data: name.as_bytes().to_vec() }
+    IdPayload::new(IdType::ID_FQDN, name.as_bytes().to_vec())
 }
 
 fn judge_as(trust: &Trust, shown: &Shown, id: &IdPayload) -> Result<Judged, CertFault> {
@@ -218,7 +218,7 @@ fn the_identity_must_be_in_the_certificate() {
     params.subject_alt_names.push(SanType::IpAddress("192.0.2.1".parse().expect("an address")));
     params.subject_alt_names.push(SanType::Rfc822Name("ops@lab.test".try_into().expect("an address")));
     let all = shown(params, &root, &[]);
-    let id = |kind, data: &[u8]| IdPayload { kind, data: data.to_vec() };
+    let id = |kind, data: &[u8]| IdPayload::new(kind, data.to_vec());
     let dn = |text: &str| id(IdType::ID_DER_ASN1_DN, &dn_from_text(text).expect("a name"));
     for good in [
         fqdn("GW.test"),
@@ -307,7 +307,7 @@ fn a_leaf_can_be_trusted_directly_and_pinned() {
     let own = root("gw.test");
     let shown_self = |certs: Vec<CertPayload>| Shown { certs, auth: sign(own.key()) };
     let selfsigned = shown_self(vec![payload(own.der())]);
-    let id = IdPayload { kind: IdType::ID_DER_ASN1_DN, data: certificate(own.der()).subject().to_vec() };
+    let id = IdPayload::new(IdType::ID_DER_ASN1_DN, certificate(own.der()).subject().to_vec());
     let direct = trust(&[&own], Policy::Lenient);
     let fault = refused(judge_as(&direct, &selfsigned, &id), "key usage keyCertSign, cRLSign");
     assert_eq!(fault.check(), "usage", "trusted directly, and still not for signatures");

@@ -19,7 +19,7 @@ use super::signals::Stop;
 use super::term;
 use crate::config::{Loaded, duration_words};
 use crate::diagnose::{Facts, Finding};
-use crate::drive::{Driver, Observer};
+use crate::drive::{Driver, Lost, Observer};
 use crate::engine::{
     ChildSa, Command, DpdAction, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, IkeUp, SaId, Side,
     TunnelId,
@@ -404,6 +404,10 @@ impl View {
 }
 
 impl Observer for View {
+    fn lost(&mut self, lost: &Lost<'_>) {
+        self.ladder.lost(lost);
+    }
+
     fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
         self.data.esp(now, path, packet);
     }

@@ -12,12 +12,12 @@ use super::common::{self, Common};
 use super::data::{CarryArgs, Data};
 use super::exit::{CliError, Exit};
 use super::faults::{FaultArgs, Fired, bend};
-use super::live::{self, Ladder, explain, finding_json};
+use super::live::{self, Ladder, explain, finding_json, lost_message};
 use super::signals::Stop;
 use super::{rundir, term};
 use crate::config::{DataSpec, Loaded};
 use crate::diagnose::{Facts, Finding};
-use crate::drive::{Driver, Observer};
+use crate::drive::{Driver, Lost, Observer};
 use crate::engine::{
     ConnectionSpec, Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, Limits, SaId, Side, TunnelId,
 };
@@ -27,6 +27,7 @@ use crate::link::udp::UdpLink;
 use crate::load::answer::DataPlane;
 use crate::load::traffic::parse_bits;
 use crate::net::{Path, SocketRole, Transmit};
+use crate::record::how_lost;
 use crate::report::ladder::Row;
 use crate::report::paint::{Paint, Tone};
 use crate::report::{diagnosis, session};
@@ -367,6 +368,19 @@ impl View {
 }
 
 impl Observer for View {
+    fn lost(&mut self, lost: &Lost<'_>) {
+        // The peer that was last heard of there; a first message that never came is nobody's yet.
+        let remote = lost.path.remote;
+        let there = |peer: &&mut Peer| peer.path.is_some_and(|path| path.remote == remote);
+        if let Some(peer) = self.peers.values_mut().rev().find(there) {
+            return peer.ladder.lost(lost);
+        }
+        if let Some((from, header)) = lost_message(lost) {
+            let row = Row::lost(lost.at, from, &header, how_lost(lost.why));
+            self.line(lost.at, Tone::Warn, &format!("? {remote}  {}  {} ({})", row.title, row.content, row.remark));
+        }
+    }
+
     fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
         self.data.esp(now, path, packet);
     }

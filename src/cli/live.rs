@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use super::term;
 use crate::auth::Judged;
 use crate::diagnose::{Facts, Finding, diagnose};
+use crate::drive::Lost;
 use crate::engine::{AuthSpec, ConnectionSpec, Event, Failed, MessageTrace, Side};
-use crate::record::{Direction, Recorder};
+use crate::net::Class;
+use crate::record::{Direction, Recorder, how_lost};
 use crate::report::ladder::Row;
 use crate::report::paint::Paint;
 use crate::report::session::Proof;
 use crate::time::Instant;
 use crate::vendor::Vendor;
+use crate::wire::Header;
 use crate::wire::registry::ExchangeType;
 
 /// The ladder of one IKE SA. A row waits for the next one, because what a message led to is part of it.
@@ -67,6 +70,15 @@ impl Ladder {
         }
     }
 
+    /// Takes in what the bad path has lost: the row of the message says so, or one of its own.
+    pub fn lost(&mut self, lost: &Lost<'_>) {
+        let Some((from, header)) = lost_message(lost) else { return };
+        let how = how_lost(lost.why);
+        if !self.pending.as_mut().is_some_and(|row| row.mark_lost(from, &header, how)) {
+            self.push(Row::lost(lost.at, from, &header, how));
+        }
+    }
+
     /// Prints the row that waits.
     pub fn flush(&mut self) {
         if let Some(row) = self.pending.take()
@@ -97,6 +109,12 @@ impl Ladder {
         self.flush();
         self.pending = Some(row);
     }
+}
+
+/// Who sent the IKE message that the bad path has lost, and its header.
+pub fn lost_message(lost: &Lost<'_>) -> Option<(Side, Header)> {
+    let header = (lost.class == Class::Ike).then(|| Header::read(lost.bytes)).flatten()?;
+    Some((if lost.direction == Direction::Out { Side::Us } else { Side::Peer }, header))
 }
 
 /// The finding for a failure, with the number of the packet that decided it.

@@ -14,7 +14,7 @@ use super::signals::Stop;
 use super::term;
 use crate::config::Loaded;
 use crate::diagnose::{Facts, Finding};
-use crate::drive::{Driver, Observer};
+use crate::drive::{Driver, Lost, Observer};
 use crate::engine::{Endpoint, EndpointConfig, EspNote, Event, FailScope, Failed, SaId, TunnelId};
 use crate::esp::PingSpec;
 use crate::link::netem::Netem;
@@ -281,6 +281,10 @@ impl Observer for View {
 
     fn esp(&mut self, now: Instant, path: Path, packet: &mut Vec<u8>) {
         self.data.esp(now, path, packet);
+    }
+
+    fn lost(&mut self, lost: &Lost<'_>) {
+        self.ladder.lost(lost);
     }
 
     fn note(&mut self, _: Instant, note: LinkNote) {

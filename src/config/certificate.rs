@@ -160,7 +160,7 @@ pub(crate) fn default_id(credential: &Credential) -> Option<IdPayload> {
     let leaf = credential.leaf();
     // An empty sequence is two octets.
     if leaf.subject().len() > 2 {
-        return Some(IdPayload { kind: IdType::ID_DER_ASN1_DN, data: leaf.subject().to_vec() });
+        return Some(IdPayload::new(IdType::ID_DER_ASN1_DN, leaf.subject().to_vec()));
     }
     leaf.alt_names().first().and_then(|name| super::value::identity(&name.to_string()).ok())
 }

@@ -28,7 +28,7 @@ pub(crate) fn identity_problem(text: &str) -> Result<IdPayload, Problem> {
             None if text.contains('@') => (IdType::ID_RFC822_ADDR, text),
             None => (IdType::ID_FQDN, text),
         };
-        return Ok(IdPayload { kind, data: value.as_bytes().to_vec() });
+        return Ok(IdPayload::new(kind, value.as_bytes().to_vec()));
     };
     let value = value.trim();
     let wrong = |what: &str| Problem::new(format!("`{value}` is not {what}"));
@@ -37,12 +37,12 @@ pub(crate) fn identity_problem(text: &str) -> Result<IdPayload, Problem> {
         "ipv6" => value.parse::<Ipv6Addr>().map(|a| address_id(a.into())).map_err(|_| wrong("an IPv6 address")),
         "ipaddr" | "address" => value.parse().map(address_id).map_err(|_| wrong("an IP address")),
         _ if value.is_empty() => Err(Problem::new(format!("`{text}` has no value"))),
-        "fqdn" | "dns" => Ok(IdPayload { kind: IdType::ID_FQDN, data: value.as_bytes().to_vec() }),
-        "email" | "ufqdn" | "rfc822" => Ok(IdPayload { kind: IdType::ID_RFC822_ADDR, data: value.as_bytes().to_vec() }),
-        "keyid" | "key-id" => Ok(IdPayload { kind: IdType::ID_KEY_ID, data: octets(value)? }),
+        "fqdn" | "dns" => Ok(IdPayload::new(IdType::ID_FQDN, value.as_bytes().to_vec())),
+        "email" | "ufqdn" | "rfc822" => Ok(IdPayload::new(IdType::ID_RFC822_ADDR, value.as_bytes().to_vec())),
+        "keyid" | "key-id" => Ok(IdPayload::new(IdType::ID_KEY_ID, octets(value)?)),
         "dn" | "asn1dn" => {
             let data = dn_from_text(value).map_err(|why| Problem::new(why).hint("dn:C=CH, O=Lab, CN=gw.example"))?;
-            Ok(IdPayload { kind: IdType::ID_DER_ASN1_DN, data })
+            Ok(IdPayload::new(IdType::ID_DER_ASN1_DN, data))
         }
         other => Err(Problem::new(format!("unknown identity type `{other}`")).maybe_hint(
             did_you_mean(other, ["ipv4", "ipv6", "fqdn", "email", "keyid", "dn"])
@@ -54,8 +54,8 @@ pub(crate) fn identity_problem(text: &str) -> Result<IdPayload, Problem> {
 /// The identity of an address.
 pub fn address_id(addr: IpAddr) -> IdPayload {
     match addr {
-        IpAddr::V4(a) => IdPayload { kind: IdType::ID_IPV4_ADDR, data: a.octets().to_vec() },
-        IpAddr::V6(a) => IdPayload { kind: IdType::ID_IPV6_ADDR, data: a.octets().to_vec() },
+        IpAddr::V4(a) => IdPayload::new(IdType::ID_IPV4_ADDR, a.octets().to_vec()),
+        IpAddr::V6(a) => IdPayload::new(IdType::ID_IPV6_ADDR, a.octets().to_vec()),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn certificate(value: &Value) -> Option<CertFault> {
         "not_authority" => CertFault::NotAuthority { subject },
         "usage" => CertFault::Usage { subject, has: text("has")?, wants: text("wants")? },
         "identity" => CertFault::Identity {
-            id: IdPayload { kind: IdType(number(&value["id_type"])?), data: unhex(&value["id_data"])? },
+            id: IdPayload::new(IdType(number(&value["id_type"])?), unhex(&value["id_data"])?),
             subject,
             names: texts("names"),
         },

@@ -17,8 +17,8 @@ use crate::wire::registry::{
     AuthMethod, EncrId, EsnId, ExchangeType, IdType, IntegId, KeMethod, NotifyType, PrfId, ProtocolId, TransformType,
 };
 use crate::wire::{
-    Flags, Header, IdPayload, NotifyPayload, Payload, Proposal, SaPayload, TrafficSelector, Transform, TsPayload,
-    TsRange,
+    Flags, Header, IdPayload, KePayload, NotifyPayload, Payload, Proposal, SaPayload, TrafficSelector, Transform,
+    TsPayload, TsRange,
 };
 
 /// A failure in a transcript, and what was seen before it.
@@ -235,7 +235,7 @@ fn why(value: &Value, facts: &Facts) -> Option<Failure> {
     let selectors = |key: &str| value[key].as_array().map(|list| list.iter().filter_map(selector).collect::<Vec<_>>());
     let identity = || -> Option<IdPayload> {
         let kind = IdType(number(&value["id_type"])?);
-        Some(IdPayload { kind, data: unhex(&value["id_data"])? })
+        Some(IdPayload::new(kind, unhex(&value["id_data"])?))
     };
     Some(match value["kind"].as_str()? {
         "rejected" => Failure::Rejected {
@@ -332,7 +332,7 @@ fn payloads(value: &Value) -> Vec<Payload> {
 fn payload(value: &Value) -> Option<Payload> {
     let id = || -> Option<IdPayload> {
         let kind = IdType::from_name(value["id_type"].as_str()?)?;
-        Some(IdPayload { kind, data: unhex(&value["data"])? })
+        Some(IdPayload::new(kind, unhex(&value["data"])?))
     };
     let ts = || -> Option<TsPayload> {
         let selectors = value["selectors"].as_array()?.iter().filter_map(selector).collect();
@@ -340,6 +340,10 @@ fn payload(value: &Value) -> Option<Payload> {
     };
     Some(match value["type"].as_str()? {
         "SA" => Payload::Sa(SaPayload { proposals: proposals(&value["proposals"]) }),
+        "KE" => {
+            let group = KeMethod::from_name(value["group"].as_str()?)?;
+            Payload::Ke(KePayload { group, data: Vec::new() })
+        }
         "IDi" => Payload::IdI(id()?),
         "IDr" => Payload::IdR(id()?),
         "TSi" => Payload::TsI(ts()?),

@@ -331,6 +331,10 @@ impl Core {
                     // Not through the other seams: an injected message is already what its author wants.
                     let datagrams = self.encode(&cx, false, &mut message, sealing.as_ref());
                     let len = datagrams.iter().map(Vec::len).sum();
+                    let Header { message_id, exchange, flags, .. } = message.header;
+                    if sealed && !flags.is_response() && matches!(sa.phase, Phase::Established(_)) {
+                        sa.window.invented(message_id, exchange, now + after + sa.spec.retransmit.wait(0));
+                    }
                     self.trace_sent(sa, path, message, len);
                     for bytes in datagrams {
                         self.release(now, Outgoing { path, class: Class::Ike, after, bytes });

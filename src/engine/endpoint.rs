@@ -618,7 +618,7 @@ impl Core {
             sa.alarms.half_open = Instant::MAX;
             return self.half_open_expired(now, sa);
         }
-        if sa.window.deadline().is_some_and(|at| at <= now) {
+        if self.request_is_due(now, sa) {
             let schedule = sa.schedule().clone();
             match sa.window.due(&schedule) {
                 Some(Due::Again { attempt }) => self.retransmit(now, sa, attempt),

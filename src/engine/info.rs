@@ -187,6 +187,13 @@ impl Core {
     ) {
         let header = decoded.header;
         let Some((message, error)) = self.open_established(now, sa, path, decoded, bytes) else { return };
+        if sa.window.invented_answered(header.message_id, header.exchange) {
+            // Nobody here has asked: nothing follows from the answer but that the id is taken.
+            self.report_notifies(sa, message.sk.as_deref().unwrap_or_default());
+            let cx = sa.msg_cx(now, &header, 0);
+            self.inject(now, sa, &Trigger::Accepted(cx));
+            return self.pump(now, sa);
+        }
         let sent = sa.window.answered();
         let Phase::Established(up) = &mut sa.phase else { return };
         let pending = up.pending.take();
@@ -228,6 +235,14 @@ impl Core {
         let cx = sa.msg_cx(now, &header, 0);
         self.inject(now, sa, &Trigger::Accepted(cx));
         self.pump(now, sa);
+    }
+
+    /// Whether our request is due again. It may be one that waited for the answer to one which we did not decide to send.
+    pub(super) fn request_is_due(&mut self, now: Instant, sa: &mut IkeSa) -> bool {
+        if sa.window.invented_lapsed(now) {
+            self.pump(now, sa);
+        }
+        sa.window.is_due(now)
     }
 
     /// A protected request inside an established IKE SA, perhaps.

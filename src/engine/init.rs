@@ -33,7 +33,8 @@ use crate::seed::{Purpose, Scope, Seeds};
 use crate::time::Instant;
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::{
-    Header, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, SaPayload, VendorIdPayload, decode,
+    Header, IdPayload, IkeSpi, KePayload, Message, NoncePayload, NotifyPayload, Payload, SaPayload, VendorIdPayload,
+    decode,
 };
 
 /// Octets of the nonces we send (RFC 7296 2.10: at least 16 and half the PRF's key; 32 serves every PRF).
@@ -543,6 +544,16 @@ impl Core {
             tamper.secret(&sa.cx(now), kind, &mut octets);
         }
         octets
+    }
+
+    /// Our identity as it is sent and signed, after its seam.
+    pub(super) fn our_id(&mut self, now: Instant, sa: &IkeSa) -> IdPayload {
+        let honest = &sa.spec.local_id;
+        if !sa.tampered {
+            return honest.clone();
+        }
+        let body = self.secret(now, sa, SecretKind::Identity, honest.body());
+        IdPayload::from_body(&body).unwrap_or_else(|| honest.clone())
     }
 
     /// A decision of an IKE SA, after its seam.

@@ -343,8 +343,7 @@ fn address(end: usize) -> IpAddr {
 /// The connection of one end; each bit of `options` is something in which peers differ.
 fn spec(end: usize, options: usize) -> ConnectionSpec {
     let bit = |n: usize| options >> n & 1 != 0;
-    let id =
-        |end: usize| IdPayload { kind: IdType::ID_FQDN, data: vec![b'a' + end as u8; if bit(0) { 1400 } else { 4 }] };
+    let id = |end: usize| IdPayload::new(IdType::ID_FQDN, vec![b'a' + end as u8; if bit(0) { 1400 } else { 4 }]);
     let net = |end: usize| TrafficSelector::from_net(Ipv4Addr::new(192, 168, end as u8, 0).into(), 24);
     let mut transforms = if bit(1) {
         vec![Transform::encr(EncrId::ENCR_AES_GCM_16, Some(128)), Transform::prf(PrfId::PRF_HMAC_SHA2_256)]

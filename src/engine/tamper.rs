@@ -92,7 +92,7 @@ pub enum Decision<'a> {
     Answer(ExchangeType, &'a mut bool),
 }
 
-/// Octets drawn from the key seed or computed, before use. A SPI or nonce set here is adopted.
+/// Octets drawn from the key seed or computed, before use. An SPI, a nonce or an identity set here is adopted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SecretKind {
     /// Our IKE SPI.
@@ -105,6 +105,8 @@ pub enum SecretKind {
     ChildSpi,
     /// The octets of our AUTH payload.
     Auth,
+    /// The body of our Identification payload, which AUTH covers as it is sent. Fewer than 4 octets are not adopted.
+    Identity,
     /// A cookie that we hand out.
     Cookie,
 }
@@ -165,7 +167,9 @@ pub enum Trigger {
 /// Something the engine did not decide to send.
 #[derive(Clone, Debug)]
 pub enum Injected {
-    /// A message, sealed with the SA's keys if `sealed` and encoded as it stands, header included.
+    /// A message, sealed with the SA's keys if `sealed` and encoded as it stands, header included. A sealed request whose
+    /// id is the next one of ours takes that id if the peer answers it; the honest engine asks nothing until then, or for as
+    /// long as it would wait before it asked again.
     Message {
         /// The message.
         message: Box<Message>,

@@ -15,7 +15,31 @@ pub(super) struct Window {
     next_request: u32,
     next_expected: u32,
     outstanding: Option<Box<Outstanding>>,
+    invented: Option<Box<Invented>>,
     cached: Option<Cached>,
+}
+
+/// Requests that whoever bends the engine has sent under the ids that come next. One that is answered has taken its id; what
+/// is not answered in time has not, and the next honest request bears it.
+#[derive(Debug)]
+struct Invented {
+    /// The id of the first one.
+    first: u32,
+    /// Their exchanges, in the order of their ids, without a gap.
+    exchanges: Vec<ExchangeType>,
+    /// Until when honest requests wait for answers to them.
+    deadline: Instant,
+}
+
+impl Invented {
+    /// The id behind the last one.
+    fn end(&self) -> u32 {
+        self.first.wrapping_add(self.exchanges.len() as u32)
+    }
+
+    fn has(&self, id: u32, exchange: ExchangeType) -> bool {
+        self.exchanges.get(id.wrapping_sub(self.first) as usize) == Some(&exchange)
+    }
 }
 
 /// Our request that waits for its response.
@@ -40,14 +64,16 @@ pub(super) struct Outstanding {
 struct Cached {
     id: u32,
     first: Box<[u8]>,
-    others: Box<[Box<[u8]>]>,
+    #[allow(clippy::box_collection)] // one word, since nearly always there are none
+    others: Option<Box<Vec<Box<[u8]>>>>,
 }
 
 impl Cached {
     fn new(id: u32, datagrams: Vec<Vec<u8>>) -> Self {
         let mut datagrams = datagrams.into_iter().map(Vec::into_boxed_slice);
         let first = datagrams.next().unwrap_or_default();
-        Cached { id, first, others: datagrams.collect() }
+        let others: Vec<Box<[u8]>> = datagrams.collect();
+        Cached { id, first, others: (!others.is_empty()).then(|| Box::new(others)) }
     }
 }
 
@@ -80,12 +106,40 @@ pub(super) enum Due {
 impl Window {
     /// The id of our next request.
     pub(super) fn next_request(&self) -> u32 {
-        self.next_request
+        self.invented.as_ref().map_or(self.next_request, |invented| invented.end())
     }
 
     /// Nothing of ours waits for an answer.
     pub(super) fn idle(&self) -> bool {
-        self.outstanding.is_none()
+        self.outstanding.is_none() && self.invented.is_none()
+    }
+
+    /// Somebody else has sent a protected request in our name. If its id is the next one, honest requests wait until it is
+    /// answered, or until `deadline`.
+    pub(super) fn invented(&mut self, id: u32, exchange: ExchangeType, deadline: Instant) {
+        if id != self.next_request() {
+            return;
+        }
+        let fresh = || Box::new(Invented { first: id, exchanges: Vec::new(), deadline });
+        let invented = self.invented.get_or_insert_with(fresh);
+        invented.exchanges.push(exchange);
+        invented.deadline = deadline;
+    }
+
+    /// If this is the answer to an invented request, its id is taken, and true is returned.
+    pub(super) fn invented_answered(&mut self, id: u32, exchange: ExchangeType) -> bool {
+        let Some(invented) = self.invented.as_ref().filter(|invented| invented.has(id, exchange)) else { return false };
+        // The peer takes requests in their order: earlier ones have no answer to come.
+        self.next_request = self.next_request.max(id.wrapping_add(1));
+        if self.next_request == invented.end() {
+            self.invented = None;
+        }
+        true
+    }
+
+    /// Gives up waiting for answers to invented requests; true if there was something to wait for.
+    pub(super) fn invented_lapsed(&mut self, now: Instant) -> bool {
+        self.invented.take_if(|invented| invented.deadline <= now).is_some()
     }
 
     /// Our outstanding request.
@@ -125,12 +179,14 @@ impl Window {
     /// IKE_SA_INIT starts over with the same message id 0 (COOKIE, INVALID_KE_PAYLOAD: RFC 7296 2.6, 2.7).
     pub(super) fn restart(&mut self) {
         self.outstanding = None;
+        self.invented = None;
         self.next_request = 0;
     }
 
     /// True if a response with this id and exchange is awaited.
     pub(super) fn awaits(&self, id: u32, exchange: ExchangeType) -> bool {
         self.outstanding.as_ref().is_some_and(|o| o.id == id && o.exchange == exchange)
+            || self.invented.as_ref().is_some_and(|invented| invented.has(id, exchange))
     }
 
     /// The awaited response was accepted; returns when the request was first sent.
@@ -138,9 +194,15 @@ impl Window {
         self.outstanding.take()
     }
 
-    /// When the outstanding request wants attention.
+    /// When the outstanding request wants attention, or an invented one is waited for no longer.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.outstanding.as_ref().and_then(|o| o.deadline)
+        let ours = self.outstanding.as_ref().and_then(|o| o.deadline);
+        ours.into_iter().chain(self.invented.as_ref().map(|invented| invented.deadline)).min()
+    }
+
+    /// The outstanding request is due at `now`.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.outstanding.as_ref().and_then(|o| o.deadline).is_some_and(|at| at <= now)
     }
 
     /// The outstanding request is due: again, or never more.
@@ -173,7 +235,10 @@ impl Window {
 
     /// The cached response.
     pub(super) fn cached(&self) -> impl Iterator<Item = &[u8]> {
-        let datagrams = self.cached.iter().flat_map(|c| std::iter::once(&c.first).chain(&*c.others));
+        let datagrams = self
+            .cached
+            .iter()
+            .flat_map(|c| std::iter::once(&c.first).chain(c.others.iter().flat_map(|others| others.iter())));
         datagrams.map(|d| &**d).filter(|d| !d.is_empty())
     }
 }
@@ -247,6 +312,28 @@ mod tests {
         assert_eq!(window.arrival(0), Arrival::Outside);
         assert_eq!(window.arrival(2), Arrival::New);
         assert_eq!(window.arrival(u32::MAX), Arrival::Outside);
+    }
+
+    #[test]
+    fn an_invented_request_takes_its_id_once_it_is_answered() {
+        let (info, odd) = (ExchangeType::INFORMATIONAL, ExchangeType(240));
+        let mut window = Window::default();
+        window.sent(6, info, vec![], Instant::ZERO);
+        window.invented(900, info, Instant::from_millis(5));
+        assert_eq!((window.next_request(), window.invented_answered(900, info)), (7, false), "not the next one");
+        window.invented(7, info, Instant::from_millis(5));
+        window.invented(8, odd, Instant::from_millis(7));
+        window.invented(9, info, Instant::from_millis(7));
+        assert_eq!(window.next_request(), 10);
+        assert!(window.awaits(6, info) && window.awaits(8, odd) && !window.awaits(8, info) && !window.awaits(10, info));
+        assert!(window.answered().is_some() && !window.idle());
+        assert!(window.invented_answered(7, info) && window.invented_answered(8, odd));
+        assert_eq!((window.deadline(), window.is_due(Instant::from_millis(9))), (Some(Instant::from_millis(7)), false));
+        assert!(!window.invented_lapsed(Instant::from_millis(6)) && window.invented_lapsed(Instant::from_millis(7)));
+        assert_eq!((window.next_request(), window.idle()), (9, true), "the last one was not answered");
+        window.invented(9, info, Instant::from_millis(9));
+        assert!(window.invented_answered(9, info) && window.idle());
+        assert_eq!(window.next_request(), 10);
     }
 
     #[test]

@@ -273,7 +273,7 @@ fn ike_up(left: bool) -> IkeUp {
         connection: "test".to_owned(),
         spis: (IkeSpi(1), IkeSpi(2)),
         suite,
-        peer_id: IdPayload { kind: IdType::ID_FQDN, data: b"x".to_vec() },
+        peer_id: IdPayload::new(IdType::ID_FQDN, b"x".to_vec()),
         path: path(left),
     }
 }

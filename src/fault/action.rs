@@ -49,6 +49,8 @@ pub enum Action {
     NotifyData(NotifyType, OctetEdit),
     /// Change the SPI of a notify.
     NotifySpi(NotifyType, OctetEdit),
+    /// Change the protocol that a notify names.
+    NotifyProtocol(NotifyType, u8),
     /// Change the SPIs of Delete payloads.
     DeletedSpis(OctetEdit),
     /// Change the proposals of the SA payload.
@@ -59,10 +61,10 @@ pub enum Action {
     Unprotect,
     /// Edit a named field of the encoded message, under the integrity check.
     Field(FieldEdit),
-    /// Flip bits of the last octet of every field whose path ends so.
+    /// Flip bits of the last octet of every field whose path ends in one of these ways.
     EveryField {
-        /// End of the path, such as `.reserved`.
-        suffix: &'static str,
+        /// Ends of paths, such as `.reserved`.
+        suffixes: &'static [&'static str],
         /// Bits.
         mask: u8,
     },
@@ -383,6 +385,8 @@ pub enum EspFault {
     Ahead(u64),
     /// The sequence number is always this one.
     Sequence(u64),
+    /// After so many packets the sequence numbers begin anew.
+    Anew(u64),
     /// The inner packet comes from somewhere else (IPv4).
     Source(std::net::Ipv4Addr),
     /// The inner packet goes somewhere else (IPv4).
@@ -416,6 +420,7 @@ impl Action {
             | Action::Body { .. }
             | Action::NotifyData(..)
             | Action::NotifySpi(..)
+            | Action::NotifyProtocol(..)
             | Action::DeletedSpis(_)
             | Action::Proposals(_)
             | Action::Selectors(_)

@@ -21,6 +21,8 @@ pub(super) fn edit(fault: EspFault, edit: &mut EspEdit) -> bool {
         EspFault::Body(mask) => edit.body_mask ^= mask,
         EspFault::Ahead(by) => edit.sequence = edit.sequence.wrapping_add(by),
         EspFault::Sequence(number) => edit.sequence = number,
+        EspFault::Anew(after) if edit.sequence > after => edit.sequence -= after,
+        EspFault::Anew(_) => {}
         EspFault::Source(address) => rewrite(&mut edit.payload, 12, address.octets()),
         EspFault::Destination(address) => rewrite(&mut edit.payload, 16, address.octets()),
         EspFault::NextHeader(next) => edit.next_header = next,

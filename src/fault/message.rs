@@ -74,6 +74,12 @@ pub(super) fn edit(action: &Action, message: &mut Message, response: bool) -> bo
             Payload::Notify(notify) if notify.kind == *kind => edit.apply(&mut notify.spi),
             _ => false,
         }),
+        Action::NotifyProtocol(kind, protocol) => each(list, |payload| match payload {
+            Payload::Notify(notify) if notify.kind == *kind => {
+                std::mem::replace(&mut notify.protocol, ProtocolId(*protocol)) != ProtocolId(*protocol)
+            }
+            _ => false,
+        }),
         Action::DeletedSpis(edit) => each(list, |payload| match payload {
             Payload::Delete(delete) => {
                 let changed = delete.spis.iter_mut().fold(false, |changed, spi| edit.apply(spi) | changed);

@@ -14,6 +14,8 @@ pub enum OctetEdit {
     Xor(i32, u8),
     /// Write this octet at this offset; negative offsets count from the end.
     Put(i32, u8),
+    /// Write these octets from this offset on, as far as there is room.
+    Write(usize, Vec<u8>),
     /// Cut or extend with zeros to this length.
     Resize(usize),
     /// Cut so many octets at the end.
@@ -26,6 +28,8 @@ pub enum OctetEdit {
     MinusOne,
     /// A point that is not on the curve: a bit of an ECP group's y is flipped.
     OffCurve,
+    /// The body of a CERT payload that holds an X.509 certificate becomes one that holds the same in a PKCS #7.
+    Pkcs7,
 }
 
 impl OctetEdit {
@@ -43,6 +47,11 @@ impl OctetEdit {
             OctetEdit::Put(offset, value) => {
                 if let Some(at) = resolve(*offset, octets.len()) {
                     octets[at] = *value;
+                }
+            }
+            OctetEdit::Write(offset, new) => {
+                for (octet, new) in octets.iter_mut().skip(*offset).zip(new) {
+                    *octet = *new;
                 }
             }
             OctetEdit::Resize(len) => octets.resize(*len, 0),
@@ -67,9 +76,44 @@ impl OctetEdit {
                     *last ^= 1;
                 }
             }
+            OctetEdit::Pkcs7 => {
+                if let Some((&X509_SIGNATURE, certificate)) = octets.split_first() {
+                    *octets = [&[PKCS7_WRAPPED][..], &pkcs7(certificate)].concat();
+                }
+            }
         }
         *octets != before
     }
+}
+
+/// Certificate encodings (RFC 7296 3.6).
+const X509_SIGNATURE: u8 = 4;
+const PKCS7_WRAPPED: u8 = 1;
+
+/// A PKCS #7 SignedData with a certificate and without contents or signers (RFC 2315 9.1), in DER.
+fn pkcs7(certificate: &[u8]) -> Vec<u8> {
+    // 1.2.840.113549.1.7.1 and .2: data and signedData.
+    let oid = |last: u8| tlv(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, last]);
+    let (version, nothing) = (tlv(0x02, &[1]), tlv(0x31, &[]));
+    let contents = tlv(0x30, &oid(1));
+    let signed = [version, nothing.clone(), contents, tlv(0xa0, certificate), nothing].concat();
+    tlv(0x30, &[oid(2), tlv(0xa0, &tlv(0x30, &signed))].concat())
+}
+
+/// Tag, length and value in DER.
+fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    let len = value.len().to_be_bytes();
+    let digits = &len[len.iter().take_while(|octet| **octet == 0).count()..];
+    let mut out = vec![tag];
+    match value.len() {
+        short @ 0..=127 => out.push(short as u8),
+        _ => {
+            out.push(0x80 | digits.len() as u8);
+            out.extend_from_slice(digits);
+        }
+    }
+    out.extend_from_slice(value);
+    out
 }
 
 /// X25519 and X448 have their least significant octet first (RFC 7748 5); no MODP group has their lengths.
@@ -116,6 +160,19 @@ mod tests {
         assert_eq!(edited(OctetEdit::MinusOne, vec![7; 64]), None, "a curve's point has no p-1");
         assert_eq!(edited(OctetEdit::OffCurve, vec![7; 64]), Some([vec![7; 63], vec![6]].concat()));
         assert_eq!(edited(OctetEdit::OffCurve, vec![7; 256]), None);
+    }
+
+    #[test]
+    fn a_certificate_in_pkcs7() {
+        let body = [vec![4], vec![0xa5; 200]].concat();
+        let wrapped = edited(OctetEdit::Pkcs7, body).expect("an X.509 certificate");
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len() / 2).map(|n| u8::from_str_radix(&text[2 * n..2 * n + 2], 16).expect("hex")).collect()
+        };
+        let head = "01 3081f0 06092a864886f70d010702 a081e2 3081df 020101 3100 300b06092a864886f70d010701 a0 81c8";
+        assert_eq!(wrapped, [hex(&head.replace(' ', "")), vec![0xa5; 200], vec![0x31, 0]].concat());
+        assert_eq!(edited(OctetEdit::Pkcs7, vec![12, 1, 2]), None, "a URL is no certificate");
+        assert_eq!(tlv(4, &[0; 300])[..4], [4, 0x82, 1, 44]);
     }
 
     #[test]

@@ -335,7 +335,9 @@ impl Tamper for FaultPlan {
     fn secret(&mut self, sa: &SaCx, kind: SecretKind, octets: &mut Vec<u8>) {
         let exchange = match (kind, sa.established) {
             (SecretKind::Cookie, _) => Some(ExchangeType::IKE_SA_INIT),
-            (SecretKind::Auth, _) | (SecretKind::ChildSpi, false) => Some(ExchangeType::IKE_AUTH),
+            (SecretKind::Auth | SecretKind::Identity, _) | (SecretKind::ChildSpi, false) => {
+                Some(ExchangeType::IKE_AUTH)
+            }
             // A responder's first one is drawn in IKE_AUTH, too.
             (SecretKind::ChildSpi, true) => None,
             (_, false) => Some(ExchangeType::IKE_SA_INIT),
@@ -402,7 +404,7 @@ impl Tamper for FaultPlan {
             let edits = match &self.rules[index].rule.action {
                 // A field is in one of the two parts: a rule matches only where its field is.
                 Action::Field(edit) if map.get(edit.path()).is_some() => vec![edit.clone()],
-                Action::EveryField { suffix, mask } => every_field(map, suffix, *mask),
+                Action::EveryField { suffixes, mask } => every_field(map, suffixes, *mask),
                 _ => continue,
             };
             if !edits.is_empty() && self.matches(index, Seam::Layout, &subject) {
@@ -639,6 +641,11 @@ impl FaultPlan {
             Action::Reboot { after, .. } => Moment::Up(*after),
             _ => return,
         };
+        // A responder is up before its answer has left: what is sent at once would come before it.
+        let moment = match moment {
+            Moment::Up(after) if !sa.initiator => Moment::Up(after.max(Duration::from_millis(1))),
+            other => other,
+        };
         // The wait begins when the IKE SA comes up; its end is a timer that was asked for.
         if let (Moment::Up(after), Occasion::Up) = (moment, occasion)
             && !after.is_zero()
@@ -699,8 +706,16 @@ fn quiet_reboot(armed: &Armed, cx: &MsgCx) -> bool {
 fn invent(sa: &SaCx, what: &Invention, out: &mut Vec<Injected>) {
     let flag = |wanted: bool, flag: Flags| if wanted { flag.0 } else { 0 };
     let flags = Flags(flag(sa.initiator, Flags::INITIATOR) | flag(what.response, Flags::RESPONSE));
+    // Behind what another rule has invented at the same moment.
+    let takes = |id: u32, injected: &Injected| match injected {
+        Injected::Message { message, sealed: true, .. } => {
+            message.header.message_id == id && !message.header.flags.is_response()
+        }
+        _ => false,
+    };
+    let next = out.iter().fold(sa.next_id, |id, injected| if takes(id, injected) { id.wrapping_add(1) } else { id });
     for n in 0..u32::from(what.count) {
-        let id = what.message_id.unwrap_or(sa.next_id).wrapping_add(n);
+        let id = what.message_id.unwrap_or(next).wrapping_add(n);
         let header = Header::new(sa.spis.0, sa.spis.1, what.exchange, flags, id);
         let payloads = what.payloads.clone();
         let message = match what.sealed {
@@ -711,8 +726,8 @@ fn invent(sa: &SaCx, what: &Invention, out: &mut Vec<Injected>) {
     }
 }
 
-fn every_field(map: &FieldMap, suffix: &str, mask: u8) -> Vec<FieldEdit> {
-    let fits = |path: &str| path.ends_with(suffix) && !path.starts_with("header");
+fn every_field(map: &FieldMap, suffixes: &[&str], mask: u8) -> Vec<FieldEdit> {
+    let fits = |path: &str| suffixes.iter().any(|end| path.ends_with(end)) && !path.starts_with("header");
     map.iter()
         .filter(|field| field.len > 0 && fits(&field.path))
         .map(|field| {

@@ -132,14 +132,14 @@ mod tests {
         assert!(make(&here).expect_err("once").contains("already"));
         let root = crate::auth::certificates(&std::fs::read(here.join(CERTIFICATE)).expect("written")).expect("PEM");
         let ca = LoadCa::open(&here, UnixTime(1_790_000_000_000_000_000)).expect("its key");
-        let id = |n: u64| IdPayload { kind: IdType::ID_RFC822_ADDR, data: format!("peer-{n}@lab").into_bytes() };
+        let id = |n: u64| IdPayload::new(IdType::ID_RFC822_ADDR, format!("peer-{n}@lab").into_bytes());
         for n in [0, 7] {
             let credential = ca.issue(n, &id(n)).expect("an e-mail address");
             let leaf = &credential.chain()[0];
             assert_eq!(leaf.issuer(), root[0].subject());
             assert!(leaf.subject_text().to_string().contains(&format!("tunnel {n}")), "{}", leaf.subject_text());
         }
-        let key_id = IdPayload { kind: IdType::ID_KEY_ID, data: b"x".to_vec() };
+        let key_id = IdPayload::new(IdType::ID_KEY_ID, b"x".to_vec());
         assert!(ca.issue(1, &key_id).expect_err("no such name").contains("keyid"));
     }
 }

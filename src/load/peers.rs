@@ -158,7 +158,7 @@ impl Peers {
             many => n % many,
         };
         match &self.id {
-            Some((kind, template)) => IdPayload { kind: *kind, data: template.fill(n).into_bytes() },
+            Some((kind, template)) => IdPayload::new(*kind, template.fill(n).into_bytes()),
             None => self.base.local_id.clone(),
         }
     }

@@ -237,6 +237,25 @@ pub enum LineEvent {
         /// In words.
         text: String,
     },
+    /// A datagram of a message never arrived, because the bad path that was ordered for this run lost it. It says nothing
+    /// about the peer. What could be told of no IKE SA belongs to tunnel 0.
+    PathLost {
+        /// Who sent it.
+        from: Side,
+        exchange: Exchange,
+        message_id: u32,
+        response: bool,
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+        local: Socket,
+        remote: Socket,
+        /// Its number in the capture.
+        packet: u64,
+        /// One of a closed set: `lost`, `blackout`, `too long`, `rate limit`; or what a box on the simulated path did.
+        how: String,
+        /// In words.
+        text: String,
+    },
     /// The IKE SA was deleted in good order.
     Deleted { by: Side },
     /// The last line of an IKE SA.

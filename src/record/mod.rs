@@ -43,6 +43,8 @@ pub enum Fate<'a> {
     Passed,
     /// A rule took it away before it left (or, inbound, before it was looked at). Names the rule.
     DroppedByRule(&'a str),
+    /// The bad path that was ordered lost it on its way out or in. Says how, as `path: blackout`.
+    LostOnPath(&'a str),
     /// The operating system would not send it; in words.
     NotSent(&'a str),
     /// It arrived, and a rule kept it from the engine.
@@ -68,6 +70,14 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// Whether it passed.
     pub fate: Fate<'a>,
+}
+
+/// What is said of a datagram that never arrived because the bad path that was ordered lost it: the peer has no part in it.
+pub const LOST_ON_PATH: &str = "lost by our own path, as ordered";
+
+/// How the ordered path lost a datagram, in a word or two: `blackout` of `path: blackout`.
+pub fn how_lost(why: &str) -> &str {
+    why.strip_prefix("path: ").unwrap_or(why)
 }
 
 /// What the network or the operating system said of a datagram. It proves nothing, and tells a person where to look.

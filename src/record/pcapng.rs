@@ -96,6 +96,10 @@ impl<W: Write> PcapNg<W> {
                 let what = if datagram.direction == Direction::Out { "not sent" } else { "withheld" };
                 self.option(OPTION_COMMENT, format!("dropped by rule {rule}: {what}").as_bytes());
             }
+            Fate::LostOnPath(why) => {
+                let how = super::how_lost(why);
+                self.option(OPTION_COMMENT, format!("{}: {how}", super::LOST_ON_PATH).as_bytes());
+            }
             Fate::NotSent(why) => self.option(OPTION_COMMENT, format!("not sent: {why}").as_bytes()),
             Fate::Withheld => self.option(OPTION_COMMENT, b"arrived, but a rule withheld it"),
             Fate::Held(until) => {

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::json::{Object, Seconds, object};
-use super::{Datagram, Direction, News, PacketKey, Record, Sink};
+use super::{Datagram, Direction, Fate, LOST_ON_PATH, News, PacketKey, Record, Sink, how_lost};
 use crate::auth::psk::{Compared, KeyOwner};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
@@ -20,7 +20,7 @@ use crate::engine::{
     PeerMisbehaved, SaId, Side, TunnelId,
 };
 use crate::time::{Instant, UnixTime};
-use crate::wire::{Payload, Proposal, TrafficSelector, WireError, summary};
+use crate::wire::{IkeSpi, Payload, Proposal, TrafficSelector, WireError, summary};
 
 /// Version of the lines' schema.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -133,6 +133,8 @@ struct Lines {
     dated: BTreeSet<(TunnelId, SaId)>,
     /// Which IKE SA spoke to a peer last; what the network says of a datagram belongs to it.
     speakers: BTreeMap<SocketAddr, (TunnelId, SaId)>,
+    /// The IKE SAs by the initiator's SPI: what our own path lost belongs to one of them.
+    spoken: BTreeMap<IkeSpi, (TunnelId, SaId)>,
 }
 
 /// How many peers are remembered as such, and how often the network says something that is written down. Whoever has more
@@ -154,7 +156,25 @@ impl Lines {
                 self.recent.pop_front();
             }
             self.recent.push_back((key, datagram.number));
+            if let Fate::LostOnPath(why) = datagram.fate {
+                self.lost(datagram, &key, why);
+            }
         }
+    }
+
+    /// A line of its own, behind that of the message if there is one: the message was sent, and not by the peer ignored.
+    fn lost(&mut self, datagram: &Datagram<'_>, key: &PacketKey, why: &str) {
+        let by_spi = self.spoken.get(&key.spis.0).or_else(|| self.speakers.get(&datagram.path.remote));
+        let (tunnel, sa) = by_spi.copied().unwrap_or((TunnelId(0), SaId::NONE));
+        let text = self.line(datagram.at, tunnel, sa, |o| {
+            let from = if datagram.direction == Direction::Out { Side::Us } else { Side::Peer };
+            o.text("event", "path_lost").text("from", side(from)).text("exchange", key.exchange);
+            o.number("message_id", key.message_id).flag("response", key.response);
+            o.text("spi_i", key.spis.0).text("spi_r", key.spis.1);
+            o.text("local", datagram.path.local).text("remote", datagram.path.remote);
+            o.number("packet", datagram.number).text("how", how_lost(why)).text("text", LOST_ON_PATH);
+        });
+        self.waiting.push(Line { tunnel, sa, text, key: None });
     }
 
     fn event(&mut self, at: Instant, tunnel: TunnelId, sa: SaId, event: &Event) {
@@ -163,6 +183,11 @@ impl Lines {
             && (self.speakers.len() < SPEAKERS || self.speakers.contains_key(&trace.path.remote))
         {
             self.speakers.insert(trace.path.remote, (tunnel, sa));
+        }
+        if let Event::Message(trace) = event
+            && (self.spoken.len() < SPEAKERS || self.spoken.contains_key(&trace.message.header.spi_i))
+        {
+            self.spoken.insert(trace.message.header.spi_i, (tunnel, sa));
         }
         let text = self.line(at, tunnel, sa, |o| write_event(o, event));
         let key = match event {

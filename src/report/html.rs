@@ -210,7 +210,7 @@ fn class(rung: &Rung, changed: bool) -> String {
         (RungKind::Gap, _) => "gap",
     }
     .to_owned();
-    let lost = rung.remarks.iter().any(|remark| remark == WITHHELD);
+    let lost = rung.remarks.iter().any(|remark| [WITHHELD, crate::record::LOST_ON_PATH].contains(&remark.as_str()));
     for (word, yes) in [
         ("bad", rung.bad),
         ("changed", changed),

@@ -2,9 +2,10 @@
 
 use super::paint::{Paint, Tone, wrap};
 use crate::engine::{Ignored, InitDone, MessageTrace, NatFinding, Side};
+use crate::record::LOST_ON_PATH;
 use crate::time::Instant;
 use crate::wire::registry::NotifyType;
-use crate::wire::{Message, NotifyPayload, Payload, summary};
+use crate::wire::{Header, Message, NotifyPayload, Payload, summary};
 
 /// One row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +69,28 @@ impl Row {
         }
         let details = Vec::new();
         Row { at, from: Side::Peer, title, content, len: None, remark: String::new(), tone: Tone::Warn, details }
+    }
+
+    /// The row of a message that the bad path which was ordered lost; `how` in a word or two.
+    pub fn lost(at: Instant, from: Side, header: &Header, how: &str) -> Self {
+        let title = format!("{:<15} #{}", header.exchange.to_string(), header.message_id);
+        let (content, details) = (LOST_ON_PATH.to_owned(), Vec::new());
+        Row { at, from, title, content, len: None, remark: how.to_owned(), tone: Tone::Warn, details }
+    }
+
+    /// If this is the row of that message, it says from now on that the path has lost it, and true is returned. Once is
+    /// enough for a message of several datagrams.
+    pub fn mark_lost(&mut self, from: Side, header: &Header, how: &str) -> bool {
+        let lost = Row::lost(self.at, from, header, how);
+        if (self.from, &self.title) != (lost.from, &lost.title) {
+            return false;
+        }
+        if !self.content.starts_with(LOST_ON_PATH) && !self.remark.contains(LOST_ON_PATH) {
+            let space = if self.remark.is_empty() { "" } else { "; " };
+            self.remark = format!("{}{space}{LOST_ON_PATH} ({how})", self.remark);
+            self.tone = Tone::Warn;
+        }
+        true
     }
 
     /// Adds what a message offers or chooses: its proposals and traffic selectors, a line each.

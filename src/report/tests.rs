@@ -98,6 +98,26 @@ fn ladder(paint: Paint) -> String {
     .collect()
 }
 
+#[test]
+fn a_row_says_that_our_own_path_lost_the_message() {
+    let asked = trace(Side::Us, ExchangeType::IKE_AUTH, 1, Vec::new(), Some(Vec::new()));
+    let header = asked.message.header;
+    let mut row = Row::message(Instant::from_millis(11), &asked);
+    assert!(!row.mark_lost(Side::Peer, &header, "blackout"), "the peer's answer has the same number");
+    assert!(!row.mark_lost(Side::Us, &Header { message_id: 2, ..header }, "blackout"));
+    assert!(row.remark.is_empty());
+    // Of several fragments, too.
+    assert!(row.mark_lost(Side::Us, &header, "blackout") && row.mark_lost(Side::Us, &header, "blackout"));
+    assert_eq!(row.remark, "lost by our own path, as ordered (blackout)");
+    let mut again = row.again(Instant::from_millis(1_011), 2, 6);
+    assert!(again.mark_lost(Side::Us, &header, "lost"));
+    assert_eq!(again.remark, "sent again, 2 of 6; lost by our own path, as ordered (lost)");
+    let mut alone = Row::lost(Instant::from_millis(20), Side::Peer, &header, "lost");
+    assert!(alone.mark_lost(Side::Peer, &header, "lost"));
+    let text = alone.render(Paint::PLAIN);
+    assert!(text.starts_with(" 0.020  <-  IKE_AUTH        #1") && text.ends_with("as ordered   lost"), "{text}");
+}
+
 /// What `-v` adds below a row.
 #[test]
 fn a_row_with_its_offers() {

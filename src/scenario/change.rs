@@ -317,14 +317,14 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
         Field::Identity => {
             spec.local_id = match values(op).first() {
                 Some(text) => crate::config::identity(text).map_err(|error| wrong(error.to_string()))?,
-                None => IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() },
+                None => IdPayload::new(IdType::ID_FQDN, b"nobody.invalid".to_vec()),
             };
             Ok(())
         }
         Field::Idr => {
             // Whoever answers is taken: the hint alone is wrong.
             spec.send_idr = true;
-            spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() });
+            spec.remote_id = IdMatch::Exact(IdPayload::new(IdType::ID_FQDN, b"nobody.invalid".to_vec()));
             Ok(())
         }
         Field::Pfs => {
@@ -381,7 +381,7 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                 "remote.id" => {
                     let data = b"somebody.invalid".to_vec();
                     spec.send_idr = false;
-                    spec.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_FQDN, data });
+                    spec.remote_id = IdMatch::Exact(IdPayload::new(IdType::ID_FQDN, data));
                 }
                 _ => {
                     spec.behaviour.rekey.answer = match values(op).concat().as_str() {
@@ -567,7 +567,7 @@ fn block(start: u128, end: u128, bits: u32, wider: bool) -> Option<(u128, u128)>
 /// A connection on which values can be tried out.
 fn placeholder() -> Setup {
     let psk = AuthSpec::Psk(Arc::new(Secret::new(b"x".to_vec())));
-    let id = IdPayload { kind: IdType::ID_FQDN, data: b"x".to_vec() };
+    let id = IdPayload::new(IdType::ID_FQDN, b"x".to_vec());
     let child = crate::engine::ChildSpec {
         name: String::new(),
         mode: Default::default(),

@@ -60,8 +60,10 @@ pub struct SeenMessage {
     pub len: usize,
     /// It repeats one sent before.
     pub repeat: bool,
-    /// A rule withheld it: from the wire if it is ours, from the engine if it is the peer's.
+    /// A rule or the ordered path withheld it: from the wire if it is ours, from the engine if it is the peer's.
     pub withheld: bool,
+    /// It was the ordered path.
+    pub lost: bool,
 }
 
 /// An event as seen.
@@ -198,6 +200,7 @@ impl Observation {
             len: trace.len,
             repeat: trace.attempt > 0,
             withheld: false,
+            lost: false,
         }
     }
 
@@ -229,7 +232,7 @@ impl Observation {
         });
         if let Some((packet, seen)) = told {
             *packet = Some(tapped.number);
-            seen.withheld = tapped.withheld;
+            (seen.withheld, seen.lost) = (tapped.withheld, tapped.lost);
             // A peer's repeat, of something that a rule has withheld before, is new to the engine.
             seen.repeat |= before;
             return;
@@ -238,11 +241,12 @@ impl Observation {
         let (tunnel, mut seen) = earlier.unwrap_or_else(|| {
             let message = Message { header, outer: decoded.payloads, sk: None };
             let tunnel = self.tunnel_of(header.spi_i);
-            (tunnel, SeenMessage { from, path: tapped.path, message, len, repeat: false, withheld: false })
+            let (repeat, withheld, lost) = (false, false, false);
+            (tunnel, SeenMessage { from, path: tapped.path, message, len, repeat, withheld, lost })
         });
         seen.repeat = self.messages().any(|(_, other)| same(other));
         seen.path = tapped.path;
-        seen.withheld = tapped.withheld;
+        (seen.withheld, seen.lost) = (tapped.withheld, tapped.lost);
         let what = What::Message(Box::new(seen));
         self.entries.push(Entry { at: tapped.at, tunnel, packet: Some(tapped.number), what });
     }
@@ -368,8 +372,10 @@ pub struct Tapped {
     pub path: Path,
     /// Its octets, without the non-ESP marker.
     pub bytes: Vec<u8>,
-    /// A rule withheld it from the wire.
+    /// A rule withheld it from the wire, or the ordered path did.
     pub withheld: bool,
+    /// It was the ordered path.
+    pub lost: bool,
 }
 
 /// A sink of the recorder that keeps IKE datagrams for the observation.
@@ -392,7 +398,8 @@ impl Record for Tap {
                 inbound: datagram.direction == Direction::In,
                 path: *datagram.path,
                 bytes: datagram.bytes.to_vec(),
-                withheld: matches!(datagram.fate, Fate::DroppedByRule(_)),
+                withheld: matches!(datagram.fate, Fate::DroppedByRule(_) | Fate::LostOnPath(_)),
+                lost: matches!(datagram.fate, Fate::LostOnPath(_)),
             };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tapped);
         }

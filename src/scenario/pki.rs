@@ -148,7 +148,7 @@ impl Authority {
         let pem = std::str::from_utf8(own.key.as_ref()).map_err(|_| "the CA's key is not PEM".to_owned())?;
         let key = KeyPair::from_pem(pem).map_err(words)?;
         let mut params = CertificateParams::default();
-        let name = IdPayload { kind: IdType::ID_DER_ASN1_DN, data: own.certificate.subject().to_vec() };
+        let name = IdPayload::new(IdType::ID_DER_ASN1_DN, own.certificate.subject().to_vec());
         params.distinguished_name = subject(&name)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -182,7 +182,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(words)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        let nobody = IdPayload { kind: IdType::ID_FQDN, data: b"nobody.invalid".to_vec() };
+        let nobody = IdPayload::new(IdType::ID_FQDN, b"nobody.invalid".to_vec());
         let held = if flaw == Some(Flaw::WrongName) { &nobody } else { id };
         match alt_name(held)? {
             Some(name) => {

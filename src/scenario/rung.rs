@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::Who;
 use super::observe::{Entry, Observation, SeenMessage, What};
+use crate::record::LOST_ON_PATH;
 use crate::time::Instant;
 use crate::vendor::persona::Basis;
 use crate::wire::registry::PayloadType;
@@ -116,7 +117,9 @@ fn rung(entry: &Entry, began: Instant) -> Rung {
             if seen.repeat {
                 remarks.push("sent again".to_owned());
             }
-            if seen.withheld {
+            if seen.lost {
+                remarks.push(LOST_ON_PATH.to_owned());
+            } else if seen.withheld {
                 remarks.push(WITHHELD.to_owned());
             }
             Rung {
@@ -151,8 +154,11 @@ fn payloads(seen: &SeenMessage) -> String {
 mod tests {
     use super::*;
     use crate::engine::TunnelId;
+    use crate::net::{Path, SocketRole};
     use crate::scenario::file::EventName;
-    use crate::scenario::observe::Happened;
+    use crate::scenario::observe::{Happened, Tapped};
+    use crate::wire::registry::ExchangeType;
+    use crate::wire::{Flags, Header, IkeSpi, Message};
 
     fn event(millis: u64, class: Option<&'static str>) -> Entry {
         let words = format!("event at {millis}");
@@ -169,6 +175,25 @@ mod tests {
         let short: Vec<_> = rungs.iter().map(|r| (r.at, r.title.as_str(), r.bad)).collect();
         assert_eq!(short, [(0.25, "event at 1250", false), (0.5, "event at 1500", true)]);
         assert!(rungs.iter().all(|rung| rung.packet.is_none()), "an event is in no packet");
+    }
+
+    #[test]
+    fn who_kept_a_message_from_arriving_is_said() {
+        let header = Header::new(IkeSpi(1), IkeSpi(0), ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
+        let mut bytes = Vec::new();
+        crate::wire::encode_into(&mut bytes, &Message::clear(header, Vec::new()), None);
+        let end = "192.0.2.1:500".parse().expect("an address");
+        let path = Path { local: end, remote: end, role: SocketRole::Ike };
+        let mut seen = Observation::default();
+        for (n, (withheld, lost)) in [(false, false), (true, false), (true, true)].into_iter().enumerate() {
+            let at = Instant::from_millis(n as u64);
+            let tapped =
+                Tapped { number: n as u64 + 1, at, inbound: n == 2, path, bytes: bytes.clone(), withheld, lost };
+            seen.datagram(&tapped);
+        }
+        let remarks: Vec<Vec<String>> = seen.rungs(Instant::ZERO).into_iter().map(|rung| rung.remarks).collect();
+        let said = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(remarks, [said(&[]), said(&["sent again", WITHHELD]), said(&["lost by our own path, as ordered"])]);
     }
 
     #[test]

@@ -45,12 +45,12 @@ pub fn certified(spec: &mut ConnectionSpec, now: UnixTime) -> Result<(Connection
     let authority = Authority::generate("ikelab", now)?;
     let fit = |id: &IdPayload, name: &str| match alt_name(id) {
         Ok(_) => id.clone(),
-        Err(_) => IdPayload { kind: IdType::ID_FQDN, data: name.as_bytes().to_vec() },
+        Err(_) => IdPayload::new(IdType::ID_FQDN, name.as_bytes().to_vec()),
     };
     spec.local_id = fit(&spec.local_id, "us.embedded.test");
     let theirs = match &spec.remote_id {
         IdMatch::Exact(id) => fit(id, "peer.embedded.test"),
-        _ => IdPayload { kind: IdType::ID_FQDN, data: b"peer.embedded.test".to_vec() },
+        _ => IdPayload::new(IdType::ID_FQDN, b"peer.embedded.test".to_vec()),
     };
     spec.remote_id = IdMatch::Exact(theirs.clone());
     let trust = AuthSpec::Trust(Arc::new(authority.trust()));
@@ -133,7 +133,7 @@ mod tests {
             let credential = credential(&id).unwrap_or_else(|why| panic!("{text}: {why}"));
             assert_eq!(credential.leaf().holds(&id), Ok(()), "{text}");
         }
-        let id = IdPayload { kind: IdType::ID_KEY_ID, data: b"x".to_vec() };
+        let id = IdPayload::new(IdType::ID_KEY_ID, b"x".to_vec());
         assert!(credential(&id).expect_err("no such name").contains("no place in a certificate"));
     }
 }

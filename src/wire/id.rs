@@ -1,6 +1,7 @@
 //! The Identification payloads (RFC 7296 3.5).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::Fault;
@@ -10,32 +11,62 @@ use super::writer::Writer;
 
 /// IDi or IDr. `Display` reads like a configuration line: `ipv4:10.0.0.1`, `fqdn:gw.example`, `email:a@b`,
 /// `dn:C=CH, CN=gw` (or the octets in hex when they are no name), `keyid:text` (or hex when not printable).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+///
+/// Two are the same identity when type and data are: what stands in RESERVED is ignored (RFC 7296 3.5), and yet covered by
+/// AUTH as it was sent.
+#[derive(Clone, Eq, Debug)]
 pub struct IdPayload {
     /// ID Type.
     pub kind: IdType,
     /// Identification Data.
     pub data: Vec<u8>,
+    /// The three reserved octets, zeros unless the sender deviates.
+    reserved: [u8; 3],
+}
+
+impl PartialEq for IdPayload {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.data == other.data
+    }
+}
+
+impl Hash for IdPayload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kind.hash(state);
+        self.data.hash(state);
+    }
 }
 
 impl IdPayload {
+    /// An identity of this type, with zeros in RESERVED.
+    pub fn new(kind: IdType, data: Vec<u8>) -> Self {
+        IdPayload { kind, data, reserved: [0; 3] }
+    }
+
+    /// What [`IdPayload::body`] gives; `None` for fewer than 4 octets.
+    pub fn from_body(body: &[u8]) -> Option<Self> {
+        let (&[kind, a, b, c], data) = body.split_first_chunk::<4>()?;
+        Some(IdPayload { kind: IdType(kind), data: data.to_vec(), reserved: [a, b, c] })
+    }
+
     /// RestOfInitIDPayload or RestOfRespIDPayload (RFC 7296 2.15): the payload without its generic header, as AUTH
     /// covers it.
     pub fn body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(4 + self.data.len());
-        body.extend_from_slice(&[self.kind.0, 0, 0, 0]);
+        body.push(self.kind.0);
+        body.extend_from_slice(&self.reserved);
         body.extend_from_slice(&self.data);
         body
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, Fault> {
-        let &[kind, _, _, _] = r.fixed::<4>("the ID type with its reserved field")?;
-        Ok(Self { kind: IdType(kind), data: r.rest().to_vec() })
+        let &[kind, a, b, c] = r.fixed::<4>("the ID type with its reserved field")?;
+        Ok(Self { kind: IdType(kind), data: r.rest().to_vec(), reserved: [a, b, c] })
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
         w.u8("type", self.kind.0);
-        w.bytes("reserved", &[0; 3]);
+        w.bytes("reserved", &self.reserved);
         w.bytes("data", &self.data);
     }
 }
@@ -89,13 +120,17 @@ mod tests {
             (IdType(200), b"x", "id type 200:x"),
         ];
         for (kind, data, expected) in cases {
-            assert_eq!(IdPayload { kind, data: data.to_vec() }.to_string(), expected);
+            assert_eq!(IdPayload::new(kind, data.to_vec()).to_string(), expected);
         }
     }
 
     #[test]
     fn the_body_is_what_auth_covers() {
-        let id = IdPayload { kind: IdType::ID_FQDN, data: b"ab".to_vec() };
+        let id = IdPayload::new(IdType::ID_FQDN, b"ab".to_vec());
         assert_eq!(id.body(), [2, 0, 0, 0, b'a', b'b']);
+        let odd = IdPayload::from_body(&[2, 7, 8, 9, b'a', b'b']).expect("long enough");
+        assert_eq!(odd.body(), [2, 7, 8, 9, b'a', b'b'], "as it was sent");
+        assert_eq!(odd, id, "and yet the same identity");
+        assert!(IdPayload::from_body(&[2, 0, 0]).is_none());
     }
 }

@@ -359,7 +359,7 @@ mod tests {
         let mut message = init_message();
         message.outer.truncate(2);
         message.outer.remove(0);
-        message.sk = Some(vec![Payload::IdI(IdPayload { kind: IdType::ID_FQDN, data: b"a".to_vec() })]);
+        message.sk = Some(vec![Payload::IdI(IdPayload::new(IdType::ID_FQDN, b"a".to_vec()))]);
         let (mut out, mut map) = (vec![0xee; 3], FieldMap::new());
         encode_into(&mut out, &message, Some(&mut map));
         let decoded = decode(&out[3..]).expect("a whole header");

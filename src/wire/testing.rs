@@ -76,11 +76,11 @@ pub(super) fn ike_auth() -> Vec<Payload> {
         transforms,
     };
     vec![
-        Payload::IdI(IdPayload { kind: IdType::ID_IPV4_ADDR, data: vec![203, 0, 113, 10] }),
+        Payload::IdI(IdPayload::new(IdType::ID_IPV4_ADDR, vec![203, 0, 113, 10])),
         CertPayload { encoding: CertEncoding::X509_SIGNATURE, data: octets(40, 0x30) }.into(),
         NotifyPayload::new(NotifyType::INITIAL_CONTACT).into(),
         CertReqPayload { encoding: CertEncoding::X509_SIGNATURE, data: octets(40, 0) }.into(),
-        Payload::IdR(IdPayload { kind: IdType::ID_FQDN, data: b"gw.example".to_vec() }),
+        Payload::IdR(IdPayload::new(IdType::ID_FQDN, b"gw.example".to_vec())),
         AuthPayload { method: AuthMethod::SHARED_KEY_MIC, data: octets(32, 0) }.into(),
         CpPayload {
             kind: CfgType::CFG_REQUEST,
@@ -246,8 +246,8 @@ fn any_payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         3 => vec(any_proposal(), 0..4).prop_map(|proposals| SaPayload { proposals }.into()),
         1 => (any::<u16>(), data()).prop_map(|(group, data)| KePayload { group: KeMethod(group), data }.into()),
-        1 => byte_and_data().prop_map(|(kind, data)| Payload::IdI(IdPayload { kind: IdType(kind), data })),
-        1 => byte_and_data().prop_map(|(kind, data)| Payload::IdR(IdPayload { kind: IdType(kind), data })),
+        1 => byte_and_data().prop_map(|(kind, data)| Payload::IdI(IdPayload::new(IdType(kind), data))),
+        1 => byte_and_data().prop_map(|(kind, data)| Payload::IdR(IdPayload::new(IdType(kind), data))),
         1 => byte_and_data().prop_map(|(kind, data)| CertPayload { encoding: CertEncoding(kind), data }.into()),
         1 => byte_and_data().prop_map(|(kind, data)| CertReqPayload { encoding: CertEncoding(kind), data }.into()),
         1 => byte_and_data().prop_map(|(kind, data)| AuthPayload { method: AuthMethod(kind), data }.into()),

@@ -91,6 +91,8 @@ const STRONGSWAN_ANSWERS: [&[Row]; 3] = [
         Row("wrong-auth-method", Notify("AUTHENTICATION_FAILED"), DOWN),
         Row("wrong-id", Notify("AUTHENTICATION_FAILED"), DOWN),
         Row("empty-id", Notify("AUTHENTICATION_FAILED"), DOWN),
+        Row("other-id", Notify("AUTHENTICATION_FAILED"), DOWN),
+        Row("reserved-id-octets", Sends("IKE_AUTH", "AUTH"), UP),
         Row("other-selectors=exchange=IKE_AUTH", Notify("TS_UNACCEPTABLE"), DOWN),
         Row("widen-selectors=exchange=IKE_AUTH", Sends("IKE_AUTH", "TSi"), UP),
         Row("no-selectors=exchange=IKE_AUTH", Notify("TS_UNACCEPTABLE"), DOWN),
@@ -99,8 +101,8 @@ const STRONGSWAN_ANSWERS: [&[Row]; 3] = [
         Row("garbage-inside=exchange=IKE_AUTH", Notify("INVALID_SYNTAX"), DOWN),
         Row("more-padding=exchange=IKE_AUTH", Sends("IKE_AUTH", "AUTH"), UP),
         Row("tiny-fragments=32,exchange=IKE_AUTH", Sends("IKE_AUTH", "AUTH"), UP),
-        // Our own deletion at the end finds nobody any more.
-        Row("invent-delete=100ms", Nothing("INFORMATIONAL"), UP),
+        // It answers; our own deletion at the end finds nobody any more.
+        Row("invent-delete=100ms", Sends("INFORMATIONAL", "SK{"), UP),
         Row("forged-delete=100ms", Log("payload type DELETE was not encrypted"), UP),
         // It has a use of its own for 240, and gives the IKE SA up.
         Row("unknown-exchange-request", Log("ME_CONNECT request with message ID 2 processing failed"), UP),
@@ -130,6 +132,7 @@ const STRONGSWAN_BEGINS: [&[Row]; 2] = [
         Row("refuse-child", Log("received TS_UNACCEPTABLE notify, no CHILD_SA built"), DOWN),
         Row("broken-auth", Notify("AUTHENTICATION_FAILED"), DOWN),
         Row("wrong-id", Notify("AUTHENTICATION_FAILED"), DOWN),
+        Row("reserved-id-octets", Sends("IKE_AUTH", "AUTH"), UP),
         Row("no-child", Log("SA payload missing in message"), DOWN),
         Row("widen-selectors=exchange=IKE_AUTH", Sends("IKE_AUTH", "AUTH"), UP),
         Row("zero-child-spi", Sends("IKE_AUTH", "AUTH"), UP),
@@ -145,6 +148,8 @@ const LIBRESWAN_ANSWERS: &[Row] = &[
     Row("add-unknown-payload=exchange=IKE_AUTH", Notify("UNSUPPORTED_CRITICAL_PAYLOAD"), DOWN),
     Row("broken-auth", Notify("AUTHENTICATION_FAILED"), DOWN),
     Row("wrong-id", Notify("AUTHENTICATION_FAILED"), DOWN),
+    Row("other-id", Notify("AUTHENTICATION_FAILED"), DOWN),
+    Row("reserved-id-octets", Sends("IKE_AUTH", "AUTH"), UP),
     Row("other-selectors=exchange=IKE_AUTH", Notify("TS_UNACCEPTABLE"), DOWN),
     Row("corrupt-sent=exchange=IKE_AUTH", Nothing("IKE_AUTH"), DOWN),
     Row("delete-unknown-child", Log("deadbeef"), UP),
@@ -342,6 +347,61 @@ fn libreswan_gets_bent_answers() {
     begins(&net, &peer, &ours, LIBRESWAN_BEGINS);
 }
 
+/// The peer has answered what a fault invented, and takes our deletion behind it: at its first transmission, for what it is.
+#[track_caller]
+fn goes_on(net: &Net, peer: &dyn Peer, ours: &PeerConfig) {
+    for (n, fault) in ["delete-unknown-child", "requests-at-once=count=3"].into_iter().enumerate() {
+        let ikelab = Ikelab::named(net, Side::A, &format!("invented-{n}"), ours, None);
+        let done = ikelab.run("connect", &["--fault", fault, "--hold", "450ms"], Duration::from_secs(15));
+        let run = ikelab.run_dir();
+        assert_eq!(done.code(), Some(0), "{fault}: {done}");
+        assert!(run.named("retransmit").is_empty(), "{}, {fault}: {:?}", peer.name(), run.named("retransmit"));
+        let ids = |of: &str| -> Vec<u64> {
+            let asked = run.named("message").into_iter().filter(|e| {
+                e["from"] == "us" && e["response"] == false && e["exchange"] == "INFORMATIONAL" && e["summary"] == of
+            });
+            asked.filter_map(|e| e["message_id"].as_u64()).collect()
+        };
+        let last = ids("SK{ D(IKE) }");
+        let before = if n == 0 { 2 } else { 4 };
+        assert_eq!(last, [before + 1], "{}, {fault}: {:?}", peer.name(), run.named("message"));
+        assert!(peer.ike_sas().is_empty(), "{} has not closed it: {:?}", peer.name(), peer.ike_sas());
+    }
+}
+
+#[test]
+fn strongswan_goes_on_behind_an_invented_request() {
+    let net = Net::new();
+    let (peer, ours) = strongswan(&net);
+    goes_on(&net, &peer, &ours);
+}
+
+#[test]
+fn libreswan_goes_on_behind_an_invented_request() {
+    let net = Net::new();
+    let (peer, ours) = libreswan(&net);
+    goes_on(&net, &peer, &ours);
+}
+
+/// Its own impairment: AUTH covers the reserved octets of its identity, which are not zero.
+#[test]
+fn libreswan_sets_the_reserved_octets_of_its_identity() {
+    let net = Net::new();
+    let (a, b) = PeerConfig::pair(&net);
+    let b = b.knob(Knob::LibreswanImpair, "send-nonzero-reserved-id", "");
+    let peer = Libreswan::start(&net, Side::B, &b);
+    let ikelab = Ikelab::named(&net, Side::A, "connect", &ours(a.clone()), None);
+    let done = ikelab.run("connect", &["--once"], Duration::from_secs(15));
+    assert_eq!(done.code(), Some(0), "{done}\n{}", peer.log());
+    let ikelab = Ikelab::named(&net, Side::A, "listen", &ours(a), None);
+    let mut process = listening(&ikelab, &[]);
+    let tried = peer.initiate();
+    peer.terminate();
+    interrupt(&mut process);
+    assert!(tried.is_ok(), "{tried:?}\n{}", peer.log());
+    assert!(peer.log().contains("IMPAIR"), "it does as it was told: {}", peer.log());
+}
+
 /// ESP of ours that is bent: how many of the pings strongSwan's data plane may answer, and what it logs.
 const BENT_ESP: &[(&str, std::ops::RangeInclusive<u64>, &str)] = &[
     ("esp-wrong-encryption-key", 0..=0, "parsing ESP payload failed"),
@@ -350,6 +410,7 @@ const BENT_ESP: &[(&str, std::ops::RangeInclusive<u64>, &str)] = &[
     ("esp-corrupt-icv", 0..=0, "ICV"),
     ("esp-corrupt-body", 0..=0, "ICV"),
     ("esp-fixed-sequence", 1..=1, "ESP sequence number verification failed"),
+    ("esp-sequence-reset=2", 2..=20, "ESP sequence number verification failed"),
     ("esp-inner-source", 0..=0, "policy"),
     ("esp-in-clear", 0..=0, "ESP decryption failed: invalid length"),
     ("esp-drop=times=3", 2..=20, ""),

@@ -160,7 +160,7 @@ fn suites() -> Vec<Suite> {
 }
 
 fn spec(local: &str, remote: &str, ike: Vec<Transform>, ports: Ports) -> ConnectionSpec {
-    let id = |text: &str| IdPayload { kind: IdType::ID_FQDN, data: format!("{text}.test").into_bytes() };
+    let id = |text: &str| IdPayload::new(IdType::ID_FQDN, format!("{text}.test").into_bytes());
     let psk = AuthSpec::Psk(Arc::new(Secret::new(b"a shared key".to_vec())));
     let for_esp = |t: &&Transform| [TransformType::ENCR, TransformType::INTEG].contains(&t.kind);
     let mut esp: Vec<_> = ike.iter().filter(for_esp).cloned().collect();

@@ -255,11 +255,11 @@ fn names_are_matched_by_meaning() {
     let AuthSpec::Certificate(own) = &right.local_auth else { panic!("a certificate") };
     let subject = own.leaf().subject().to_vec();
     let mut right = right.clone();
-    right.local_id = IdPayload { kind: IdType::ID_DER_ASN1_DN, data: subject.clone() };
+    right.local_id = IdPayload::new(IdType::ID_DER_ASN1_DN, subject.clone());
     let text = ikelab::wire::dn_text(&subject).expect("a name");
     let wanted = ikelab::wire::dn_from_text(&text.to_uppercase()).expect("a name");
     assert_ne!(wanted, subject);
-    left.remote_id = IdMatch::Exact(IdPayload { kind: IdType::ID_DER_ASN1_DN, data: wanted });
+    left.remote_id = IdMatch::Exact(IdPayload::new(IdType::ID_DER_ASN1_DN, wanted));
     let pair = handshake(left.clone(), right);
     assert!(pair.is_up(End::Left), "{:?}", failure(&pair, End::Left));
     left.remote_id = IdMatch::Exact(id("right.test"));

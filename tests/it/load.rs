@@ -49,7 +49,7 @@ impl Lab {
         let mut left = left_spec();
         (left.local_addr, left.remote_addr) = (Some(ours), Some(theirs));
         (left.local_ports, left.remote_ports) = (Ports { ike: 0, natt: 0 }, headend.ports);
-        left.local_id = IdPayload { kind: IdType::ID_RFC822_ADDR, data: b"peer-{n4}@lab".to_vec() };
+        left.local_id = IdPayload::new(IdType::ID_RFC822_ADDR, b"peer-{n4}@lab".to_vec());
         left.remote_id = IdMatch::Exact(id("right.test"));
         left.behaviour.initial_contact = false;
         let setup = Setup {

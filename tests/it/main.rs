@@ -22,6 +22,7 @@ mod faults;
 mod faults_played;
 mod fragments;
 mod inner_address;
+mod invented;
 mod layers;
 mod licence;
 mod liveness;

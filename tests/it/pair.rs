@@ -48,7 +48,7 @@ pub struct Pair {
 }
 
 pub fn id(name: &str) -> IdPayload {
-    IdPayload { kind: IdType::ID_FQDN, data: name.as_bytes().to_vec() }
+    IdPayload::new(IdType::ID_FQDN, name.as_bytes().to_vec())
 }
 
 pub fn net(text: &str) -> TrafficSelector {

@@ -181,6 +181,29 @@ fn lines_that_the_schema_refuses() {
     }
 }
 
+/// What the path that was ordered has lost stands in the lines and in the ladder; the finding speaks of the peer alone.
+#[test]
+fn what_our_own_path_lost_is_told() {
+    let lab = Lab::new();
+    lab.both_ends();
+    let quick =
+        std::fs::read_to_string(lab.path().join("i.yaml")).unwrap() + "retransmit: {initial: 50ms, attempts: 2}\n";
+    lab.file("lost.yaml", &quick);
+    let run = |more: &[&str]| {
+        let args = [&["connect", "-c", "lost.yaml", "--path", "out.loss=100%"][..], more].concat();
+        String::from_utf8(lab.command(&args).output().unwrap().stdout).unwrap()
+    };
+    let text = run(&["--json", "--out", "lost"]);
+    let mut events = Vec::new();
+    judge(&text, &mut events);
+    assert_eq!(events.iter().filter(|event| *event == "path_lost").count(), 2, "{events:?}");
+    assert!(text.contains("\"text\":\"lost by our own path, as ordered\""), "{text}");
+    let result = std::fs::read_to_string(lab.path().join("lost/result.json")).unwrap();
+    assert!(result.contains("no_response") && !result.contains("as ordered"), "{result}");
+    let ladder = run(&["--out", "shown"]);
+    assert_eq!(ladder.matches("lost by our own path, as ordered (lost)").count(), 2, "{ladder}");
+}
+
 /// Two ends on real sockets, with `--json` at both: every line of both, and of both transcripts.
 #[test]
 fn every_line_of_a_tunnel_fits_the_schema() {

@@ -45,6 +45,8 @@ pub(in crate::engine) struct Supplicant {
 pub(in crate::engine) struct Judge {
     server: Authenticator,
     id_i: IdPayload,
+    /// Ours as it was sent and signed.
+    id_r: IdPayload,
     /// The first request's payloads: the Child SA and the inner address are answered at the end.
     first: Vec<Payload>,
     /// EAP succeeded: AUTH is due.
@@ -77,6 +79,7 @@ impl Core {
         sa: &mut IkeSa,
         parts: &Parts<'_>,
         exchanged: &Exchanged<'_>,
+        ours: &IdPayload,
         state: &mut Option<Box<Supplicant>>,
     ) -> initiator::Step {
         if let Some(kind) = parts.critical {
@@ -129,7 +132,7 @@ impl Core {
                     notices: supplicant.peer.notices().to_vec(),
                 };
                 self.events.push_back((sa.tunnel, sa.id, Event::Eap(Box::new(done))));
-                let signed = exchanged.by_initiator(&sa.spec.local_id);
+                let signed = exchanged.by_initiator(ours);
                 let auth = signed.with_shared_key(auth_key(msk.as_ref(), &signed));
                 supplicant.awaits = Some(msk.unwrap_or_default());
                 initiator::Step::Again(vec![Payload::Auth(self.bent(now, sa, auth))])
@@ -219,18 +222,19 @@ impl Core {
         if let Some(method) = spec.methods.iter().find(|m| alone && !m.safe_alone()) {
             return Err(Refusal::auth(AuthFault::EapUnsafeAlone(*method)));
         }
+        let id_r = self.our_id(now, sa);
         let mut answer = if alone {
-            vec![Payload::IdR(sa.spec.local_id.clone())]
+            vec![Payload::IdR(id_r.clone())]
         } else {
             let takes = wait.takes.with(&parts.takes);
-            self.our_proof(now, sa, &wait.exchanged(), &takes)?
+            self.our_proof(now, sa, &id_r, &wait.exchanged(), &takes)?
         };
         let textual = [IdType::ID_FQDN, IdType::ID_RFC822_ADDR, IdType::ID_KEY_ID].contains(&id.kind);
         let lower = if textual { &id.data[..] } else { &[] };
         let rng = self.seeds.stream(sa.scope, Purpose::Eap, sa.next_draw());
         let mut server = Authenticator::new(spec, lower, rng, self.unix(now));
         let verdict = server.start();
-        let judge = Judge { server, id_i: id.clone(), first: payloads.to_vec(), over: false };
+        let judge = Judge { server, id_i: id.clone(), id_r, first: payloads.to_vec(), over: false };
         wait.eap = Some(Box::new(judge));
         match verdict {
             Verdict::Ask(data) => {
@@ -260,7 +264,7 @@ impl Core {
             return self.eap_verdict(verdict, wait);
         }
         let auth = parts.auth.ok_or_else(|| Refusal::missing(PayloadType::AUTH))?;
-        let (id, msk) = (judge.id_i.clone(), judge.server.msk().cloned());
+        let (id, id_r, msk) = (judge.id_i.clone(), judge.id_r.clone(), judge.server.msk().cloned());
         let done = EapDone {
             method: judge.server.method(),
             identity: judge.server.identity(),
@@ -281,7 +285,7 @@ impl Core {
             return Err(Refusal::auth(fault.unwrap_or_else(|| AuthFault::Mismatch { id: id.clone() })));
         }
         self.events.push_back((sa.tunnel, sa.id, Event::Eap(Box::new(done))));
-        let signed = exchanged.by_responder(&sa.spec.local_id);
+        let signed = exchanged.by_responder(&id_r);
         let ours = signed.with_shared_key(auth_key(msk.as_ref(), &signed));
         Ok(responder::Step::Up(id, None, vec![Payload::Auth(self.bent(now, sa, ours))]))
     }

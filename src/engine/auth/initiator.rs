@@ -33,7 +33,8 @@ impl Core {
                 let spi_in = self.fresh_esp_spi(now, sa);
                 sa.spec = config_payload::unresolved(&sa.spec);
                 let candidates = Vec::with_capacity(1);
-                Box::new(AwaitAuthResponse { init, candidates, complaint: None, spi_in, eap: None })
+                let id = self.our_id(now, sa);
+                Box::new(AwaitAuthResponse { init, candidates, complaint: None, spi_in, id, eap: None })
             }
             Phase::AuthSent(wait) => wait,
             other => {
@@ -59,7 +60,7 @@ impl Core {
             AuthSpec::EapPeer(_) => Ok(None),
             ours => {
                 let exchanged = candidate.exchanged(&wait.init);
-                exchanged.by_initiator(&sa.spec.local_id).prove(ours, &candidate.takes).map(Some)
+                exchanged.by_initiator(&wait.id).prove(ours, &candidate.takes).map(Some)
             }
         };
         let (auth, certs) = match proof {
@@ -71,7 +72,7 @@ impl Core {
             }
         };
         let mut inner = Vec::with_capacity(8);
-        inner.push(Payload::IdI(sa.spec.local_id.clone()));
+        inner.push(Payload::IdI(wait.id.clone()));
         inner.extend(certs);
         inner.extend(certificate_request(std::slice::from_ref(&sa.spec)));
         if let (true, IdMatch::Exact(id)) = (sa.spec.send_idr, &sa.spec.remote_id) {
@@ -210,7 +211,7 @@ impl Core {
         let exchanged = candidate.exchanged(&wait.init);
         let step = match error {
             Some(error) => Step::Refuse(Failure::Malformed(error), NotifyType::INVALID_SYNTAX),
-            None if by_eap => self.judge_eap_response(now, sa, &parts, &exchanged, &mut eap),
+            None if by_eap => self.judge_eap_response(now, sa, &parts, &exchanged, &wait.id, &mut eap),
             None => self.judge_auth_response(now, sa, &parts, &exchanged),
         };
         if let Step::Again(inner) = step {

@@ -52,6 +52,8 @@ pub(super) struct AwaitAuthResponse {
     pub complaint: Option<Failure>,
     /// Our inbound SPI of the first Child SA.
     pub spi_in: u32,
+    /// Our identity as it is sent and signed.
+    pub id: IdPayload,
     /// EAP has begun; there is one candidate from then on.
     pub eap: Option<Box<Supplicant>>,
 }

@@ -180,7 +180,8 @@ impl Core {
             (Err(_), true) => None,
         };
         let takes = wait.takes.with(&parts.takes);
-        Ok(Step::Up(id.clone(), certificate, self.our_proof(now, sa, &exchanged, &takes)?))
+        let ours = self.our_id(now, sa);
+        Ok(Step::Up(id.clone(), certificate, self.our_proof(now, sa, &ours, &exchanged, &takes)?))
     }
 
     /// Our identity and its proof.
@@ -189,14 +190,15 @@ impl Core {
         &mut self,
         now: Instant,
         sa: &IkeSa,
+        id: &IdPayload,
         exchanged: &Exchanged<'_>,
         takes: &Takes,
     ) -> Result<Vec<Payload>, Refusal> {
-        let proof = exchanged.by_responder(&sa.spec.local_id).prove(&sa.spec.local_auth, takes);
+        let proof = exchanged.by_responder(id).prove(&sa.spec.local_auth, takes);
         let Proof { mut auth, certs } = proof.map_err(Refusal::local)?;
         auth.data = self.secret(now, sa, SecretKind::Auth, auth.data);
         let mut answer = Vec::with_capacity(6);
-        answer.push(Payload::IdR(sa.spec.local_id.clone()));
+        answer.push(Payload::IdR(id.clone()));
         answer.extend(certs);
         answer.push(Payload::Auth(auth));
         Ok(answer)

@@ -17,6 +17,11 @@ fn our_id(edit: OctetEdit) -> Action {
     Action::Body { payloads: vec![PayloadSel::of(PayloadType::IDI), PayloadSel::of(PayloadType::IDR)], edit }
 }
 
+/// Our own identity before it is signed.
+fn signed_id(edit: OctetEdit) -> Action {
+    Action::Secret { kind: SecretKind::Identity, edit }
+}
+
 fn set(path: &str, value: Vec<u8>) -> Action {
     Action::Field(FieldEdit::Set { path: path.to_owned(), value })
 }
@@ -123,6 +128,28 @@ pub(super) static ROWS: &[FaultRow] = &[
         |_| Ok(our_id(OctetEdit::Resize(4))),
     )
     .when(in_auth),
+    fault(
+        "reserved-id-octets",
+        "Sets the reserved octets of our identity; AUTH covers them as they are sent.",
+        "Ignores them, and verifies AUTH over what it has received.",
+        "RFC 7296 2.15, 3.5",
+        |args| Ok(signed_id(OctetEdit::Write(1, args.octets("octets", 3)?))),
+    )
+    .args(&[arg("octets", "hex", "ffffff", "the three octets")]),
+    fault(
+        "other-id",
+        "Claims another identity, and makes AUTH for it with the key that we have.",
+        "Finds no such peer, or another key or certificate than that peer's: AUTHENTICATION_FAILED.",
+        "RFC 7296 2.15, 2.21.2, 3.5",
+        |args| {
+            let head = vec![args.int("type")?, 0, 0, 0];
+            Ok(signed_id(OctetEdit::Set([head, args.get("id")?.as_bytes().to_vec()].concat())))
+        },
+    )
+    .args(&[
+        arg("id", "text", "nobody.invalid", "the identity"),
+        arg("type", "number", "2", "ID type: 2 FQDN, 3 email, 11 key id"),
+    ]),
     fault(
         "no-child",
         "Leaves SA, TSi and TSr out of IKE_AUTH, although nobody said that it may.",

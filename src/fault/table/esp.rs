@@ -60,6 +60,15 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("number", "number", "1", "the number")]),
     fault(
+        "esp-sequence-reset",
+        "Begins the sequence numbers anew after so many packets, under the same keys.",
+        "Drops what comes then as replays, until the numbers are higher than those it has seen.",
+        "RFC 4303 2.2, 3.3.3, 3.4.3",
+        |args| Ok(Action::Esp(EspFault::Anew(args.int("after")?))),
+    )
+    .args(&[arg("after", "number", "1", "how many packets come first")])
+    .used("{use: esp-sequence-reset, with: {after: 100}}"),
+    fault(
         "esp-inner-source",
         "Sends an inner packet from an address outside the selectors.",
         "Drops it after decryption: the selectors must be checked.",

@@ -247,6 +247,26 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("delta", "number", "200", "what to add; may be negative")]),
     fault(
+        "wrong-delete-protocol",
+        "Names another protocol in a Delete payload than the SA is of.",
+        "Finds no such SA and answers without deleting, or answers INVALID_SYNTAX.",
+        "RFC 7296 1.4.1, 2.21.3, 3.11",
+        |args| {
+            Ok(Action::Field(FieldEdit::Set { path: "delete.protocol".to_owned(), value: vec![args.int("protocol")?] }))
+        },
+    )
+    .args(&[arg("protocol", "number", "2", "1 IKE, 2 AH, 3 ESP")]),
+    fault(
+        "wrong-delete-spi-size",
+        "Says another SPI size in a Delete payload than its SPIs have.",
+        "Answers INVALID_SYNTAX or drops the message.",
+        "RFC 7296 2.21.3, 3.11",
+        |args| {
+            Ok(Action::Field(FieldEdit::Set { path: "delete.spi_size".to_owned(), value: vec![args.int("octets")?] }))
+        },
+    )
+    .args(&[arg("octets", "octets", "8", "the size said")]),
+    fault(
         "forget-ike",
         "Forgets the IKE SA without a word, so long after it came up.",
         "Gets unprotected INVALID_IKE_SPI or nothing, and finds us dead by its own checks.",

@@ -4,11 +4,14 @@ use super::row::{ArgSpec, FaultRow, arg, fault, needed};
 use crate::fault::action::Action;
 use crate::fault::octets::OctetEdit;
 use crate::fault::rule::PayloadSel;
-use crate::wire::registry::PayloadType;
-use crate::wire::{FieldEdit, NotifyPayload, Payload, RawPayload};
+use crate::wire::registry::{CfgAttr, CfgType, PayloadType};
+use crate::wire::{CfgAttribute, CpPayload, FieldEdit, NotifyPayload, Payload, RawPayload};
 
 const PAYLOAD: ArgSpec = arg("payload", "payload", "Nonce", "SA, KE, IDi, AUTH, TSi, N(NAME), ...");
 const PATH: ArgSpec = needed("path", "field", "header.flags", "the field, such as sa.proposal[0].transform[2].length");
+
+const CONFIG_TYPE: &str = "cp.attribute[0].type";
+const CONFIG_LENGTH: &str = "cp.attribute[0].length";
 
 fn raw(kind: PayloadType, critical: bool, body: Vec<u8>) -> Payload {
     Payload::Raw(RawPayload { kind, critical, body })
@@ -188,21 +191,21 @@ pub(super) static ROWS: &[FaultRow] = &[
         "Sets the critical bit of every payload, all of which the peer knows.",
         "Ignores the bit on payloads that it knows.",
         "RFC 7296 2.5, 3.2",
-        |_| Ok(Action::EveryField { suffix: ".critical", mask: 0x80 }),
+        |_| Ok(Action::EveryField { suffixes: &[".critical"], mask: 0x80 }),
     ),
     fault(
         "reserved-payload-bits",
         "Sets the reserved bits of every generic payload header.",
         "Ignores them.",
         "RFC 7296 2.5, 3.2",
-        |_| Ok(Action::EveryField { suffix: ".critical", mask: 0x7f }),
+        |_| Ok(Action::EveryField { suffixes: &[".critical"], mask: 0x7f }),
     ),
     fault(
         "reserved-fields",
         "Sets bits of the reserved fields inside payloads.",
         "Ignores them.",
         "RFC 7296 2.5, 3.3.1, 3.4",
-        |_| Ok(Action::EveryField { suffix: ".reserved", mask: 0xff }),
+        |_| Ok(Action::EveryField { suffixes: &[".reserved", ".reserved2"], mask: 0xff }),
     ),
     fault(
         "many-notifies",
@@ -249,6 +252,17 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("octets", "octets", "200", "the size said")]),
     fault(
+        "wrong-notify-protocol",
+        "Names another protocol in a notify than its SPI is of.",
+        "Finds no such SA, or takes the notify for malformed.",
+        "RFC 7296 1.3.3, 2.21, 3.10",
+        |args| Ok(Action::NotifyProtocol(args.notify("notify")?, args.int("protocol")?)),
+    )
+    .args(&[
+        arg("notify", "notify", "REKEY_SA", "name or number"),
+        arg("protocol", "number", "2", "0 none, 1 IKE, 2 AH, 3 ESP"),
+    ]),
+    fault(
         "notify-in-clear",
         "Puts a notify in clear before the encrypted payload.",
         "Ignores what stands outside, although the integrity check covers it.",
@@ -291,17 +305,50 @@ pub(super) static ROWS: &[FaultRow] = &[
     .args(&[arg("octets", "octets", "64", "how many")])
     .used("{use: add-garbage-cert, when: {exchange: IKE_AUTH}}"),
     fault(
+        "pkcs7-cert",
+        "Sends our first certificate inside a PKCS #7.",
+        "Takes it out, or does as without a certificate and says AUTHENTICATION_FAILED.",
+        "RFC 7296 3.6; RFC 2315 9.1",
+        |_| Ok(body(PayloadSel::of(PayloadType::CERT), OctetEdit::Pkcs7)),
+    )
+    .used("{use: pkcs7-cert, when: {exchange: IKE_AUTH}}"),
+    fault(
+        "broken-cert",
+        "Flips a bit at the end of our first certificate: of the signature of whoever issued it.",
+        "Does not believe the certificate, and says AUTHENTICATION_FAILED where the authentication needs it.",
+        "RFC 7296 3.6; RFC 5280 6.1.3",
+        |_| Ok(body(PayloadSel::of(PayloadType::CERT), OctetEdit::Xor(-1, 1))),
+    )
+    .used("{use: broken-cert, when: {exchange: IKE_AUTH}}"),
+    fault(
         "unasked-config",
         "Adds a CFG_REPLY that nobody asked for.",
         "Ignores it.",
         "RFC 7296 2.19, 3.15",
         |_| {
-            // CFG_REPLY, INTERNAL_IP4_ADDRESS 192.0.2.99.
-            let octets = vec![2, 0, 0, 0, 0, 1, 0, 4, 192, 0, 2, 99];
-            Ok(Action::Add { payload: raw(PayloadType::CP, false, octets), first: false })
+            let address = CfgAttribute { kind: CfgAttr::INTERNAL_IP4_ADDRESS, value: vec![192, 0, 2, 99] };
+            let payload = CpPayload { kind: CfgType::CFG_REPLY, attributes: vec![address] };
+            Ok(Action::Add { payload: Payload::Cp(payload), first: false })
         },
     )
     .used("{use: unasked-config, when: {exchange: IKE_AUTH}}"),
+    fault(
+        "reserved-attribute-bit",
+        "Sets the reserved bit of the first configuration attribute.",
+        "Ignores it.",
+        "RFC 7296 2.5, 3.15.1",
+        |_| Ok(Action::Field(FieldEdit::Xor { path: CONFIG_TYPE.to_owned(), mask: vec![0x80, 0] })),
+    )
+    .used("{use: reserved-attribute-bit, when: {exchange: IKE_AUTH}}"),
+    fault(
+        "wrong-attribute-length",
+        "Adds to the length of the first configuration attribute.",
+        "Refuses the message with INVALID_SYNTAX, or ignores the payload.",
+        "RFC 7296 2.21, 3.15.1",
+        |args| Ok(Action::Field(FieldEdit::Add { path: CONFIG_LENGTH.to_owned(), delta: args.int("delta")? })),
+    )
+    .args(&[arg("delta", "octets", "4", "what to add; may be negative")])
+    .used("{use: wrong-attribute-length, when: {exchange: IKE_AUTH}}"),
     fault(
         "set-field",
         "Writes a field of the encoded message; integrity check and encryption cover the change.",

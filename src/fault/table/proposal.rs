@@ -153,6 +153,16 @@ pub(super) static ROWS: &[FaultRow] = &[
     )
     .args(&[arg("type", "number", "99", "attribute type")]),
     fault(
+        "key-length-as-length",
+        "Says that the first transform's key length is the length of a value, of which there are not that many octets.",
+        "Refuses the message with INVALID_SYNTAX, or drops it.",
+        "RFC 7296 2.21, 3.3.5",
+        |_| {
+            let path = format!("{FIRST_TRANSFORM}.attribute[0].type");
+            Ok(Action::Field(FieldEdit::Xor { path, mask: vec![0x80, 0] }))
+        },
+    ),
+    fault(
         "no-transforms",
         "Sends proposals without any transform.",
         "Answers NO_PROPOSAL_CHOSEN or INVALID_SYNTAX.",

@@ -34,9 +34,13 @@ fn message(from: Side, header: Header, outer: Vec<Payload>, sk: Option<Vec<Paylo
 }
 
 fn record_datagram(transcript: &mut impl Record, number: u64, direction: Direction, header: &Header) {
+    record_fate(transcript, number, direction, header, Fate::Passed);
+}
+
+fn record_fate(transcript: &mut impl Record, number: u64, direction: Direction, header: &Header, fate: Fate<'_>) {
     let mut bytes = Vec::new();
     header.write(&mut bytes);
-    let (path, class, fate) = (&path(), Class::Ike, Fate::Passed);
+    let (path, class) = (&path(), Class::Ike);
     transcript.datagram(&Datagram { number, at: Instant::ZERO, direction, path, class, bytes: &bytes, fate });
 }
 
@@ -90,7 +94,7 @@ fn a_message_is_told_with_all_its_payloads() {
 #[test]
 fn what_was_protected_stands_apart() {
     let inner = vec![
-        Payload::IdI(IdPayload { kind: IdType::ID_FQDN, data: b"a.test".to_vec() }),
+        Payload::IdI(IdPayload::new(IdType::ID_FQDN, b"a.test".to_vec())),
         Payload::Auth(AuthPayload { method: AuthMethod(2), data: vec![0x0a; 32] }),
         Payload::Eap(EapPayload { data: vec![2, 5, 0, 9, 26, 1, 2, 3, 4] }),
     ];
@@ -119,6 +123,33 @@ fn lines_name_their_packets_although_those_come_later() {
     });
     assert_eq!(lines[0]["packets"], serde_json::json!([3, 4]));
     assert_eq!(lines[1]["packets"], serde_json::json!([5, 6]));
+}
+
+/// What never arrived because our own path lost it looks otherwise as if the peer were silent.
+#[test]
+fn what_our_own_path_lost_is_said_of_the_message() {
+    let (request, response) = (header(false, 1, ExchangeType::IKE_AUTH), header(true, 1, ExchangeType::IKE_AUTH));
+    let lines = lines(|transcript| {
+        // A stranger's, before anything is known of it.
+        let unknown = Header::new(IkeSpi(0xc3), IkeSpi(0), ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
+        record_fate(transcript, 1, Direction::In, &unknown, Fate::LostOnPath("path: lost"));
+        transcript.event(Instant::ZERO, TUNNEL, SA, &message(Side::Us, request, vec![], Some(vec![])));
+        record_fate(transcript, 2, Direction::Out, &request, Fate::LostOnPath("path: blackout"));
+        transcript.flush().expect("memory takes everything");
+        record_fate(transcript, 3, Direction::In, &response, Fate::LostOnPath("path: too long"));
+        // What a rule did has its own place: no rule's name is in a transcript.
+        record_fate(transcript, 4, Direction::Out, &request, Fate::DroppedByRule("drop-sent"));
+    });
+    let events: Vec<&Value> = lines.iter().map(|line| &line["event"]).collect();
+    assert_eq!(events, ["path_lost", "message", "path_lost", "path_lost"]);
+    assert_eq!((&lines[0]["tunnel"], &lines[0]["spi_i"]), (&0.into(), &"00000000000000c3".into()));
+    assert_eq!(lines[1]["packets"], serde_json::json!([2]), "it was sent");
+    let told: Vec<_> =
+        lines[2..].iter().map(|l| (&l["sa"], &l["from"], &l["how"], &l["packet"], &l["response"])).collect();
+    let (sa, yes, no) = (&"4.2".into(), &true.into(), &false.into());
+    assert_eq!(told[0], (sa, &"us".into(), &"blackout".into(), &2.into(), no));
+    assert_eq!(told[1], (sa, &"peer".into(), &"too long".into(), &3.into(), yes));
+    assert!(lines[2..].iter().all(|line| line["text"] == "lost by our own path, as ordered"));
 }
 
 /// What was sent again is a packet of its own.

@@ -119,7 +119,7 @@ fn sent(pair: &Pair, end: End, exchange: ExchangeType, response: bool) -> Vec<&M
 #[test]
 fn secrets_are_adopted() {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
-    for (end, kinds) in [(End::Left, 5), (End::Right, 5)] {
+    for (end, kinds) in [(End::Left, 6), (End::Right, 6)] {
         seen.lock().expect("not poisoned").clear();
         let names = Arc::clone(&seen);
         let secret = move |kind: SecretKind, octets: &mut Vec<u8>| {

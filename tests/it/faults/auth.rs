@@ -1,5 +1,6 @@
 //! IKE_AUTH, its protection, and fragments.
 
+use ikelab::engine::{AuthFault, Event, Failure};
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
 use super::world::Scene::{Long, Plain};
@@ -36,6 +37,29 @@ pub(super) static CHECKS: &[Check] = &[
     check("wrong-id", Plain, See::Both(|honest, bent| last_differs(body(honest, P::IDI), body(bent, P::IDI)))),
     check("wrong-id", Plain, See::Some(|p| p.is(AUTH, true) && p.body(P::IDR).ends_with(b"right.tesT"))).right(),
     check("empty-id", Plain, See::Some(|p| p.raw(P::IDI).is_some_and(|raw| raw.length == 8))),
+    // The other end takes the proof: AUTH covers what was sent.
+    check(
+        "reserved-id-octets",
+        Plain,
+        See::Run(|r| body(r, P::IDI) == *b"\x02\xff\xff\xffleft.test" && r.children() == 1),
+    ),
+    check(
+        "reserved-id-octets",
+        Plain,
+        See::Run(|r| {
+            let said = r.ours(AUTH, true).map(|p| p.body(P::IDR)).unwrap_or_default();
+            said == *b"\x02\xff\xff\xffright.test" && r.children() == 1
+        }),
+    )
+    .right(),
+    check("other-id", Plain, See::Some(|p| p.opened() && p.body(P::IDI) == *b"\x02\0\0\0nobody.invalid")),
+    check(
+        "other-id",
+        Plain,
+        See::Run(|r| r.ours(AUTH, true).is_some_and(|p| p.body(P::IDR) == *b"\x0b\0\0\0x") && refused_as(r, b"x")),
+    )
+    .with(&[("id", "x"), ("type", "11")])
+    .right(),
     check(
         "no-child",
         Plain,
@@ -173,6 +197,17 @@ pub(super) static CHECKS: &[Check] = &[
     ),
     check("surplus-fragment", Long, See::Run(|r| r.sent().any(|p| p.is(AUTH, false) && surplus(&p.bytes)))),
 ];
+
+/// The other end refuses the identity, not its proof.
+fn refused_as(run: &Run, data: &[u8]) -> bool {
+    let is = |event: &Event| match event {
+        Event::Failed(failed) => {
+            matches!(&failed.why, Failure::AuthFailed(AuthFault::Identity { got }) if got.data == data)
+        }
+        _ => false,
+    };
+    run.pair.events.iter().any(|(end, .., event)| *end == run.bent.other() && is(event))
+}
 
 /// The fragment number behind the header of SKF, whatever a decoder thinks of it.
 fn number(bytes: &[u8]) -> Option<u16> {

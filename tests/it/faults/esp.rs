@@ -94,6 +94,7 @@ static CHECKS: &[EspCheck] = &[
     esp("esp-corrupt-body", Some(1), |p| differs_at(p, |_| 8) && p.dropped(RecvError::BadIcv) == 1),
     esp("esp-sequence-jump", Some(1), |p| p.numbers()[0] == 5_001 && p.dropped(RecvError::TooOld) == 2),
     esp("esp-fixed-sequence", None, |p| p.numbers() == [1, 1, 1] && p.dropped(RecvError::Replayed) == 2),
+    esp("esp-sequence-reset", None, |p| p.numbers() == [1, 1, 2] && p.dropped(RecvError::Replayed) == 1),
     esp("esp-inner-source", None, |p| p.dropped(RecvError::Selectors) == 3),
     esp("esp-inner-destination", None, |p| p.dropped(RecvError::Selectors) == 3),
     esp("esp-next-header", None, |p| p.counters.decaps == 0 && p.sent.len() == 3 && p.dropped(RecvError::BadIcv) == 0),

@@ -133,6 +133,16 @@ pub(super) static CHECKS: &[Check] = &[
         DeleteChild,
         See::Some(|p| p.is(INFO, false) && p.at(P::DELETE, 2) == [0, 201] && p.body(P::DELETE).len() == 8),
     ),
+    check(
+        "wrong-delete-protocol",
+        DeleteChild,
+        See::Some(|p| p.is(INFO, false) && p.opened() && p.at(P::DELETE, 0) == [2, 4, 0, 1]),
+    ),
+    check(
+        "wrong-delete-spi-size",
+        DeleteChild,
+        See::Some(|p| p.is(INFO, false) && p.at(P::DELETE, 0) == [3, 8, 0, 1] && p.body(P::DELETE).len() == 8),
+    ),
     check("forget-ike", PeerLiveness, See::No(|p| p.is(INFO, true) && p.sk.is_some())),
     check("reboot", Plain, See::Some(|p| p.is(INIT, false) && p.at == Instant::from_millis(1_000))).once(),
     check(

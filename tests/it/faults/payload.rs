@@ -2,7 +2,7 @@
 
 use ikelab::wire::registry::{ExchangeType as X, NotifyType as N, PayloadType as P};
 
-use super::world::Scene::Plain;
+use super::world::Scene::{Plain, Rekey};
 use super::{Beside, Check, See, check};
 use crate::pair::End;
 
@@ -11,6 +11,8 @@ const AUTH: X = X::IKE_AUTH;
 
 const GARBAGE_CERT: Beside =
     Beside { end: End::Left, name: "add-garbage-cert", with: &[], exchange: Some(AUTH), times: None };
+
+const CONFIG: Beside = Beside { end: End::Left, name: "unasked-config", with: &[], exchange: Some(AUTH), times: None };
 
 pub(super) static CHECKS: &[Check] = &[
     check("omit-payload", Plain, See::Some(|p| p.is(INIT, false) && p.raw(P::NONCE).is_none())).during(INIT),
@@ -70,6 +72,13 @@ pub(super) static CHECKS: &[Check] = &[
     )
     .during(INIT),
     check("reserved-fields", Plain, See::Some(|p| p.at(P::KE, 2) == [0, 0xff])).during(INIT),
+    // A proposal's, and both of its first transform's.
+    check(
+        "reserved-fields",
+        Plain,
+        See::Some(|p| p.is(INIT, false) && [1, 9, 13].iter().all(|at| p.at(P::SA, *at) == [0xff])),
+    )
+    .during(INIT),
     check("many-notifies", Plain, See::Some(|p| p.count(P::NOTIFY) >= 200)).during(INIT),
     check("oversized-message", Plain, See::Some(|p| p.bytes.len() > 3_000 && p.raw(P::VENDOR).is_some())).during(INIT),
     check(
@@ -79,14 +88,29 @@ pub(super) static CHECKS: &[Check] = &[
     )
     .during(INIT),
     check("wrong-notify-spi-size", Plain, See::Some(|p| p.at(P::NOTIFY, 1) == [200])).during(INIT),
+    check(
+        "wrong-notify-protocol",
+        Rekey,
+        See::Some(|p| p.is(X::CREATE_CHILD_SA, false) && p.has(N::REKEY_SA) && p.at(P::NOTIFY, 0) == [2, 4]),
+    ),
     check("notify-in-clear", Plain, See::Some(|p| !p.outer.is_empty() && p.opened() && p.has(N(40962)))).during(AUTH),
     check("unknown-payload-in-clear", Plain, See::Some(|p| p.is(AUTH, false) && p.bytes[16] == 200 && p.opened()))
         .during(AUTH),
     check("wrong-cert-encoding", Plain, See::Some(|p| p.opened() && p.at(P::CERT, 0) == [1])).beside(GARBAGE_CERT),
     check("add-garbage-cert", Plain, See::Some(|p| p.opened() && p.body(P::CERT) == [&[4][..], &[0xa5; 64]].concat()))
         .during(AUTH),
+    check(
+        "pkcs7-cert",
+        Plain,
+        See::Some(|p| p.opened() && p.at(P::CERT, 0) == [1] && p.at(P::CERT, 1) == [0x30, 0x65]),
+    )
+    .beside(GARBAGE_CERT),
+    check("broken-cert", Plain, See::Some(|p| p.opened() && p.body(P::CERT).ends_with(&[0xa5, 0xa4])))
+        .beside(GARBAGE_CERT),
     check("unasked-config", Plain, See::Some(|p| p.opened() && p.at(P::CP, 0) == [2] && p.body(P::CP).len() == 12))
         .during(AUTH),
+    check("reserved-attribute-bit", Plain, See::Some(|p| p.opened() && p.at(P::CP, 4) == [0x80, 1])).beside(CONFIG),
+    check("wrong-attribute-length", Plain, See::Some(|p| p.opened() && p.at(P::CP, 6) == [0, 8])).beside(CONFIG),
     check("set-field", Plain, See::Some(|p| p.bytes[19] == 0x28)).during(INIT),
     check("add-to-field", Plain, See::Some(|p| p.bytes[19] == 0x07)).during(INIT),
     check("flip-field", Plain, See::Some(|p| p.bytes[19] == 0x09)).during(INIT),
@@ -149,6 +173,12 @@ pub(super) static CHECKS: &[Check] = &[
         "unknown-attribute",
         Plain,
         See::Some(|p| p.transforms().first().is_some_and(|(.., with)| with.starts_with(&[0x80, 99]))),
+    )
+    .during(INIT),
+    check(
+        "key-length-as-length",
+        Plain,
+        See::Some(|p| p.transforms().first().is_some_and(|(.., with)| with == &[0, 14, 0, 128])),
     )
     .during(INIT),
     check("no-transforms", Plain, See::Some(|p| p.is(INIT, false) && p.at(P::SA, 7) == [0])).during(INIT),
