@@ -1,5 +1,5 @@
-//! The scenarios with a NAT or a firewall that stands at our sockets, with peers whose kernel does ESP: it follows ESP to a
-//! new port, and has it without UDP. All of them show there.
+//! The scenarios with a NAT or a firewall that stands at our sockets, with peers whose kernel does ESP, in UDP and without.
+//! What needs a peer that follows ESP to a new port (RFC 7296 2.23) shows with strongSwan only.
 
 use std::time::Duration;
 
@@ -39,8 +39,10 @@ fn with_a_box() -> (Vec<String>, usize) {
     (ids, cases)
 }
 
+/// Plays all of them, as initiator and as responder. They have to be reproduced, but for `unseen`, where the peer goes on
+/// answering to the port that was.
 #[track_caller]
-fn all_are_reproduced(kind: Kind) {
+fn all_are_reproduced(kind: Kind, unseen: &[(&str, Role)]) {
     let net = Net::new();
     let (a, b) = PeerConfig::pair(&net);
     let a = a.suite(IKE, ESP).knob(Knob::Ikelab, "data", "{ping: {address: 10.2.2.2}}").knob(
@@ -66,7 +68,12 @@ fn all_are_reproduced(kind: Kind) {
         println!("{name}: {} {}", case["verdict"], case["detail"]);
     }
     for case in played.iter().chain(&honest) {
-        let wanted = if case["phase"].is_null() { "pass" } else { "reproduced" };
+        let unseen = unseen.iter().any(|(id, role)| case["id"] == *id && case["role"] == role.name());
+        let wanted = match unseen {
+            true => "not-seen",
+            false if case["phase"].is_null() => "pass",
+            false => "reproduced",
+        };
         let well = case["verdict"] == wanted && case["honest_after"] != false;
         assert!(well, "{kind:?} {case:#}\n{done}\n{}", tail(&log));
     }
@@ -76,10 +83,11 @@ fn all_are_reproduced(kind: Kind) {
 
 #[test]
 fn strongswan() {
-    all_are_reproduced(Kind::StrongSwan);
+    all_are_reproduced(Kind::StrongSwan, &[]);
 }
 
 #[test]
 fn libreswan() {
-    all_are_reproduced(Kind::Libreswan);
+    let comes_back = [("nat/mapping-expiry", Role::Initiator), ("nat/no-keepalive", Role::Initiator)];
+    all_are_reproduced(Kind::Libreswan, &comes_back);
 }
