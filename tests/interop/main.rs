@@ -47,6 +47,7 @@ mod tshark;
 mod tunnel;
 mod tunnels;
 mod uml;
+mod uml_boxes;
 mod uml_data;
 mod uml_peer;
 mod uml_tests;

@@ -122,6 +122,19 @@ impl Uml {
         Said { status, text: text_of(&self.dir.join(format!("{n}.out"))) }
     }
 
+    /// A shell command for somebody outside that has the machine run a script, under a name, and waits for its end. It fails
+    /// if the script does.
+    #[track_caller]
+    pub fn command(&self, name: &str, script: &str) -> String {
+        put(&self.dir.join(format!("{name}.sh")), script);
+        let [out, console] = ["console.out", "console.in"].map(|file| self.dir.join(file).display().to_string());
+        let said = format!("grep '^## {name} ' '{out}'");
+        format!(
+            "n=$({said} | wc -l); echo {name} >'{console}'; i=0; until [ $({said} | wc -l) -gt $n ]; do sleep 0.05; \
+             i=$((i+1)); [ $i -lt 400 ] || exit 1; done; {said} | tail -n 1 | grep -q '^## {name} 0'"
+        )
+    }
+
     /// The ESP SAs that its kernel holds.
     #[track_caller]
     pub fn xfrm(&self) -> Vec<KernelSa> {

@@ -143,10 +143,14 @@ impl UmlPeer {
 
     #[track_caller]
     fn swanctl(&self, args: &str) -> Said {
+        self.uml.sh(&self.swanctl_script(args))
+    }
+
+    fn swanctl_script(&self, args: &str) -> String {
         let dir = self.dir.display();
-        self.uml.sh(&format!(
+        format!(
             "STRONGSWAN_CONF={dir}/strongswan.conf SWANCTL_DIR={dir}/swanctl swanctl {args} --uri unix://{RUN}/vici"
-        ))
+        )
     }
 
     #[track_caller]
@@ -193,9 +197,25 @@ impl Peer for UmlPeer {
         self.xfrm().iter().map(|sa| (sa.spi, sa.into())).collect()
     }
 
-    /// Its commands only exist inside the machine.
+    /// Its commands only exist inside the machine, and go through its console.
     fn control(&self) -> Control {
-        unimplemented!("a peer in user-mode Linux cannot be driven with a shell command")
+        let (initiate, clear) = match self.kind {
+            Kind::StrongSwan => (
+                self.swanctl_script("--initiate --child c --timeout 8"),
+                self.swanctl_script("--terminate --ike p --force --timeout 2"),
+            ),
+            Kind::Libreswan => {
+                (format!("{WHACK} --initiate --asynchronous --name p"), format!("{WHACK} --terminate --name p"))
+            }
+        };
+        // A host behind the peer pings one behind us.
+        let ping = "ping -n -c 3 -i 0.2 -W 1 -I 10.2.2.2 10.1.1.1";
+        Control {
+            initiate: self.uml.command("initiate", &initiate),
+            clear: self.uml.command("clear", &format!("{clear} || true")),
+            show: Vec::new(),
+            orders: vec![("ping", self.uml.command("ping", ping))],
+        }
     }
 
     fn ike_keys_of(&self, spi_i: u64) -> Option<IkeKeys> {

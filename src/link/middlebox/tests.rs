@@ -8,9 +8,9 @@ use crate::net::{Class, Transmit};
 use crate::time::RealClock;
 
 /// How long a box remembers in these tests.
-const FORGETS: Duration = Duration::from_millis(200);
+const FORGETS: Duration = Duration::from_millis(600);
 /// Longer than that.
-const LONGER: Duration = Duration::from_millis(260);
+const LONGER: Duration = Duration::from_millis(700);
 /// How long something that comes may take.
 const SOON: Duration = Duration::from_secs(2);
 /// How long is waited for what must not come.
