@@ -188,7 +188,7 @@ fn ladder(run: &RunResult, case: &CaseResult) -> Markup {
                     span.at { (format!("{:.3}", rung.at)) }
                     span.what {
                         strong { (rung.title) }
-                        @if !rung.content.is_empty() { " " span.content { (rung.content) } }
+                        @if !rung.content.is_empty() { " " span.content { (content(rung)) } }
                         @let remarks: Vec<&str> = rung.remarks.iter().chain(&changed).map(String::as_str).collect();
                         @if !remarks.is_empty() { " " em { (remarks.join(", ")) } }
                         @if let Some(basis) = rung.modelled { " " em { "[wording " (basis) "]" } }
@@ -198,6 +198,14 @@ fn ladder(run: &RunResult, case: &CaseResult) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Braces do not stand alone on a line; a log line stays as it is, to be searched for.
+fn content(rung: &Rung) -> String {
+    match rung.kind {
+        RungKind::Log => rung.content.clone(),
+        _ => rung.content.replace("{ ", "{\u{a0}").replace(" }", "\u{a0}}"),
     }
 }
 

@@ -207,7 +207,7 @@ pub fn catalogue(scenarios: &[LoadedScenario], width: usize) -> String {
         if phase.replace(of) != Some(of) {
             text.push('\n');
         }
-        let mark = if explained.is_some() { " (explained, nothing to play)" } else { "" };
+        let mark = if explained.is_some() { " (explained)" } else { "" };
         let title = wrap(&format!("{title}{mark}"), width, widest + 2);
         writeln!(text, "{id:<widest$}{}", title.trim_end().get(widest..).unwrap_or_default())
             .expect("a String takes any text");

@@ -136,7 +136,7 @@ impl Observation {
             Event::ChildFailed(failed) => self.failed(at, tunnel, packet, EventName::ChildFailed, failed),
             Event::Failed(failed) => self.failed(at, tunnel, packet, EventName::Failed, failed),
             Event::Deleted { by } => {
-                happened(EventName::Deleted, Some(who(*by)), None, format!("deleted by {}", words(*by)));
+                happened(EventName::Deleted, Some(who(*by)), None, format!("the IKE SA is deleted by {}", words(*by)));
             }
             Event::Alive { .. } => happened(EventName::Alive, None, None, "the peer is alive".to_owned()),
             Event::InitDone(done) if done.nat.us || done.nat.peer => {

@@ -47,7 +47,7 @@ impl Difference {
 
     /// As the detail of a result.
     pub fn words(&self) -> String {
-        format!("not this persona ({}): {}; {}", self.kind, self.habit, self.basis)
+        format!("not this persona ({}): {} [{}]", self.kind, self.habit, self.basis)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::wire::summary;
 const MOST: usize = 400;
 
 /// The remark on a message that never reached the wire, or never reached us.
-pub const WITHHELD: &str = "withheld by a rule";
+pub const WITHHELD: &str = "withheld by ikelab";
 
 /// One line of a ladder.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]

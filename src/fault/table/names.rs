@@ -17,7 +17,12 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> St
         .filter(|(distance, name)| *distance <= 2.max(name.len() / 3));
     // A part of a name is a good question, too.
     let mut meant: Vec<&str> = Vec::new();
-    for name in names.iter().filter(|name| wrong.len() > 2 && name.to_lowercase().contains(&wrong)) {
+    let mut within: Vec<&str> =
+        names.iter().copied().filter(|name| wrong.len() > 2 && name.to_lowercase().contains(&wrong)).collect();
+    // Where it is the begin of a name, or of its part behind a slash, first; ids before aliases.
+    let begins = |name: &str| name.rsplit('/').next().is_some_and(|last| last.to_lowercase().starts_with(&wrong));
+    within.sort_by_key(|name| (!begins(name), !name.contains('/')));
+    for name in within {
         if meant.len() < MOST_NAMED && !meant.iter().any(|other| other.ends_with(name)) {
             meant.push(name);
         }

@@ -97,13 +97,15 @@ impl LogWriter {
                 // Every stranger's request begins anew.
                 self.sessions.remove(&sa);
             }
+            // An answer of ours about which nothing is kept begins nothing: what it refuses is over already.
+            let parting = trace.from == Side::Us && header.flags.is_response() && !self.sessions.contains_key(&sa);
             if !self.sessions.contains_key(&sa) {
-                let number = self.count.fetch_add(1, Relaxed) + 1;
+                let number = if parting { self.count.load(Relaxed) } else { self.count.fetch_add(1, Relaxed) + 1 };
                 self.sessions.insert(
                     sa,
                     Session {
                         number,
-                        initiator: trace.from == Side::Us,
+                        initiator: trace.from == Side::Us && !parting,
                         local: trace.path.local,
                         remote: trace.path.remote,
                         spis: (header.spi_i, header.spi_r),
@@ -112,7 +114,9 @@ impl LogWriter {
                         child: false,
                     },
                 );
-                lines.extend(self.write(vendor, sa, Moment::Begins));
+                if !parting {
+                    lines.extend(self.write(vendor, sa, Moment::Begins));
+                }
             }
             let session = self.sessions.get_mut(&sa).expect("it was put there");
             (session.local, session.remote) = (trace.path.local, trace.path.remote);
@@ -136,6 +140,10 @@ impl LogWriter {
                 for notify in said {
                     lines.extend(self.write(vendor, sa, Moment::Said(notify)));
                 }
+            }
+            if parting {
+                self.sessions.remove(&sa);
+                return lines;
             }
         }
         if self.sessions.contains_key(&sa) {

@@ -191,6 +191,25 @@ fn a_tunnel_that_comes_up_leaves_no_line_of_a_failure() {
     }
 }
 
+/// The answer that refuses is sent when the box has forgotten already, and it is no request of its own.
+#[test]
+fn a_responder_that_refuses_begins_nothing() {
+    let near = spec();
+    let mut far = mirrored(&near);
+    far.ike_proposals =
+        parse(&FILE.replace("aes256-sha256-modp2048", "aes128-sha256-modp2048"), "sesame").ike_proposals;
+    let begins = |lines: &[LogLine], what: &str| lines.iter().filter(|l| l.text.contains(what)).count();
+    for (name, ours, theirs) in [
+        ("cisco-asa", "KEY_ACQUIRE", "Received a IKE_INIT_SA request"),
+        ("cisco-ftd", "KEY_ACQUIRE", "Received a IKE_INIT_SA request"),
+        ("strongswan", "initiating IKE_SA", "is initiating an IKE_SA"),
+    ] {
+        let (a, b) = play(Persona::named(name).expect("it is there"), near.clone(), far.clone());
+        assert_eq!((begins(&a, ours), begins(&a, theirs)), (1, 0), "{name}: {a:#?}");
+        assert_eq!((begins(&b, ours), begins(&b, theirs)), (0, 1), "{name}: {b:#?}");
+    }
+}
+
 #[test]
 fn the_expected_and_received_policies_name_the_transform_that_differs() {
     let ios = Persona::named("cisco-ios-xe").expect("it is there");
