@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Cause, Facts};
 use crate::engine::{ConnectionSpec, Failed, Failure, LocalFault};
 use crate::time::{Instant, UnixTime};
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::IdPayload;
+use crate::wire::registry::{ExchangeType, IdType, NotifyType};
 
 /// An IKE message up to this long fits any path with its headers, unfragmented (the IPv6 minimum of 1280, RFC 7383 2.5.1).
 const FITS_ANY_PATH: usize = 1280 - 40 - 8 - 4;
@@ -135,6 +136,7 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
             Some(nat) if nat.peer_detects => None,
             _ => Some((0, None)),
         },
+        "identity_nat" if !facts.peer_id.as_ref().is_none_or(is_address) => None,
         "identity_nat" => match facts.nat {
             Some(nat) if nat.peer => says(1, "the peer is behind a NAT".into()),
             Some(nat) if nat.peer_detects => None,
@@ -145,6 +147,10 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
         "outage_clock" | "outage_period" | "outage_lifetime" | "outage_random" => Some((5, None)),
         _ => Some((0, None)),
     }
+}
+
+fn is_address(id: &IdPayload) -> bool {
+    matches!(id.kind, IdType::ID_IPV4_ADDR | IdType::ID_IPV6_ADDR)
 }
 
 /// Lines for "what we know": loss, and when outages were.
