@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Facts};
-use crate::engine::{ConnectionSpec, Failed, Failure, LocalFault};
+use crate::engine::{AuthSpec, ConnectionSpec, Failed, Failure, LocalFault};
 use crate::time::{Instant, UnixTime};
 use crate::wire::IdPayload;
 use crate::wire::registry::{ExchangeType, IdType, NotifyType};
@@ -67,10 +67,19 @@ fn extra(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Vec<Cause> {
             format!("{after_repeats} of {} earlier requests were answered only after repeats", at_once + after_repeats);
         causes.push(Cause::because("path_loss", text, because));
     }
-    if let Some(cause) = outages(facts) {
-        causes.push(cause);
-    }
+    causes.extend(outages(facts));
+    causes.extend(own_certificate(failed, spec));
     causes
+}
+
+/// A peer that refuses us may do so for what we can see ourselves: our certificate does not hold the identity that we claim.
+fn own_certificate(failed: &Failed, spec: &ConnectionSpec) -> Option<Cause> {
+    let refused = matches!(&failed.why, Failure::Rejected { notify: NotifyType::AUTHENTICATION_FAILED, .. });
+    let AuthSpec::Certificate(credential) = &spec.local_auth else { return None };
+    let names = credential.leaf().holds(&spec.local_id).err().filter(|_| refused)?;
+    let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let text = format!("our certificate does not hold \"{}\", which we say that we are", spec.local_id);
+    Some(Cause::because("identity", text, format!("it names {names}")))
 }
 
 /// How much speaks for a cause, and what; `None` rules it out.

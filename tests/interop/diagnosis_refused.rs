@@ -62,6 +62,9 @@ fn certificates(cases: &mut Cases, start: Start, key: Key, dress: Dress, ours_mo
                 continue;
             };
             run(cases, &format!("certificate {n} {initiator}"), &net, &a, initiator, &*peer, answer);
+            if !by_us {
+                cases.own_certificate("somebody-else.test");
+            }
         }
     }
 }
