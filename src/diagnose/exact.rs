@@ -45,6 +45,7 @@ pub(super) fn proof(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Op
             super::selectors::proof([(offered_i, wanted_i), (offered_r, wanted_r)], facts)
         }
         Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(got)) => super::selectors::stray(got, facts, spec),
+        Failure::Rejected { .. } => super::ike_rekey::proof(failed, facts),
         Failure::Misbehaved(PeerMisbehaved::UnofferedGroup(group)) if failed.exchange == ExchangeType::IKE_SA_INIT => {
             let name = crate::crypto::Group::from_method(*group).map_or(group.to_string(), |g| g.name().to_owned());
             let text =
@@ -185,8 +186,13 @@ impl Apart {
 
     /// `PRF (theirs prfsha1, ours prfsha256)`.
     pub(super) fn words(&self) -> String {
+        self.between("theirs", "ours")
+    }
+
+    /// The same of any two lists.
+    pub(super) fn between(&self, first: &str, second: &str) -> String {
         let list = |list: &[Transform]| if list.is_empty() { "none".to_owned() } else { known::list(list) };
-        format!("{} (theirs {}, ours {})", self.name(), list(&self.theirs), list(&self.ours))
+        format!("{} ({first} {}, {second} {})", self.name(), list(&self.theirs), list(&self.ours))
     }
 
     fn pfs_words(&self) -> String {

@@ -7,7 +7,7 @@ use crate::engine::{Event, IgnoredWhy, NatFinding, Side};
 use crate::record::NewsKind;
 use crate::time::{Instant, UnixTime};
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId, TransformType};
-use crate::wire::{Header, IdPayload, Payload, TrafficSelector};
+use crate::wire::{Header, IdPayload, Payload, Proposal, TrafficSelector};
 
 /// Facts of one IKE SA, from its events.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,10 @@ pub struct Facts {
     pub peer_notify: Option<NotifyType>,
     /// The latest CREATE_CHILD_SA request.
     pub create: Option<CreateRequest>,
+    /// Our latest CREATE_CHILD_SA request.
+    pub asked_to_create: Option<CreateRequest>,
+    /// The proposal that the IKE SA was made with.
+    pub ike_agreed: Option<Proposal>,
     /// Child SAs that came up by IKE_AUTH, whose proposals never hold a group (RFC 7296 1.2).
     pub children_by_auth: u32,
     /// Child SAs that came up by CREATE_CHILD_SA.
@@ -93,6 +97,14 @@ pub struct Asked {
     pub answered: bool,
 }
 
+/// The IKE proposal in an answer's SA payload.
+fn chosen_for_ike<'a>(mut payloads: impl Iterator<Item = &'a Payload>) -> Option<&'a Proposal> {
+    payloads.find_map(|payload| match payload {
+        Payload::Sa(sa) => sa.proposals.first().filter(|chosen| chosen.protocol == ProtocolId::IKE),
+        _ => None,
+    })
+}
+
 /// Outages and IKE SAs whose times are remembered.
 const MAX_TIMES: usize = 256;
 
@@ -116,8 +128,12 @@ pub struct CreateRequest {
     pub by: Side,
     /// It was about the IKE SA.
     pub ike: bool,
+    /// Its proposals.
+    pub offered: Vec<Proposal>,
     /// The groups of its proposals, each once.
     pub groups: Vec<KeMethod>,
+    /// The group of its own key exchange.
+    pub ke: Option<KeMethod>,
 }
 
 impl CreateRequest {
@@ -131,7 +147,8 @@ impl CreateRequest {
                 groups.push(group);
             }
         }
-        Some(CreateRequest { by, ike, groups })
+        let ke = inner.iter().find_map(|p| if let Payload::Ke(ke) = p { Some(ke.group) } else { None });
+        Some(CreateRequest { by, ike, offered: sa.proposals.clone(), groups, ke })
     }
 }
 
@@ -190,7 +207,13 @@ impl Facts {
                     && !response
                     && let Some(create) = CreateRequest::of(from, sk.unwrap_or_default())
                 {
+                    if from == Side::Us {
+                        self.asked_to_create = Some(create.clone());
+                    }
                     self.create = Some(create);
+                }
+                if response && let Some(agreed) = chosen_for_ike(outer.iter().chain(sk.unwrap_or_default())) {
+                    self.ike_agreed = Some(agreed.clone());
                 }
                 match from {
                     Side::Us => {

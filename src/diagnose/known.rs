@@ -40,7 +40,7 @@ pub(super) fn lines(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Ve
         lines.push("the IKE SA was up before".into());
     }
     if failed.exchange == ExchangeType::CREATE_CHILD_SA {
-        lines.extend(super::pfs::known(facts));
+        lines.extend(super::ike_rekey::known(failed, facts).or_else(|| super::pfs::known(facts)));
     }
     of_the_failure(failed, facts, spec, &mut lines);
     super::timing::known(failed, facts, &mut lines);
@@ -64,7 +64,8 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
             if *notify == NotifyType::NO_PROPOSAL_CHOSEN {
                 let ours = match failed.exchange {
                     ExchangeType::IKE_SA_INIT => words(&spec.ike_proposals),
-                    _ if facts.create.as_ref().is_some_and(|c| c.ike) => words(&spec.ike_proposals),
+                    // Said already, as it was sent.
+                    _ if super::refused_create(failed, facts).is_some_and(|c| c.ike) => return,
                     _ => spec.children.first().map(|c| words(&c.proposals)).unwrap_or_default(),
                 };
                 lines.push(format!("we offered {ours}"));
@@ -131,7 +132,7 @@ fn words(proposals: &[ProposalSpec]) -> String {
     proposals.iter().map(proposal_words).collect::<Vec<_>>().join(", ")
 }
 
-fn wire_words(proposals: &[Proposal]) -> String {
+pub(super) fn wire_words(proposals: &[Proposal]) -> String {
     let spec = |p: &Proposal| proposal_words(&ProposalSpec { transforms: p.transforms.clone() });
     match proposals {
         [] => "nothing".into(),

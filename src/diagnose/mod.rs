@@ -8,6 +8,7 @@ mod checks;
 mod exact;
 mod facts;
 mod faults;
+mod ike_rekey;
 mod known;
 mod pfs;
 mod selectors;
@@ -182,6 +183,12 @@ pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: O
     }
 }
 
+/// The CREATE_CHILD_SA request that a failure is about: ours, where the peer has refused it.
+fn refused_create<'f>(failed: &Failed, facts: &'f Facts) -> Option<&'f CreateRequest> {
+    let ours = matches!(failed.why, Failure::Rejected { .. });
+    if ours { facts.asked_to_create.as_ref() } else { facts.create.as_ref() }
+}
+
 /// The phase of a tunnel's life in which something failed.
 fn phase(failed: &Failed, facts: &Facts) -> &'static str {
     match failed.exchange {
@@ -191,7 +198,7 @@ fn phase(failed: &Failed, facts: &Facts) -> &'static str {
             "IKE_AUTH: waiting for the peer's proof"
         }
         ExchangeType::IKE_AUTH => "IKE_AUTH: proving who is who",
-        ExchangeType::CREATE_CHILD_SA if facts.create.as_ref().is_some_and(|c| c.ike) => "rekey of the IKE SA",
+        ExchangeType::CREATE_CHILD_SA if refused_create(failed, facts).is_some_and(|c| c.ike) => "rekey of the IKE SA",
         ExchangeType::CREATE_CHILD_SA => "a further Child SA or a rekey",
         _ => "the tunnel's life: liveness, deletes, notifies",
     }

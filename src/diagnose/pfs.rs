@@ -12,7 +12,7 @@ pub(super) fn entry(failed: &Failed, facts: &Facts) -> Option<&'static Entry> {
     if failed.exchange != ExchangeType::CREATE_CHILD_SA {
         return None;
     }
-    let create = facts.create.as_ref()?;
+    let create = super::refused_create(failed, facts)?;
     let (no_proposal, invalid_ke) = match &failed.why {
         Failure::Rejected { notify: NotifyType::NO_PROPOSAL_CHOSEN, .. }
         | Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => (true, false),
@@ -28,7 +28,6 @@ pub(super) fn entry(failed: &Failed, facts: &Facts) -> Option<&'static Entry> {
     }
     let by_us = create.by == Side::Us;
     Some(match () {
-        () if create.ike && by_us => &IKE_REKEY,
         () if create.ike => return None,
         () if invalid_ke => &OTHER_GROUP,
         // A Child SA that came up by CREATE_CHILD_SA shows that the ends agree about groups.
@@ -73,7 +72,8 @@ pub(super) fn demanded(failed: &Failed) -> String {
     }
 }
 
-fn name(group: KeMethod) -> String {
+/// A group in the words of a connection file.
+pub(super) fn name(group: KeMethod) -> String {
     Group::from_method(group).map_or_else(|| group.to_string(), |g| g.name().to_owned())
 }
 
@@ -127,14 +127,4 @@ static OTHER_GROUP: Entry = Entry {
     likely: &[("pfs", "PFS mismatch: the peer is set to {demanded group}, and ours does not offer it", None)],
     on_peer: &[],
     next: &["add {demanded group} to children[].pfs, or set the peer to a group of ours"],
-};
-
-static IKE_REKEY: Entry = Entry {
-    headline: "the peer refused the rekey of the IKE SA",
-    likely: &[
-        ("ike_rekey", "what the peer accepts for a rekey differs from what it accepted for the first IKE SA", None),
-        ("config_changed", "a change of the peer's configuration since the tunnel came up", None),
-    ],
-    on_peer: &[],
-    next: &["compare ike.proposals with the peer's; a reconnect shows whether the first exchange still agrees"],
 };

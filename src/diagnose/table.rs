@@ -7,7 +7,7 @@ use crate::engine::{
 };
 use crate::vendor::Vendor::{self, CiscoAsa, CiscoFtd, CiscoIosXe, PaloAltoPanos};
 pub use crate::vendor::evidence::Evidence;
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::registry::{ExchangeType, IdType, NotifyType};
 
 /// What is known about one kind of failure. `{our id}`, `{peer id}`, `{ike port}`, `{natt port}`, `{why}`,
 /// `{groups}` and `{demanded group}` are filled in.
@@ -25,7 +25,8 @@ pub struct Entry {
 /// The entry for a failure.
 pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static Entry {
     let init = failed.exchange == ExchangeType::IKE_SA_INIT;
-    if let Some(entry) = super::access::entry(failed).or_else(|| super::pfs::entry(failed, facts)) {
+    let special = super::access::entry(failed).or_else(|| super::ike_rekey::entry(failed, facts));
+    if let Some(entry) = special.or_else(|| super::pfs::entry(failed, facts)) {
         return entry;
     }
     let cisco = crate::engine::IgnoredWhy::CiscoFragment.text();
@@ -52,7 +53,8 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
             NotifyType::INVALID_KE_PAYLOAD => &INVALID_KE,
             NotifyType::INVALID_SYNTAX => &INVALID_SYNTAX,
             NotifyType::INVALID_MAJOR_VERSION => &INVALID_VERSION,
-            NotifyType::NO_ADDITIONAL_SAS | NotifyType::TEMPORARY_FAILURE => &BUSY,
+            NotifyType::TEMPORARY_FAILURE => &BUSY,
+            NotifyType::NO_ADDITIONAL_SAS => &NO_MORE,
             _ => &REJECTED,
         },
         Failure::Incompatible(PeerIncompatible::NoProposal { .. }) if init => &NO_PROPOSAL_IKE_BY_US,
@@ -60,7 +62,10 @@ pub fn entry(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> &'static 
         Failure::Incompatible(PeerIncompatible::Selectors { .. }) => &TS_BY_US,
         Failure::Incompatible(_) => &MODE,
         Failure::AuthFailed(AuthFault::Mismatch { .. }) => &AUTH_BY_US,
-        Failure::AuthFailed(AuthFault::Identity { .. }) => &IDENTITY_BY_US,
+        Failure::AuthFailed(AuthFault::Identity { got }) => match spec.remote_auth {
+            AuthSpec::Trust(_) if got.kind == IdType::ID_DER_ASN1_DN => &SUBJECT_BY_US,
+            _ => &IDENTITY_BY_US,
+        },
         Failure::AuthFailed(AuthFault::Method { .. }) => match spec.remote_auth {
             AuthSpec::Psk(_) => &METHOD_BY_US,
             AuthSpec::Certificate(_) | AuthSpec::Trust(_) => &NO_SIGNATURE_BY_US,
@@ -447,6 +452,24 @@ static IDENTITY_BY_US: Entry = Entry {
     next: &["set remote.id to what the peer sends, or to any; or set the identity on the box"],
 };
 
+static SUBJECT_BY_US: Entry = Entry {
+    headline: "the peer names itself by its certificate's subject, and not as we expect",
+    likely: &[
+        ("identity", "the box's identity is its certificate's subject, by default or by its configuration", None),
+        (
+            "cert_no_san",
+            "its certificate does not hold the identity that is configured there, so that it falls back to the subject",
+            None,
+        ),
+        ("wrong_box", "another box answers at this address", None),
+    ],
+    on_peer: &[],
+    next: &[
+        "set remote.id to the subject above",
+        "or issue the certificate with \"{peer id}\" as subject alternative name, and set that identity on the box",
+    ],
+};
+
 static METHOD_BY_US: Entry = Entry {
     headline: "the peer authenticates in another way than we accept",
     likely: &[("auth_method", "the peer is set to certificates or EAP, and this connection to a pre-shared key", None)],
@@ -550,11 +573,21 @@ static INVALID_VERSION: Entry = Entry {
 static BUSY: Entry = Entry {
     headline: "the peer takes no more for now",
     likely: &[
-        ("limit", "a limit of SAs or of negotiations at the peer", None),
         ("busy", "the peer is in the middle of a rekey or a delete of the same SA", None),
+        ("limit", "a limit of SAs or of negotiations at the peer", None),
     ],
     on_peer: &[],
     next: &["try again after a moment"],
+};
+
+static NO_MORE: Entry = Entry {
+    headline: "the peer takes no more SAs in this IKE SA",
+    likely: &[
+        ("limit", "a limit of Child SAs at the peer, perhaps one for each IKE SA", Some("rekey/no-additional-sas")),
+        ("no_rekey", "the peer refuses CREATE_CHILD_SA on principle, and wants a new IKE SA from scratch", None),
+    ],
+    on_peer: &[],
+    next: &["one selector for everything, or an IKE SA for each pair of networks"],
 };
 
 static REJECTED: Entry =

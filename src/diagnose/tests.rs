@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::{AuthFault, Failure, PeerIncompatible, Side};
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, TransformType};
 
 fn spec() -> ConnectionSpec {
     let text = include_str!("../../examples/isr-to-pan.yaml");
@@ -97,6 +97,67 @@ fn an_identity_mismatch_shows_both_identities() {
     let finding = diagnose(&failed, &Facts { received: 2, ..Facts::default() }, &spec(), None);
     assert_eq!(finding.known, ["the peer says it is fqdn:fw.example", "we expect ipv4:198.51.100.20"]);
     assert_eq!(finding.class, "id_mismatch");
+}
+
+fn ike_wire(text: &str) -> Vec<crate::wire::Proposal> {
+    let protocol = crate::wire::registry::ProtocolId::IKE;
+    vec![crate::config::ike_proposal(text).unwrap().to_wire(1, protocol, Vec::new())]
+}
+
+/// What the peer says to our rekey of the IKE SA, which was made with aes256-sha256-modp2048.
+fn refused_rekey(offer: &str, ke: KeMethod, notify: NotifyType, data: &[u8]) -> Finding {
+    let offered = ike_wire(offer);
+    let groups = offered[0].transforms.iter().filter(|t| t.kind == TransformType::KE).map(|t| KeMethod(t.id)).collect();
+    let ours = CreateRequest { by: Side::Us, ike: true, offered, groups, ke: Some(ke) };
+    let theirs = CreateRequest { by: Side::Peer, ike: false, offered: Vec::new(), groups: Vec::new(), ke: None };
+    let facts = Facts {
+        up: true,
+        received: 4,
+        // The peer asked for something of its own meanwhile.
+        create: Some(theirs),
+        asked_to_create: Some(ours),
+        ike_agreed: ike_wire("aes256-sha256-modp2048").pop(),
+        ..Facts::default()
+    };
+    let why = Failure::Rejected { notify, data: data.to_vec(), protected: true };
+    let failed =
+        Failed { scope: FailScope::Exchange, exchange: ExchangeType::CREATE_CHILD_SA, found_by: Side::Peer, why };
+    let finding = diagnose(&failed, &facts, &spec(), None);
+    assert_eq!(finding.phase, "rekey of the IKE SA");
+    finding
+}
+
+fn codes(finding: &Finding) -> Vec<&'static str> {
+    finding.likely.iter().map(|cause| cause.code).collect()
+}
+
+#[test]
+fn a_refused_rekey_of_the_ike_sa_is_explained_as_far_as_the_transcript_goes() {
+    let same = "aes256-sha256-modp2048";
+    let (modp2048, modp3072) = (KeMethod::MODP_2048, KeMethod::MODP_3072);
+    // The offer lacks what the peer accepted before.
+    let other = refused_rekey("aes128-sha256-modp2048", modp2048, NotifyType::NO_PROPOSAL_CHOSEN, &[]);
+    assert_eq!((other.certainty, codes(&other)), (Certainty::Exact, vec!["ike_rekey"]));
+    assert!(other.likely[0].text.contains("offered aes128, in use aes256"), "{}", other.likely[0].text);
+    // It does not: then nobody can tell from here.
+    let refused = refused_rekey(same, modp2048, NotifyType::NO_PROPOSAL_CHOSEN, &[]);
+    assert_eq!((refused.certainty, codes(&refused)[0]), (Certainty::Ranked, "ike_rekey"));
+    assert!(codes(&refused).contains(&"no_rekey"));
+    assert!(refused.known.iter().any(|line| line.contains("the IKE SA uses aes256-sha256-modp2048")), "{refused:?}");
+
+    let wants = |group: KeMethod| group.0.to_be_bytes();
+    let unoffered = refused_rekey(same, modp2048, NotifyType::INVALID_KE_PAYLOAD, &wants(KeMethod::ECP_256));
+    assert_eq!((unoffered.certainty, codes(&unoffered)), (Certainty::Exact, vec!["ike_group"]));
+    let both = "aes256-sha256-modp2048-modp3072";
+    let not_followed = refused_rekey(both, modp3072, NotifyType::INVALID_KE_PAYLOAD, &wants(modp2048));
+    assert_eq!((not_followed.certainty, codes(&not_followed)), (Certainty::Exact, vec!["ike_group"]));
+    let looping = refused_rekey(same, modp2048, NotifyType::INVALID_KE_PAYLOAD, &wants(modp2048));
+    assert_eq!((looping.certainty, codes(&looping)[0]), (Certainty::Ranked, "group_loop"));
+
+    let busy = refused_rekey(same, modp2048, NotifyType::TEMPORARY_FAILURE, &[]);
+    assert_eq!((busy.certainty, codes(&busy)[0]), (Certainty::Ranked, "busy"));
+    let none = refused_rekey(same, modp2048, NotifyType::NO_ADDITIONAL_SAS, &[]);
+    assert_eq!((none.certainty, codes(&none)[0]), (Certainty::Ranked, "no_rekey"));
 }
 
 /// Vendor, evidence and text of every line that the tables call observed or documented, as written in their source.

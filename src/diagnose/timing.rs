@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Cause, Facts};
-use crate::engine::{ConnectionSpec, Failed, Failure, LocalFault};
+use crate::engine::{AuthSpec, ConnectionSpec, Failed, Failure, LocalFault};
 use crate::time::{Instant, UnixTime};
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::IdPayload;
+use crate::wire::registry::{ExchangeType, IdType, NotifyType};
 
 /// An IKE message up to this long fits any path with its headers, unfragmented (the IPv6 minimum of 1280, RFC 7383 2.5.1).
 const FITS_ANY_PATH: usize = 1280 - 40 - 8 - 4;
@@ -66,10 +67,19 @@ fn extra(failed: &Failed, facts: &Facts, spec: &ConnectionSpec) -> Vec<Cause> {
             format!("{after_repeats} of {} earlier requests were answered only after repeats", at_once + after_repeats);
         causes.push(Cause::because("path_loss", text, because));
     }
-    if let Some(cause) = outages(facts) {
-        causes.push(cause);
-    }
+    causes.extend(outages(facts));
+    causes.extend(own_certificate(failed, spec));
     causes
+}
+
+/// A peer that refuses us may do so for what we can see ourselves: our certificate does not hold the identity that we claim.
+fn own_certificate(failed: &Failed, spec: &ConnectionSpec) -> Option<Cause> {
+    let refused = matches!(&failed.why, Failure::Rejected { notify: NotifyType::AUTHENTICATION_FAILED, .. });
+    let AuthSpec::Certificate(credential) = &spec.local_auth else { return None };
+    let names = credential.leaf().holds(&spec.local_id).err().filter(|_| refused)?;
+    let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let text = format!("our certificate does not hold \"{}\", which we say that we are", spec.local_id);
+    Some(Cause::because("identity", text, format!("it names {names}")))
 }
 
 /// How much speaks for a cause, and what; `None` rules it out.
@@ -135,6 +145,7 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
             Some(nat) if nat.peer_detects => None,
             _ => Some((0, None)),
         },
+        "identity_nat" if !facts.peer_id.as_ref().is_none_or(is_address) => None,
         "identity_nat" => match facts.nat {
             Some(nat) if nat.peer => says(1, "the peer is behind a NAT".into()),
             Some(nat) if nat.peer_detects => None,
@@ -145,6 +156,10 @@ fn evidence(code: &str, failed: &Failed, facts: &Facts) -> Option<(i32, Option<S
         "outage_clock" | "outage_period" | "outage_lifetime" | "outage_random" => Some((5, None)),
         _ => Some((0, None)),
     }
+}
+
+fn is_address(id: &IdPayload) -> bool {
+    matches!(id.kind, IdType::ID_IPV4_ADDR | IdType::ID_IPV6_ADDR)
 }
 
 /// Lines for "what we know": loss, and when outages were.

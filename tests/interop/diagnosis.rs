@@ -230,6 +230,14 @@ impl Cases {
         self.lines.push(case.to_string());
     }
 
+    /// In the latest case our own certificate holds this name, and not our identity.
+    pub fn own_certificate(&mut self, name: &str) {
+        let Some(line) = self.lines.last_mut() else { return };
+        let mut case: Value = serde_json::from_str(line).expect("a case is JSON");
+        case["own_certificate"] = name.into();
+        *line = case.to_string();
+    }
+
     /// Adds what another has collected.
     pub fn extend(&mut self, other: Cases) {
         self.lines.extend(other.lines);

@@ -16,30 +16,38 @@ use crate::strongswan::StrongSwan;
 use crate::tunnel::listening;
 
 /// Starts a peer at B.
-type Start = fn(&Net, &PeerConfig) -> Box<dyn Peer>;
+pub type Start = fn(&Net, &PeerConfig) -> Box<dyn Peer>;
 
 /// What a peer needs to be told for certificates.
-type Dress = fn(PeerConfig) -> PeerConfig;
+pub type Dress = fn(PeerConfig) -> PeerConfig;
 
-fn strongswan(net: &Net, b: &PeerConfig) -> Box<dyn Peer> {
+pub fn strongswan(net: &Net, b: &PeerConfig) -> Box<dyn Peer> {
     Box::new(StrongSwan::start(net, Side::B, b, DataPlane::Shim))
 }
 
-fn libreswan(net: &Net, b: &PeerConfig) -> Box<dyn Peer> {
+pub fn libreswan(net: &Net, b: &PeerConfig) -> Box<dyn Peer> {
     Box::new(Libreswan::start(net, Side::B, &b.clone().knob(Knob::Libreswan, "retransmit-timeout", "2s")))
 }
 
-fn own(leaf: &Leaf, chain: &[&Ca]) -> Option<OwnCert> {
+pub fn own(leaf: &Leaf, chain: &[&Ca]) -> Option<OwnCert> {
     let chain = chain.iter().map(|ca| ca.pem()).collect();
     Some(OwnCert { leaf: leaf.pem.clone(), chain, key: leaf.key.clone(), more: "send: always".into() })
 }
 
-fn trust(ca: &[&Ca]) -> Option<TrustCerts> {
+pub fn trust(ca: &[&Ca]) -> Option<TrustCerts> {
     Some(TrustCerts { ca: ca.iter().map(|ca| ca.pem()).collect(), ..TrustCerts::default() })
 }
 
 /// Runs `connect --once`, or listens and lets the peer begin.
-fn run(cases: &mut Cases, what: &str, net: &Net, ours: &PeerConfig, initiator: bool, peer: &dyn Peer, answer: Answer) {
+pub fn run(
+    cases: &mut Cases,
+    what: &str,
+    net: &Net,
+    ours: &PeerConfig,
+    initiator: bool,
+    peer: &dyn Peer,
+    answer: Answer,
+) {
     let ikelab = Ikelab::named(net, Side::A, &what.replace(' ', "-"), ours, None);
     if initiator {
         ikelab.run("connect", &["--once"], Duration::from_secs(15));

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod diagnosis;
 mod diagnosis_life;
+mod diagnosis_refused;
 mod dpd;
 mod esp;
 mod expectations;

@@ -71,6 +71,8 @@ pub enum Block {
     Half,
     /// All CREATE_CHILD_SA messages.
     CreateChildSa,
+    /// CREATE_CHILD_SA requests, and no answers.
+    CreateChildSaRequests,
     /// All UDP in IP packets longer than 600 octets: a black hole for long ones, with no word said.
     Long,
     /// Everything to UDP port 500, with ICMP port unreachable.
@@ -92,6 +94,10 @@ impl Block {
             Block::SomeEsp => &["udp dport 4500 @th,64,32 != 0 numgen random mod 100 < 5"],
             Block::Half => &["meta l4proto udp numgen random mod 100 < 50"],
             Block::CreateChildSa => &["udp dport 500 @th,208,8 36", "udp dport 4500 @th,64,32 0 @th,240,8 36"],
+            // Of byte 19, the flags, the bit R.
+            Block::CreateChildSaRequests => {
+                &["udp dport 500 @th,208,8 36 @th,218,1 0", "udp dport 4500 @th,64,32 0 @th,240,8 36 @th,250,1 0"]
+            }
             Block::Long => &["meta l4proto udp meta length > 600"],
             Block::Refuse500 | Block::Prohibit500 => &["udp dport 500"],
             Block::SomeIke => &["udp dport 4500 @th,64,32 0 numgen random mod 100 < 20"],

@@ -29,10 +29,11 @@ impl Id {
         }
     }
 
-    /// libreswan writes `@` before a name that is not to be looked up.
+    /// libreswan writes `@` before a name that is not to be looked up, and wants quotes around blanks.
     pub fn libreswan(&self) -> String {
         match self {
             Id::Fqdn(s) => format!("@{s}"),
+            Id::Dn(s) => format!("\"{s}\""),
             _ => self.plain(),
         }
     }

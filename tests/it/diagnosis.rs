@@ -58,9 +58,14 @@ impl Case {
 fn cases(file: &str) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnosis").join(file);
     let text = std::fs::read_to_string(&path).expect("recorded cases");
-    let files = files();
+    // The certificate of nearly every case holds our identity.
+    let (usual, mut other) = (files("a.test"), None);
     let case = |(n, line): (usize, &str)| {
         let value: Value = serde_json::from_str(line).expect("a case is JSON");
+        let files = match value["own_certificate"].as_str() {
+            Some(name) => &*other.insert(files(name)),
+            None => &usual,
+        };
         let yaml = value["connection"].as_str().expect("a connection");
         let nothing = |_: &str| Some("not the key of any case".to_owned());
         let loaded = ikelab::config::parse(yaml, "case.yaml", files.path(), &nothing).expect("a connection file");
@@ -79,8 +84,8 @@ fn cases(file: &str) -> Vec<Case> {
 }
 
 /// What connection files name: certificates and a password that no case has. A diagnosis asks what kind of proof is
-/// configured, not which.
-fn files() -> tempfile::TempDir {
+/// configured, and whether our own certificate holds our identity: this one holds `name`.
+fn files(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Nobody");
@@ -88,7 +93,7 @@ fn files() -> tempfile::TempDir {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root");
     let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["nobody.test".to_owned()]).expect("a name").signed_by(&key, &root);
+    let leaf = CertificateParams::new(vec![name.to_owned()]).expect("a name").signed_by(&key, &root);
     #[allow(clippy::disallowed_methods)] // the list is valid on the day of the test
     let now = std::time::SystemTime::now();
     let list = CertificateRevocationListParams {
@@ -155,6 +160,35 @@ fn at_least(file: &str, right: usize, right_or_listed: usize) {
     assert!(got >= right && got_listed >= right_or_listed, "{file}: {got} right and {got_listed} with those listed");
 }
 
+/// What our own path lost stands in a transcript for people; a diagnosis is the same with it and without.
+#[test]
+fn a_diagnosis_does_not_hear_of_our_own_path() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnosis/cases.jsonl");
+    let text = std::fs::read_to_string(path).expect("recorded cases");
+    let mut silent = 0;
+    for case in text.lines() {
+        let value: Value = serde_json::from_str(case).expect("a case is JSON");
+        let lines: Vec<&Value> = value["transcript"].as_array().expect("lines").iter().collect();
+        let mut with = Vec::new();
+        for line in &lines {
+            with.push(line.to_string());
+            if line["event"] == "message" || line["event"] == "retransmit" {
+                let mut lost = (*line).clone();
+                lost["event"] = "path_lost".into();
+                (lost["how"], lost["text"]) = ("lost".into(), "lost by our own path, as ordered".into());
+                with.push(lost.to_string());
+            }
+        }
+        let without: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let read = |lines: &[String]| transcript::read(&lines.join("\n")).expect("a transcript").0;
+        let (with, without) = (read(&with), read(&without));
+        assert_eq!(format!("{with:?}"), format!("{without:?}"));
+        silent +=
+            with.iter().filter(|past| matches!(past.failed.why, ikelab::engine::Failure::NoAnswer { .. })).count();
+    }
+    assert!(silent > 0, "silence is what it could be taken for");
+}
+
 #[test]
 fn recorded_cases() {
     at_least("cases.jsonl", 77, 85);
@@ -177,6 +211,17 @@ fn cases_of_a_tunnels_life_that_were_held_out() {
     at_least("held-out-life.jsonl", 22, 29);
 }
 
+/// Certificates that do not hold the identity, and rekeys of the IKE SA that are refused.
+#[test]
+fn recorded_cases_of_refusals() {
+    at_least("refused.jsonl", 13, 13);
+}
+
+#[test]
+fn cases_of_refusals_that_were_held_out() {
+    at_least("held-out-refused.jsonl", 15, 15);
+}
+
 #[test]
 fn the_score_can_fail() {
     let mut cases = cases("cases.jsonl");
@@ -195,8 +240,9 @@ fn the_score_can_fail() {
 fn there_are_enough_cases_and_enough_of_them_cannot_be_told() {
     let both = |one: &str, more: &str| cases(one).into_iter().chain(cases(more)).collect::<Vec<_>>();
     let mut seen = both("cases.jsonl", "life.jsonl");
-    seen.extend(cases("life-eap.jsonl"));
-    let held = both("held-out.jsonl", "held-out-life.jsonl");
+    seen.extend(both("life-eap.jsonl", "refused.jsonl"));
+    let mut held = both("held-out.jsonl", "held-out-life.jsonl");
+    held.extend(cases("held-out-refused.jsonl"));
     let all = seen.len() + held.len();
     assert!(all >= 60 && held.len() * 3 >= all, "{} and {} held out", seen.len(), held.len());
     let open = seen.iter().chain(&held).filter(|c| !c.exact).count();
@@ -205,7 +251,8 @@ fn there_are_enough_cases_and_enough_of_them_cannot_be_told() {
 
 #[test]
 fn no_case_holds_a_key_or_a_name_of_what_was_done() {
-    for file in ["cases.jsonl", "held-out.jsonl", "life.jsonl", "held-out-life.jsonl", "life-eap.jsonl"] {
+    let files = ["cases.jsonl", "life.jsonl", "life-eap.jsonl", "refused.jsonl"];
+    for file in files.into_iter().chain(["held-out.jsonl", "held-out-life.jsonl", "held-out-refused.jsonl"]) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnosis").join(file);
         let text = std::fs::read_to_string(path).expect("recorded cases");
         let hex: String = "Inter0p$Lab".bytes().map(|o| format!("{o:02x}")).collect();
