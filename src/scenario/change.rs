@@ -32,12 +32,14 @@ pub struct Setup {
     pub now: UnixTime,
     /// The peer asks by itself whether we live.
     pub checked: bool,
+    /// So many thousand bits of ESP pass each second in each direction, as with some licences; all, without.
+    pub bandwidth: Option<u32>,
 }
 
 impl Setup {
     /// A connection and limits, without an authority.
     pub fn new(spec: ConnectionSpec, limits: Limits) -> Self {
-        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0), checked: true }
+        Setup { spec, limits, authority: None, presented: None, now: UnixTime(0), checked: true, bandwidth: None }
     }
 }
 
@@ -77,6 +79,8 @@ pub(super) enum Field {
     Requests(ExchangeType),
     /// The certificates that this end sends.
     Certificate(Who),
+    /// ESP that a licence keeps from passing.
+    Bandwidth,
 }
 
 pub(super) struct Row {
@@ -125,6 +129,8 @@ const ROWS: &[Row] = &[
     Row { path: "remote.id_hint", field: Field::Idr, ops: &["differ"] },
     Row { path: "dpd.interval", field: Field::Requests(ExchangeType::INFORMATIONAL), ops: &["set"] },
     Row { path: "rekey.answer", field: Field::Refusals, ops: &["set"] },
+    Row { path: "limits.max_child_sas", field: Field::Refusals, ops: &["set"] },
+    Row { path: "data.bandwidth", field: Field::Bandwidth, ops: &["set"] },
     Row {
         path: "behaviour.initial_contact",
         field: Field::Notify(NotifyType::INITIAL_CONTACT, ExchangeType::IKE_AUTH),
@@ -383,6 +389,11 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
                     spec.send_idr = false;
                     spec.remote_id = IdMatch::Exact(IdPayload::new(IdType::ID_FQDN, data));
                 }
+                "limits.max_child_sas" => {
+                    let text = values(op).concat();
+                    let most = text.parse().map_err(|_| wrong(format!("{text:?} is not a number of Child SAs")))?;
+                    setup.limits.max_child_sas = Some(most);
+                }
                 _ => {
                     spec.behaviour.rekey.answer = match values(op).concat().as_str() {
                         "all" => CreateChildPolicy::All,
@@ -417,6 +428,12 @@ pub fn apply(path: &str, op: &ChangeOp, setup: &mut Setup) -> Result<(), ChangeE
             Ok(())
         }
         Field::Certificate(_) => Ok(()),
+        Field::Bandwidth => {
+            let limited = crate::config::path(&format!("rate={}", values(op).concat())).map_err(wrong)?;
+            let kilobits = limited.out.rate.map(|octets| octets * 8 / 1000);
+            setup.bandwidth = kilobits.map(|kilobits| u32::try_from(kilobits).unwrap_or(u32::MAX));
+            Ok(())
+        }
         Field::VendorIds => {
             if let ChangeOp::Add(value) = op {
                 spec.behaviour.vendor_ids.push(value.clone().into_bytes());

@@ -123,6 +123,18 @@ fn wrong_paths_and_values_get_the_nearest_right_one() {
     assert!(check("children.0.local_ts", &ChangeOp::Add("10.0.0.0/33".into())).is_err());
     assert!(check("children.0.local_ts", &ChangeOp::Add("10.0.0.0/30".into())).is_ok());
     assert!(check("limits.cookie_threshold", &ChangeOp::Set(vec!["0".into()])).is_ok());
+    let error = wrong("limits.max_child_sas", ChangeOp::Set(vec!["few".into()]));
+    assert!(error.contains("\"few\" is not a number of Child SAs"), "{error}");
+    let error = wrong("data.bandwidth", ChangeOp::Set(vec!["slow".into()]));
+    assert!(error.contains("`slow` is no rate"), "{error}");
+}
+
+#[test]
+fn limits_of_a_licence() {
+    let set = |text: &str| ChangeOp::Set(vec![text.to_owned()]);
+    assert_eq!(changed("data.bandwidth", set("85mbit")).bandwidth, Some(85_000));
+    assert_eq!(changed("limits.max_child_sas", set("225")).limits.max_child_sas, Some(225));
+    assert_eq!((baseline().bandwidth, baseline().limits.max_child_sas), (None, None));
 }
 
 #[test]

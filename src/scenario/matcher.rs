@@ -368,4 +368,58 @@ mod tests {
         }
         assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     }
+
+    /// Log lines and states that widely read articles quote. Those of IKEv1 lead to the entry that says so.
+    #[test]
+    fn what_field_articles_quote_finds_an_entry() {
+        const V1: &str = "sa-init/ikev1-to-ikev2";
+        let all = load::embedded().expect("the embedded scenarios load");
+        let all: Vec<_> = all.into_iter().map(|one| one.scenario).collect();
+        let cases = [
+            ("IPsec phase 1 IKEv2 PARENT_SA negotiation failed", "sa-init/parent-sa-failed"),
+            (
+                "%ASA-5-752003: Tunnel Manager dispatching a KEY_ACQUIRE message to IKEv2. Map Tag = M. Map Sequence Number = 10.",
+                "liveness/nobody-begins",
+            ),
+            ("%ASA-7-713906: IKE Receiver: Packet received on 10.0.0.2:500 from 10.0.0.6:500", "path/udp-500-silent"),
+            (
+                "%ASA-7-752002: Tunnel Manager Removed entry. Map Tag = M. Map Sequence Number = 10.",
+                "auth/psk-mismatch",
+            ),
+            ("%ASA-5-713905: Phase 2 mismatch", V1),
+            ("There are no IKEv2 SAs", "path/udp-500-silent"),
+            ("#pkts decaps: 0, #pkts decrypt: 0, #pkts verify: 0", "data/esp-lost"),
+            ("Child sa: local selector 10.9.0.0/0 - 10.9.255.255/65535", "child/ts-narrowed-silently"),
+            ("IKE_SA NO_PROPOSAL_CHOSEN", "sa-init/no-proposal-encr"),
+            ("IKE_SA INVALID_KE_PAYLOAD", "sa-init/invalid-ke-retry"),
+            ("IKE_SA AUTHENTICATION_FAILED", "auth/certificate-refused"),
+            ("IKE_SA timed out", "path/udp-500-silent"),
+            ("TS_UNACCEPTABLE", "child/ts-not-mirrored"),
+            ("current outbound spi: 0x0(0)", "child/no-proposal"),
+            ("PFS (Y/N): N, DH group: none", "rekey/pfs-mismatch"),
+            ("192.0.2.1 203.0.113.1 QM_IDLE 1001 ACTIVE", V1),
+            ("10.9.9.1 10.8.8.1 MM_NO_STATE 0 ACTIVE (deleted)", V1),
+            ("*Apr 20 09:14:23.441: ISAKMP:(0): atts are not acceptable. Next payload is 0", V1),
+            ("*Apr 20 09:14:23.441: ISAKMP:(0): no offers accepted!", V1),
+            ("ISAKMP:(0): phase 1 SA policy not acceptable! (local 10.8.8.1 remote 10.9.9.1)", V1),
+            ("IPSEC(validate_proposal_request): transform proposal not supported for identity:", V1),
+            ("*Apr 20 09:31:04.223: IPSEC(ipsec_process_proposal): proxy identities not supported", V1),
+            ("*Apr 20 10:45:03.112: ISAKMP:(1004): Authentication failed", V1),
+            ("%CRYPTO-6-IKMP_MODE_FAILURE: Processing of Main mode failed with peer at 10.9.9.1", V1),
+            ("%CRYPTO-4-IKMP_BAD_MESSAGE: IKE message from 10.9.9.1 failed its sanity check or is malformed", V1),
+            ("*Apr 20 10:02:51.553: ISAKMP: DPD: Peer 10.9.9.1 not responding, tearing down SA", V1),
+            ("ISAKMP_MANUAL_DELETE", V1),
+            ("*Apr 20 10:02:11.441: %CRYPTO-4-IKMP_NO_SA: IKE message from 10.9.9.1 has no SA", "liveness/unknown-spi"),
+            ("Keepalive: 10/3 (interval/retry) DPD action: clear", "liveness/dpd-too-aggressive"),
+            ("% Network not in table", "path/udp-500-silent"),
+            ("Crypto map tag: M, seqnum: 10, local addr: 10.8.8.1", "config/crypto-map-not-applied"),
+            ("CRYPTO-4-RECVD_PKT_NOT_IPSEC", "data/cleartext"),
+            ("IKEv2-ERROR: A supplied parameter is incorrect", "sa-init/no-proposal-encr"),
+            ("IKEv2-ERROR: Negotiating limit reached, deny SA request", "load/negotiation-limit"),
+            ("CERM functionality: ENABLED", "load/licence-85mbps"),
+        ];
+        let found = |line: &str, wanted: &str| find(line, &all).iter().any(|hit| hit.id == wanted);
+        let wrong: Vec<_> = cases.into_iter().filter(|(line, wanted)| !found(line, wanted)).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
 }

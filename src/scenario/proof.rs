@@ -66,6 +66,14 @@ pub fn prove(
         }
         return Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet });
     }
+    if row.field == Field::Bandwidth {
+        let (was, sent) = (licensed(baseline), licensed(observed));
+        if was == sent {
+            return Err(format!("changed {path}, but nothing was kept from passing"));
+        }
+        let words = |packets: usize| format!("{packets} packets kept from passing");
+        return Ok(Proof { path: path.to_owned(), field, baseline: words(was), sent: words(sent), packet: None });
+    }
     let exchange = match row.field {
         Field::IkeTransform(_) | Field::IkeProposals | Field::NatDetection | Field::Cookie | Field::VendorIds => {
             ExchangeType::IKE_SA_INIT
@@ -88,6 +96,11 @@ pub fn prove(
         return Err(format!("changed {path}, but the message that shows it was withheld"));
     }
     Ok(Proof { path: path.to_owned(), field, baseline: was, sent, packet: entry.packet })
+}
+
+/// How many ESP packets a licence kept from passing.
+fn licensed(all: &Observation) -> usize {
+    all.events().filter(|(_, what)| what.class.as_deref() == Some("licence")).count()
 }
 
 /// The certificates that an end proves itself with, in words, and the packet that they are in.
@@ -187,6 +200,7 @@ fn field_name(field: Field, role: Role) -> String {
         Field::Certificate(Who::Us) => "our CERT".to_owned(),
         Field::Certificate(Who::Peer) => "the peer's CERT".to_owned(),
         Field::Requests(exchange) => format!("our {exchange} requests"),
+        Field::Bandwidth => "ESP".to_owned(),
     }
 }
 
@@ -252,6 +266,7 @@ fn show(field: Field, role: Role, psk: Option<&Secret>, all: &Observation, seen:
             })
             .unwrap_or_else(|| "none".to_owned()),
         Field::Pfs | Field::Refusals | Field::Requests(_) => whole(field, all).0,
+        Field::Bandwidth => licensed(all).to_string(),
         Field::Certificate(who) => certificates(all, who, role).map_or_else(refusals, |(_, words)| words),
         Field::VendorIds => seen.payloads().filter(|p| matches!(p, Payload::Vendor(_))).count().to_string(),
     }

@@ -402,6 +402,7 @@ impl<L: Link> Bench<L> {
         let plan = FaultPlan::new(rules, &self.seeds.plan);
         let firings = plan.log();
         let mut station = Station::new(self.carry);
+        station.plane.set_cap(setup.bandwidth);
         if let Some(esp) = plan.for_esp(&self.seeds.plan) {
             station.plane.set_tamper(Box::new(esp));
         }

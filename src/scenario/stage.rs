@@ -211,6 +211,7 @@ impl<L: Link> Stage<L> {
             self.driver.endpoint.set_tamper(tamper);
         }
         self.station.forget();
+        self.station.plane.set_cap(self.setup.bandwidth);
         self.counted = Counters::default();
         self.set_mark();
         Next::On

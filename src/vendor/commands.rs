@@ -96,6 +96,7 @@ const IOS: &[&str] = &[
     "crypto ikev2 keyring",
     "crypto ikev2 limit max-in-negotiation-sa",
     "crypto ikev2 nat keepalive",
+    "crypto ikev2 policy",
     "crypto ikev2 profile",
     "crypto ikev2 proposal",
     "crypto ikev2 window",
