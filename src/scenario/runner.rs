@@ -20,7 +20,7 @@ use super::syslog;
 use super::verdict::{self, Evidence, Outcome, Verdict};
 use crate::drive::Driver;
 use crate::engine::{Command, Endpoint, EndpointConfig, NatTraversal, TunnelId};
-use crate::esp::Counters;
+use crate::esp::{Cap, Counters};
 use crate::fault::{Action, Choice, FaultPlan, Rule, When};
 use crate::link::netem::{Netem, PathSpec};
 use crate::link::{Between, Link, RxBatch};
@@ -402,7 +402,7 @@ impl<L: Link> Bench<L> {
         let plan = FaultPlan::new(rules, &self.seeds.plan);
         let firings = plan.log();
         let mut station = Station::new(self.carry);
-        station.plane.set_cap(setup.bandwidth);
+        station.plane.set_cap(setup.bandwidth.map(Cap::of_kilobits));
         if let Some(esp) = plan.for_esp(&self.seeds.plan) {
             station.plane.set_tamper(Box::new(esp));
         }

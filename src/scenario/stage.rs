@@ -13,7 +13,7 @@ use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap, What};
 use super::station::Station;
 use crate::drive::Driver;
 use crate::engine::{Command, ConnectionSpec, Endpoint, SaId, Tamper, TunnelId};
-use crate::esp::{Counters, PingSpec, RecvError, SendError, inner};
+use crate::esp::{Cap, Counters, PingSpec, RecvError, SendError, inner};
 use crate::fault::FiringLog;
 use crate::link::netem::{Doom, Netem, PathSpec};
 use crate::link::{Between, Link, Received};
@@ -211,7 +211,7 @@ impl<L: Link> Stage<L> {
             self.driver.endpoint.set_tamper(tamper);
         }
         self.station.forget();
-        self.station.plane.set_cap(self.setup.bandwidth);
+        self.station.plane.set_cap(self.setup.bandwidth.map(Cap::of_kilobits));
         self.counted = Counters::default();
         self.set_mark();
         Next::On
