@@ -210,6 +210,22 @@ fn a_responder_that_refuses_begins_nothing() {
     }
 }
 
+/// What is not believed is named as the box would name it, not in our sentences.
+#[test]
+fn panos_names_the_notify_that_it_does_not_believe() {
+    let panos = Persona::named("paloalto-panos").expect("it is there");
+    let mut near = spec();
+    let mut far = mirrored(&near);
+    far.ike_proposals =
+        parse(&FILE.replace("aes256-sha256-modp2048", "aes128-sha256-modp2048"), "sesame").ike_proposals;
+    panos.apply(&mut near, Given::default());
+    let (a, _) = play(panos, near, far);
+    let ignored: Vec<&str> = a.iter().map(|l| l.text.as_str()).filter(|t| t.contains("ignoring")).collect();
+    assert!(!ignored.is_empty(), "{a:#?}");
+    let wanted = " ignoring notification payload (type NO_PROPOSAL_CHOSEN) inside unauthenticated response";
+    assert!(ignored.iter().all(|line| line.ends_with(wanted)), "{ignored:#?}");
+}
+
 #[test]
 fn the_expected_and_received_policies_name_the_transform_that_differs() {
     let ios = Persona::named("cisco-ios-xe").expect("it is there");

@@ -34,11 +34,15 @@ pub(super) fn lines(session: &Session, moment: &Moment<'_>) -> Vec<LogLine> {
                 format!("IKEv2 child SA negotiation is succeeded as {role}, non-rekey."),
             )]
         }
-        Moment::Event(Event::Ignored(ignored)) if ignored.why == IgnoredWhy::UnprotectedError => vec![manager(
-            Basis::Modelled,
-            "PWRN",
-            &format!("ignoring notification payload (type {}) inside unauthenticated response", ignored.detail),
-        )],
+        Moment::Event(Event::Ignored(ignored)) if ignored.why == IgnoredWhy::UnprotectedError => {
+            // The engine says in a sentence what it does not believe; the box names the notify, if it was one.
+            let notify = ignored.detail.strip_prefix("the peer answered ").and_then(|rest| rest.split(' ').next());
+            let line = |notify: &str| {
+                let text = format!("ignoring notification payload (type {notify}) inside unauthenticated response");
+                manager(Basis::Modelled, "PWRN", &text)
+            };
+            notify.map(line).into_iter().collect()
+        }
         Moment::Event(Event::Deleted { by: Side::Peer }) => {
             vec![manager(Basis::Modelled, "INFO", "received delete for the IKE SA")]
         }
