@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::{Ikelab, interrupt};
+use crate::diagnosis_life::{Start, own, trust};
 use crate::libreswan::Libreswan;
 use crate::netns::{Net, Side};
-use crate::peer::{DataPlane, Knob, Peer, PeerConfig};
+use crate::peer::{Certs, DataPlane, Knob, Peer, PeerConfig};
+use crate::pki::{Ca, Flaw, Key};
 use crate::rundir::RunDir;
 use crate::strongswan::StrongSwan;
 use crate::tunnel::listening;
@@ -400,6 +402,47 @@ fn libreswan_sets_the_reserved_octets_of_its_identity() {
     interrupt(&mut process);
     assert!(tried.is_ok(), "{tried:?}\n{}", peer.log());
     assert!(peer.log().contains("IMPAIR"), "it does as it was told: {}", peer.log());
+}
+
+/// Our certificate, which the peer needs: in a PKCS #7, with a broken signature, and in order.
+#[track_caller]
+fn judges_certificates(start: Start, key: Key, dress: fn(PeerConfig) -> PeerConfig, more: &str, in_pkcs7: bool) {
+    let root = Ca::root("Root", key);
+    for (fault, up) in [("pkcs7-cert", in_pkcs7), ("broken-cert", DOWN), ("no-initial-contact", UP)] {
+        let net = Net::new();
+        let (mut a, mut b) = PeerConfig::pair(&net);
+        a.certs = Certs { own: own(&root.leaf("a.test", key, Flaw::None), &[]), trust: trust(&[&root]) };
+        a.certs.own.as_mut().expect("ours").more = more.to_owned();
+        b.certs = Certs { own: own(&root.leaf("b.test", key, Flaw::None), &[]), trust: trust(&[&root]) };
+        b.certs.own.as_mut().expect("theirs").more = String::new();
+        let peer = start(&net, &dress(b));
+        let ikelab = Ikelab::named(&net, Side::A, fault, &ours(a), None);
+        let rule = format!("{fault}=exchange=IKE_AUTH");
+        let done = ikelab.run("connect", &["--once", "--fault", &rule], Duration::from_secs(15));
+        let seen = Seen::of(&ikelab.run_dir(), peer.log(), done.code() == Some(0));
+        let refused = seen.says(Notify("AUTHENTICATION_FAILED"));
+        assert!(seen.fired > 0 && seen.up == up && refused != up, "{}, {fault}: {}{done}", peer.name(), seen.show());
+    }
+}
+
+#[test]
+fn strongswan_judges_bent_certificates() {
+    judges_certificates(
+        crate::diagnosis_life::strongswan,
+        Key::P256,
+        |b| b.knob(Knob::SwanConnection, "send_cert", "always"),
+        "send: always",
+        DOWN,
+    );
+}
+
+#[test]
+fn libreswan_judges_bent_certificates() {
+    let dress = |b| {
+        let knobs = [("leftcert", "own"), ("leftsendcert", "always"), ("authby", "rsa-sha2")];
+        knobs.iter().fold(b, |c: PeerConfig, (key, value)| c.knob(Knob::Libreswan, key, value))
+    };
+    judges_certificates(crate::diagnosis_life::libreswan, Key::Rsa, dress, "send: always, signature: pss", UP);
 }
 
 /// ESP of ours that is bent: how many of the pings strongSwan's data plane may answer, and what it logs.
