@@ -48,6 +48,8 @@ pub(super) struct AwaitInitResponse {
     /// Our request as last sent: AUTH covers the one finally answered (RFC 7296 2.15).
     pub request: Vec<u8>,
     cookie: Option<Vec<u8>>,
+    /// COOKIE demands that may still come in answer to repeats of the requests before this one.
+    late_cookies: u8,
     ke_retries: u8,
     cookie_retries: u8,
     /// What to say instead of "no answer" when we give up: the last thing that was not believed.
@@ -169,6 +171,7 @@ impl Core {
             ni,
             request: Vec::new(),
             cookie: None,
+            late_cookies: 0,
             ke_retries: 0,
             cookie_retries: 0,
             complaint: None,
@@ -286,6 +289,15 @@ impl Core {
         let header = message.header;
         let mut follow = (1..=64).contains(&cookie.len());
         self.decide(now, sa, Decision::ReturnCookie(&mut follow));
+        let asked_before = wait.late_cookies > 0;
+        wait.late_cookies -= u8::from(asked_before);
+        if asked_before && wait.cookie.as_ref() != Some(&cookie) {
+            // It answers a repeat of a request without the cookie, which was sent meanwhile. To follow it would be to ask
+            // anew while the peer answers what has the cookie, and each end would sign for another request (2.15).
+            sa.phase = Phase::InitSent(wait);
+            let what = "a cookie for a request that was sent again before";
+            return self.ignore(Some(sa.who()), path, Some(header), IgnoredWhy::Repeat, what);
+        }
         if wait.cookie.as_ref() == Some(&cookie) || !follow {
             // Demanded again although we sent it: a late repeat, or a loop. Retransmission decides which.
             wait.complaint = Some(Failure::Misbehaved(PeerMisbehaved::CookieLoop(wait.cookie_retries + 1)));
@@ -300,6 +312,8 @@ impl Core {
             sa.phase = Phase::InitSent(wait);
             return self.doubt_init(now, sa, path, &header, why);
         }
+        let repeats = sa.window.outstanding().map_or(0, |request| request.sent.saturating_sub(1));
+        wait.late_cookies = wait.late_cookies.saturating_add(repeats);
         wait.cookie = Some(cookie);
         self.send_init(now, sa, wait);
     }

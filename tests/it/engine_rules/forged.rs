@@ -431,6 +431,41 @@ fn a_forged_cookie_or_group_demand_only_costs_a_round_trip() {
     }
 }
 
+/// The peer demands another cookie of each repeat: only the first is followed, since the peer answers the request that has
+/// it. When that is not answered either, the next demand is.
+#[test]
+fn a_cookie_for_a_repeat_is_not_followed() {
+    let mut pair = Pair::to(right_spec());
+    pair.connect(left_spec());
+    let init = pair.take().remove(0);
+    pair.run_until_without_network(Duration::from_secs(6));
+    let header = Header { flags: Flags::RESPONSE, ..header_of(&init.transmit.bytes) };
+    let to_left = InFlight {
+        to: End::Left,
+        transmit: Transmit { path: seen_by_receiver(&init.transmit.path), ..init.transmit.clone() },
+    };
+    let demand = |n: u8| {
+        let cookie = Payload::Notify(NotifyPayload::with_data(NotifyType::COOKIE, [n; 16]));
+        with_bytes(&to_left, encoded(header, vec![cookie]))
+    };
+    let repeats = pair.left.counters().retransmits;
+    assert!(repeats > 0);
+    pair.deliver(demand(1));
+    let asked = pair.take();
+    assert_eq!(asked.len(), 1);
+    for n in 0..repeats {
+        pair.deliver(demand(2 + n as u8));
+    }
+    assert_eq!(pair.take().len(), 0, "one demand per repeat answers a request that is over");
+    pair.deliver(demand(100));
+    let again = pair.take();
+    assert_eq!(again.len(), 1, "one more is about the request with the cookie");
+    assert_ne!(asked[0].transmit.bytes, again[0].transmit.bytes);
+    pair.deliver(again[0].clone());
+    pair.settle();
+    assert_joined(&pair, "AUTH covers the request that was answered");
+}
+
 /// Demands without end are a complaint, and end the handshake only where unprotected errors are believed.
 #[test]
 fn a_flood_of_cookies_ends_nothing_by_itself() {
