@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -33,6 +34,33 @@ const COMMAND: Duration = Duration::from_secs(30);
 const MODULES: &str = "esp4,esp6,xfrm_user,af_key,gcm,ghash-generic,ctr,ccm,cbc,seqiv,echainiv,hmac,authenc,authencesn,\
      sha512_generic,chacha20poly1305,chacha_generic,poly1305_generic,des_generic,cmac,xcbc,ansi_cprng";
 
+/// Machines at once: each wants most of a core, and its timers must be on time.
+const MACHINES: u8 = 2;
+
+static RUNNING: Mutex<u8> = Mutex::new(0);
+static LEFT: Condvar = Condvar::new();
+
+/// The right to run one of them.
+struct Place;
+
+impl Place {
+    fn take() -> Place {
+        let mut running = RUNNING.lock().expect("no panic holds it");
+        while *running == MACHINES {
+            running = LEFT.wait(running).expect("no panic holds it");
+        }
+        *running += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *RUNNING.lock().expect("no panic holds it") -= 1;
+        LEFT.notify_one();
+    }
+}
+
 /// A running user-mode Linux.
 pub struct Uml {
     child: Child,
@@ -42,6 +70,7 @@ pub struct Uml {
     next: Cell<u32>,
     /// How long it took until it could take commands.
     pub boot: Duration,
+    _place: Place,
 }
 
 /// What a script in the machine left.
@@ -66,6 +95,7 @@ impl Uml {
     #[track_caller]
     pub fn boot(net: &Net, side: Side) -> Uml {
         assert!(Path::new(LINUX).exists(), "user-mode Linux is not installed: run scripts/test-setup");
+        let place = Place::take();
         let dir = net.dir().join(format!("uml-{}", side.letter()));
         fs::create_dir_all(&dir).expect("the run directory is writable");
         bridge(net, side);
@@ -90,7 +120,7 @@ impl Uml {
         c.process_group(0);
         let start = Instant::now();
         let child = c.spawn().unwrap_or_else(|e| panic!("cannot start {LINUX}: {e}"));
-        let mut uml = Uml { child, console, dir, out, next: Cell::new(1), boot: Duration::ZERO };
+        let mut uml = Uml { child, console, dir, out, next: Cell::new(1), boot: Duration::ZERO, _place: place };
         let ready = try_wait_for(BOOT, || {
             let said = text_of(&uml.out);
             (said.contains("## ready ") || uml.child.try_wait().is_ok_and(|s| s.is_some())).then_some(said)
