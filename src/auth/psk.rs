@@ -6,6 +6,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use subtle::ConstantTimeEq;
 
 use crate::crypto::{Prf, Secret};
@@ -435,36 +438,16 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     text.chunks(2).map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// As people paste it: padded or not, and whatever the last bits are.
+const PASTED: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
 
 fn base64(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len().div_ceil(3) * 4);
-    for chunk in octets.chunks(3) {
-        let at = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
-        let word = at(0) << 16 | at(1) << 8 | at(2);
-        for n in 0..4usize {
-            let six = (word >> (18 - 6 * n) & 63) as usize;
-            out.push(if n <= chunk.len() { ALPHABET[six] } else { b'=' });
-        }
-    }
-    out
+    STANDARD.encode(octets).into_bytes()
 }
 
 fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
     let bare = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    if bare.is_empty() || bare.len() % 4 == 1 {
-        return None;
-    }
-    let six: Vec<u32> = bare
-        .iter()
-        .map(|o| ALPHABET.iter().position(|a| a == o).and_then(|at| u32::try_from(at).ok()))
-        .collect::<Option<_>>()?;
-    let mut out = Vec::with_capacity(six.len());
-    for chunk in six.chunks(4) {
-        let word = (0..4).fold(0, |word, n| word << 6 | chunk.get(n).copied().unwrap_or(0));
-        out.extend_from_slice(&word.to_be_bytes()[1..chunk.len()]);
-    }
-    Some(out)
+    PASTED.decode(bare).ok().filter(|octets| !octets.is_empty())
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams,
@@ -319,14 +321,7 @@ pub(super) fn be_presented(setup: &mut Setup, flaw: Flaw) -> Result<(), ChangeEr
 
 /// A certificate in PEM (RFC 7468).
 fn pem(der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = |three: &[u8]| {
-        let octet = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let word = octet(0) << 16 | octet(1) << 8 | octet(2);
-        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(word >> shift & 63) as usize])).into_iter().take(three.len() + 1)
-    };
-    let mut body: String = der.chunks(3).flat_map(digits).collect();
-    body.extend(std::iter::repeat_n('=', body.len().next_multiple_of(4) - body.len()));
+    let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len()).step_by(64).map(|at| &body[at..body.len().min(at + 64)]).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
