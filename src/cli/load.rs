@@ -329,15 +329,22 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         stages: played.stages.clone(),
         capacity: played.capacity.clone(),
         leaks: played.leaks.clone(),
-        flood: verdict::flood(&played.stages),
-        failover: verdict::failover(&played.stages).map(|(sentence, _)| sentence),
+        flood: None,
+        failover: None,
         limit: crate::load::summary::Limit { who: String::new(), sentence: String::new(), tester_limited: false },
         interrupted: played.interrupted,
         exit_code: 0,
     };
     let exit = match plan.search {
         Some(_) => found(&mut result),
-        None => conclude(&mut result),
+        None => {
+            verdict::conclude(&mut result);
+            match result.exit_code {
+                0 => Exit::Met,
+                1 => Exit::NotMet,
+                _ => Exit::Inconclusive,
+            }
+        }
     };
     files::write(dir.path(), &played.stages, &played.times).map_err(CliError::environment)?;
     keep::write(dir.path(), clock.epoch(), fleet.keepers()).map_err(CliError::environment)?;
@@ -350,35 +357,6 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         term::print(&(serde_json::to_string(&value).expect("a JSON value prints") + "\n"));
     }
     Ok(exit)
-}
-
-/// Says who was the limit, and with which code to end.
-fn conclude(result: &mut LoadResult) -> Exit {
-    result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
-    let failover = verdict::failover(&result.stages);
-    result.thresholds.extend(failover.as_ref().map(|(_, down)| threshold::judge_failover(*down)));
-    let met = result.thresholds.iter().all(|t| t.met);
-    result.limit = verdict::limit(&result.stages, &result.tester, met);
-    if let Some(found) = result.capacity.as_ref().filter(|_| !result.limit.tester_limited) {
-        // That one tunnel was refused is what was asked for.
-        result.limit.sentence = format!("{}.", found.finding);
-    }
-    if let Some(flood) = result.flood.as_ref().filter(|_| !result.limit.tester_limited) {
-        result.limit.sentence = format!("{flood}; the tester had room to spare.");
-    }
-    if let Some((sentence, _)) = failover.as_ref().filter(|_| !result.limit.tester_limited) {
-        result.limit.sentence.clone_from(sentence);
-    }
-    let begun: u64 = result.stages.iter().map(|s| s.started + s.faulty.started).sum();
-    let exit = match () {
-        () if result.limit.tester_limited || result.interrupted && begun == 0 => Exit::Inconclusive,
-        // Nothing that was waited for has happened.
-        () if failover.is_some_and(|(_, down)| down.is_none()) => Exit::Inconclusive,
-        () if met => Exit::Met,
-        () => Exit::NotMet,
-    };
-    result.exit_code = exit as u8;
-    exit
 }
 
 /// A search ends well if it has found a rate that is held, and if the tester was not what ended it.

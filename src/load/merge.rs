@@ -90,24 +90,11 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
     }
     result.traffic = super::traffic::finding(&result.stages);
     result.recovery = super::workload::recovery(&result.stages, &times);
-    result.flood = verdict::flood(&result.stages);
-    let failover = verdict::failover(&result.stages);
-    result.failover = failover.as_ref().map(|(sentence, _)| sentence.clone());
     let derived = [threshold::NO_LEAK, threshold::ALL_BACK];
     let given = result.thresholds.iter().filter(|t| !derived.contains(&t.threshold.as_str()));
     let thresholds: Vec<Threshold> = given.map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
     result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
-    result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
-    result.thresholds.extend(failover.as_ref().map(|(_, down)| threshold::judge_failover(*down)));
-    let met = result.thresholds.iter().all(|t| t.met);
-    result.limit = verdict::limit(&result.stages, &result.tester, met);
-    if let Some(found) = result.capacity.as_ref().filter(|_| !result.limit.tester_limited) {
-        result.limit.sentence = format!("{}.", found.finding);
-    }
-    result.exit_code = match () {
-        () if result.limit.tester_limited => 4,
-        () => u8::from(!met),
-    };
+    verdict::conclude(&mut result);
     Ok((result, times, warnings))
 }
 

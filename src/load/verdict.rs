@@ -1,7 +1,7 @@
 //! Peer or us? Who was the limit of a run, in one sentence.
 
-use super::summary::{Latency, Limit, StageResult, Tester};
-use super::threshold::duration;
+use super::summary::{Latency, Limit, LoadResult, StageResult, Tester};
+use super::threshold::{self, duration};
 
 /// What the tester allows itself before it calls itself the limit.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -16,6 +16,31 @@ impl Default for Honesty {
     fn default() -> Self {
         Honesty { cpu: 0.8, lag: 1_000.0 }
     }
+}
+
+/// Says of a run whose thresholds are judged what it came to: what it must meet beside them, who was the limit, and with
+/// which code it ends. The same for one run and for several merged ones.
+pub fn conclude(result: &mut LoadResult) {
+    result.flood = flood(&result.stages);
+    let failover = failover(&result.stages);
+    result.failover = failover.as_ref().map(|(sentence, _)| sentence.clone());
+    result.thresholds.extend(result.leaks.as_ref().map(threshold::judge_leaks));
+    result.thresholds.extend(failover.as_ref().map(|(_, down)| threshold::judge_failover(*down)));
+    let met = result.thresholds.iter().all(|t| t.met);
+    result.limit = limit(&result.stages, &result.tester, met);
+    // What was asked for, where that is not who was the limit: the last of these that there is.
+    let found = result.capacity.as_ref().map(|found| format!("{}.", found.finding));
+    let flooded = result.flood.as_ref().map(|flood| format!("{flood}; the tester had room to spare."));
+    if let Some(sentence) = result.failover.clone().or(flooded).or(found).filter(|_| !result.limit.tester_limited) {
+        result.limit.sentence = sentence;
+    }
+    let begun: u64 = result.stages.iter().map(|s| s.started + s.faulty.started).sum();
+    result.exit_code = match () {
+        () if result.limit.tester_limited || result.interrupted && begun == 0 => 4,
+        // Nothing that was waited for has happened.
+        () if failover.is_some_and(|(_, down)| down.is_none()) => 4,
+        () => u8::from(!met),
+    };
 }
 
 /// Judges the measured stages of a run. `met` says whether every threshold was.
