@@ -72,7 +72,7 @@ struct Tunnel {
     spi: u64,
     /// The last word of the peer: when it came up, or the last answer to a liveness check.
     heard: Instant,
-    /// It went down unasked, and has not come up again.
+    /// It went down unasked in a failover, and has not come up again.
     lost: bool,
 }
 
@@ -189,9 +189,8 @@ impl Book {
         self.tunnels.get(place).is_some_and(|t| t.up && t.open == Open::Nothing)
     }
 
-    /// From now on what goes down unasked is to be begun again, and what went down before is not.
+    /// From now on what goes down unasked is to be begun again.
     pub fn begin_failover(&mut self) {
-        self.tunnels.iter_mut().for_each(|tunnel| tunnel.lost = false);
         self.failover = true;
     }
 
@@ -209,6 +208,7 @@ impl Book {
     /// What is still down is like any other tunnel that is.
     pub fn end_failover(&mut self) {
         self.failover = false;
+        self.tunnels.iter_mut().for_each(|tunnel| tunnel.lost = false);
         self.down.extend(self.again.drain().map(|Reverse((_, place))| place));
     }
 
@@ -451,7 +451,7 @@ impl Book {
             self.gauges.set_up(place, false);
         }
         let Tunnel { lost, planned, .. } = self.tunnels[place];
-        if self.failover && lost {
+        if lost {
             self.again.push(Reverse((now.max(planned + AGAIN), place)));
         } else {
             self.down.push_back(place);
@@ -461,7 +461,7 @@ impl Book {
     /// It was up, and went down unasked.
     fn lost(&mut self, place: usize, now: Instant, class: &'static str) {
         *self.stats.lost.entry(class).or_default() += 1;
-        self.tunnels[place].lost = true;
+        self.tunnels[place].lost = self.failover;
         self.time(Timed::Detect, now.since(self.tunnels[place].heard));
     }
 
