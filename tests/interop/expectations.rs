@@ -158,6 +158,14 @@ impl Row {
         }
     }
 
+    /// That the peer was of no use after a case; `None` if it was.
+    fn unfit(&self, case: &Value) -> Option<String> {
+        let after = &case["honest_after"];
+        // What could not be provoked has not touched the peer.
+        let fit = *after == true || self.result == Outcome::Unsupported;
+        (!fit).then(|| format!("no honest tunnel after it (honest_after: {after})"))
+    }
+
     /// How a case differs from the row; `None` if it does not.
     fn difference(&self, case: &Value) -> Option<String> {
         let found = case["verdict"].as_str().unwrap_or("nothing");
@@ -244,26 +252,28 @@ pub fn as_rows(peer: Name, cases: &[Value]) -> String {
     text
 }
 
-/// The cases that are not what their rows say, or that left the peer unfit, with the difference.
-pub fn differing(peer: Name, rows: &[Row], cases: &[Value]) -> Vec<(String, Role, String)> {
-    let of = |case: &Value| {
+/// The cases that have a row, each with it.
+fn with_rows<'a>(peer: Name, rows: &'a [Row], cases: &'a [Value]) -> impl Iterator<Item = (&'a Value, &'a Row)> {
+    cases.iter().filter_map(move |case| {
         let mut rows = rows.iter().filter(|row| row.peer == peer);
         let row = rows.find(|row| case["id"] == *row.scenario && case["role"] == row.role.name())?;
-        let unfit = case["honest_after"] != true && row.result != Outcome::Unsupported;
-        let why = row.difference(case).or(unfit.then(|| "no honest tunnel after it".to_owned()))?;
+        Some((case, row))
+    })
+}
+
+/// The cases that are not what their rows say, or that left the peer unfit, with the difference.
+pub fn differing(peer: Name, rows: &[Row], cases: &[Value]) -> Vec<(String, Role, String)> {
+    let of = |(case, row): (&Value, &Row)| {
+        let why = row.difference(case).or_else(|| row.unfit(case))?;
         Some((row.scenario.clone(), row.role, why))
     };
-    cases.iter().filter_map(of).collect()
+    with_rows(peer, rows, cases).filter_map(of).collect()
 }
 
 /// Differences between cases and those rows that there are for them, one per line.
 pub fn differences(peer: Name, rows: &[Row], cases: &[Value]) -> Vec<String> {
-    let of = |case: &Value| {
-        let mut rows = rows.iter().filter(|row| row.peer == peer);
-        let row = rows.find(|row| case["id"] == *row.scenario && case["role"] == row.role.name())?;
-        row.difference(case).map(|why| format!("{}: {why}", row.key()))
-    };
-    cases.iter().filter_map(of).collect()
+    let of = |(case, row): (&Value, &Row)| row.difference(case).map(|why| format!("{}: {why}", row.key()));
+    with_rows(peer, rows, cases).filter_map(of).collect()
 }
 
 /// Differences between cases and rows of one peer, one per line. `strict`: every scenario in every role has a row.
@@ -294,11 +304,7 @@ pub fn compare(peer: Name, rows: &[Row], cases: &[Value], catalogue: &[LoadedSce
                 None => wrong.push(format!("{here}: it was not played")),
                 Some(case) => {
                     wrong.extend(row.difference(case).map(|why| format!("{here}: {why}")));
-                    // What could not be provoked has not touched the peer.
-                    if case["honest_after"] != true && row.result != Outcome::Unsupported {
-                        let after = &case["honest_after"];
-                        wrong.push(format!("{here}: no honest tunnel after it (honest_after: {after})"));
-                    }
+                    wrong.extend(row.unfit(case).map(|why| format!("{here}: {why}")));
                 }
             }
         }
