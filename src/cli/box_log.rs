@@ -13,6 +13,7 @@ use super::rundir::RunDir;
 use crate::engine::ConnectionSpec;
 use crate::load::answer::{Heard, Scribe};
 use crate::report::paint::{Paint, Tone};
+use crate::scenario::persona::PeerLine;
 use crate::scenario::runner::PEER_LOG;
 use crate::time::Instant;
 use crate::vendor::persona::Persona;
@@ -84,8 +85,8 @@ impl BoxLog {
         // Each thread's come in order, but not one thread's after another's.
         lines.sort_by_key(|(at, _)| *at);
         for (at, line) in lines {
-            let seconds = at.as_secs_f64();
-            writeln!(self.file, "{seconds:>9.3}  {:<10}  {}", line.basis, line.text).map_err(CliError::environment)?;
+            let line = PeerLine { at: at.as_secs_f64(), text: line.text, basis: line.basis };
+            writeln!(self.file, "{line}").map_err(CliError::environment)?;
             self.written += 1;
             if at.0 / SECOND > self.shown.0 {
                 self.show_hidden(say);
@@ -93,7 +94,7 @@ impl BoxLog {
             }
             if self.shown.1 < SHOWN {
                 self.shown.1 += 1;
-                let text = format!("{seconds:>6.3}    log  {}  [{}]", line.text, line.basis);
+                let text = format!("{:>6.3}    log  {}  [{}]", line.at, line.text, line.basis);
                 say(&format!("{}\n", self.paint.tone(Tone::Faint, &text)));
             } else {
                 self.shown.2 += 1;

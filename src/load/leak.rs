@@ -2,8 +2,8 @@
 //!
 //! Memory rises until as many tunnels are up as the plan keeps up, and until the IKE SAs that still answer repeats come and
 //! go at one pace. After that it must stay. So the second quarter of the load is held against the last one, and only where
-//! there were never more IKE SAs than in the first half; a run too short for that says so and does not guess. What must be back at its beginning when
-//! all tunnels are gone are IKE SAs and file descriptors; an allocator may keep pages.
+//! there were never more IKE SAs than in the first half; a run too short for that says so and does not guess. What must be
+//! back at its beginning when all tunnels are gone are IKE SAs and file descriptors; an allocator may keep pages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

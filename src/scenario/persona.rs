@@ -1,7 +1,7 @@
 //! The embedded peer in a persona: what it logs, and which of its habits is the reason when a failure does not show.
 
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,13 @@ pub struct PeerLine {
     pub text: String,
     /// How its wording is known.
     pub basis: Basis,
+}
+
+/// As `peer.log` keeps it.
+impl fmt::Display for PeerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>9.3}  {:<10}  {}", self.at, self.basis, self.text)
+    }
 }
 
 /// Why a persona does not show a failure: the habit without which it would.

@@ -456,8 +456,7 @@ impl<L: Link> Bench<L> {
         }
         let since = |line: PeerLine| PeerLine { at: (line.at - began.as_secs_f64()).max(0.0), ..line };
         let lines: Vec<PeerLine> = lines.into_iter().map(since).collect();
-        let text: String =
-            lines.iter().map(|line| format!("{:>9.3}  {:<10}  {}\n", line.at, line.basis, line.text)).collect();
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         std::fs::write(self.out.join(self.file_name(id, role)).join(PEER_LOG), text)?;
         Ok(lines)
     }

@@ -62,7 +62,8 @@ pub struct EspPacket {
     pub in_udp: bool,
 }
 
-/// The ESP packets of one of our captures, native or in UDP. Read by hand: there is one capture for each scenario, and tshark takes its time to start.
+/// The ESP packets of one of our captures, native or in UDP. Read by hand: there is one capture for each scenario, and
+/// tshark takes its time to start.
 #[track_caller]
 pub fn esp_packets(capture: &Path) -> Vec<EspPacket> {
     const ENHANCED_PACKET: u32 = 6;
