@@ -18,7 +18,7 @@ use crate::engine::{DpdAction, NatTraversal};
 use crate::link::udp::source_address_for;
 use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
 use crate::load::ca::{self, LoadCa};
-use crate::load::capacity::{self, Search};
+use crate::load::capacity::{self, Search, Sought};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
@@ -48,7 +48,8 @@ pub struct Args {
     /// Tunnels per second: 100, a ramp 50..500, steps 100,200,400, or a share of what a --search has found, like 80%:DIR
     #[arg(long, value_name = "RATE", default_value = "10")]
     rate: String,
-    /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for
+    /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for. Of set-ups, of a
+    /// churn, or with rekey-ike or rekey-child of rekeys while --tunnels are up
     #[arg(long)]
     search: bool,
     /// --search: try no rate above this
@@ -269,7 +270,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         in_flight: args.max_open,
         too_late: plan.too_late,
         linger: linger(&loaded),
-        configured: plan.order.configured(),
+        configured: plan.configured(),
         keep: true,
         traffic: (args.workload == Kind::Traffic).then(|| packets(args, natt)).transpose()?,
     };
@@ -432,13 +433,15 @@ impl Plan {
             Kind::Tunnels => Workload::Tunnels,
         };
         // Only churn begins a tunnel twice.
-        let limit = args.tunnels.filter(|_| !matches!(args.workload, Kind::Churn | Kind::Soak));
-        let segments = segments(&args.rate, length)?;
+        let churns = matches!(args.workload, Kind::Churn | Kind::Soak);
+        let limit = args.tunnels.filter(|_| !churns);
+        let segments = segments(&args.rate, length, churns)?;
         let schedule = Schedule::new(segments, spacing, limit);
         let tunnels = args.tunnels.unwrap_or_else(|| match workload {
             // Enough for the plan, with a quarter to spare.
             Workload::Churn(live) | Workload::Soak { live, .. } => {
-                (schedule.mean_rate() * live.as_secs_f64() * 1.25).ceil() as u64 + 10
+                let rate = if args.search { args.max_rate } else { schedule.mean_rate() };
+                (rate * live.as_secs_f64() * 1.25).ceil() as u64 + 10
             }
             _ => u64::MAX,
         });
@@ -470,8 +473,8 @@ impl Plan {
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
         let thresholds: Vec<Threshold> = thresholds;
-        if args.search && (workload != Workload::Setup || args.max_rate.is_nan() || args.max_rate <= 0.0) {
-            return Err(CliError::usage("--search: with --workload setup and a --max-rate above 0"));
+        if args.search && (args.max_rate.is_nan() || args.max_rate <= 0.0) {
+            return Err(CliError::usage("--search: with a --max-rate above 0"));
         }
         if args.trials == 0 {
             return Err(CliError::usage("--trials: at least one"));
@@ -483,7 +486,9 @@ impl Plan {
                  --rate and raise it from run to run",
             ));
         }
-        let search = args.search.then(|| Search {
+        let sought = args.search.then(|| sought(workload, args.tunnels, schedule.mean_rate())).transpose()?;
+        let search = sought.map(|of| Search {
+            of,
             from: schedule.mean_rate(),
             up_to: args.max_rate,
             length,
@@ -526,6 +531,14 @@ impl Plan {
         })
     }
 
+    /// How many tunnels the run is to have; a search for the rate of rekeys brings up all of them first.
+    fn configured(&self) -> u64 {
+        match self.search.as_ref().map(|search| search.of) {
+            Some(Sought::Rekeys { tunnels, .. }) => tunnels,
+            _ => self.order.configured(),
+        }
+    }
+
     /// When the first stage begins, on the run's clock.
     fn start(&self, clock: RealClock) -> Result<Option<Instant>, CliError> {
         let Some(at) = self.start_at else { return Ok(None) };
@@ -537,6 +550,20 @@ impl Plan {
             return Err(CliError::usage(format!("--start-at: {at} is more than a day ahead")));
         }
         Ok(Some(Instant((ahead * 1e9) as u64)))
+    }
+}
+
+/// Of what `--search` searches the largest rate.
+fn sought(workload: Workload, tunnels: Option<u64>, set_up: f64) -> Result<Sought, CliError> {
+    match (workload, tunnels) {
+        (Workload::Setup, _) => Ok(Sought::SetUps),
+        (Workload::Churn(live), _) => Ok(Sought::Churn(live)),
+        (Workload::Rekey { over, .. }, _) if !over.is_zero() => {
+            Err(CliError::usage("--search: it decides itself how fast tunnels are rekeyed, so leave --over away"))
+        }
+        (Workload::Rekey { ike, .. }, Some(tunnels)) => Ok(Sought::Rekeys { ike, tunnels, set_up }),
+        (Workload::Rekey { .. }, None) => Err(CliError::usage("--search: how many --tunnels are to be rekeyed?")),
+        _ => Err(CliError::usage("--search: with --workload setup, churn, rekey-ike or rekey-child")),
     }
 }
 
@@ -553,12 +580,12 @@ fn offers(text: &str) -> Result<Vec<f64>, CliError> {
 }
 
 /// `100`, `50..500` or `100,200,400`.
-fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
+fn segments(text: &str, length: Duration, comes_and_goes: bool) -> Result<Vec<Segment>, CliError> {
     let wrong = || {
         CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"))
     };
     if let Some((share, dir)) = text.split_once("%:") {
-        let rate = share_of(share, dir).map_err(|e| CliError::usage(format!("--rate: {e}")))?;
+        let rate = share_of(share, dir, comes_and_goes).map_err(|e| CliError::usage(format!("--rate: {e}")))?;
         return Ok(vec![Segment { from: rate, to: rate, length }]);
     }
     let number = |t: &str| t.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0 && *n <= 1e7);
@@ -573,15 +600,19 @@ fn segments(text: &str, length: Duration) -> Result<Vec<Segment>, CliError> {
 }
 
 /// So many percent of the rate that an earlier search has found; `dir` is what that run has left.
-fn share_of(percent: &str, dir: &str) -> Result<f64, String> {
+/// What a churn can do stands in a search of a churn as well as in one of set-ups.
+fn share_of(percent: &str, dir: &str, comes_and_goes: bool) -> Result<f64, String> {
     let share = percent.trim().parse::<f64>().ok().filter(|p| *p > 0.0 && *p <= 1000.0);
     let share = share.ok_or_else(|| format!("`{percent}%` is not a share like 80%"))? / 100.0;
     let path = std::path::Path::new(dir).join("result.json");
     let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let result: LoadResult =
         serde_json::from_slice(&text).map_err(|e| format!("{} is not of a load run: {e}", path.display()))?;
-    let found = result.capacity.filter(|found| found.of != Capacity::TUNNELS && found.median > 0.0);
-    Ok(found.ok_or_else(|| format!("{} holds no rate that a --search has found", path.display()))?.median * share)
+    let found = result.capacity.filter(|found| {
+        found.median > 0.0 && (found.of == Capacity::SET_UPS || comes_and_goes && found.of == Capacity::CHURN)
+    });
+    Ok(found.ok_or_else(|| format!("{} holds no rate of set-ups that a --search has found", path.display()))?.median
+        * share)
 }
 
 /// How long an IKE SA that is closed still answers repeats.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::arrival::{Lane, Schedule, Segment, Spacing};
+use super::book::Open;
 use super::gauge::Gauges;
+use super::measure::Timed;
 use super::run::Fleet;
 use super::shard::Work;
 use super::summary::{Capacity, StageResult, Step, Tester, histograms};
@@ -17,9 +19,50 @@ use super::verdict;
 use super::workload::{Played, Watch};
 use crate::time::Instant;
 
+/// Of what the largest rate is searched for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Sought {
+    /// New tunnels.
+    SetUps,
+    /// Tunnels that come, live this long, and go: a set-up and a DELETE each.
+    Churn(Duration),
+    /// Rekeys of tunnels that are up (what the BMWG drafts call the rekey rate).
+    Rekeys {
+        /// Of the IKE SAs, or of their Child SAs.
+        ike: bool,
+        /// How many tunnels are up while they are rekeyed.
+        tunnels: u64,
+        /// How fast these are set up, per second.
+        set_up: f64,
+    },
+}
+
+impl Sought {
+    /// What [`Capacity::of`] says.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sought::SetUps => Capacity::SET_UPS,
+            Sought::Churn(_) => Capacity::CHURN,
+            Sought::Rekeys { ike: true, .. } => "rekeys of IKE SAs per second",
+            Sought::Rekeys { ike: false, .. } => "rekeys of Child SAs per second",
+        }
+    }
+
+    /// The latency that belongs to it.
+    fn timed(self) -> Timed {
+        match self {
+            Sought::SetUps | Sought::Churn(_) => Timed::Up,
+            Sought::Rekeys { ike: true, .. } => Timed::RekeyIke,
+            Sought::Rekeys { ike: false, .. } => Timed::RekeyChild,
+        }
+    }
+}
+
 /// What is searched for, and how.
 #[derive(Clone, Debug)]
 pub struct Search {
+    /// Of what.
+    pub of: Sought,
     /// The first rate tried, per second.
     pub from: f64,
     /// No rate above this is tried.
@@ -58,9 +101,12 @@ pub fn rate(
     search: &Search,
     watch: &mut Watch<'_>,
 ) -> io::Result<(Capacity, Played)> {
-    let mut hunt = Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new() };
+    let mut hunt =
+        Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new(), up: 0, starved: false };
     let mut trials = Vec::new();
     let mut tester_first = false;
+    // Nothing at all succeeded: a lower rate would show no more than that.
+    let mut futile = false;
     for trial in 1..=search.trials {
         let (mut low, mut high) = (0.0, f64::INFINITY);
         let mut rate = if trials.is_empty() { search.from } else { trials.iter().copied().fold(0.0, f64::max) };
@@ -68,7 +114,11 @@ pub fn rate(
             rate = rate.min(search.up_to);
             let step = hunt.probe(trial, rate)?;
             let (held, limited) = (step.held, step.tester_limited);
+            futile = hunt.played.stages.last().is_some_and(|stage| stage.done == 0);
             hunt.steps.push(step);
+            if futile {
+                break;
+            }
             if held {
                 low = rate;
             } else {
@@ -81,7 +131,7 @@ pub fn rate(
             rate = if high.is_infinite() { low * 2.0 } else { f64::midpoint(low, high) };
         }
         trials.push(low);
-        if hunt.played.interrupted {
+        if hunt.played.interrupted || futile {
             break;
         }
     }
@@ -97,19 +147,44 @@ pub fn rate(
             curve.push(step);
         }
     }
-    let finding = finding(median, search, &curve, tester_first);
+    hunt.tidy()?;
+    let why = match () {
+        () if futile => Ceiling::Futile,
+        () if hunt.starved => Ceiling::Starved,
+        () if tester_first => Ceiling::Tester,
+        () => Ceiling::Peer,
+    };
+    let finding = finding(median, search, &curve, why);
     let range = (trials[0], trials[trials.len() - 1]);
     let steps = std::mem::take(&mut hunt.steps);
-    let of = "set-ups per second".into();
+    let of = search.of.name().into();
     Ok((Capacity { of, median, range, trials, steps, curve, finding }, hunt.played))
 }
 
-fn finding(median: f64, search: &Search, curve: &[Step], tester_first: bool) -> String {
-    let mut out = if median <= 0.0 {
+/// What kept a search from going higher.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ceiling {
+    Peer,
+    Tester,
+    /// Every tunnel was busy.
+    Starved,
+    /// Nothing succeeded at all.
+    Futile,
+}
+
+fn finding(median: f64, search: &Search, curve: &[Step], why: Ceiling) -> String {
+    let mut out = if why == Ceiling::Futile {
+        format!("not one succeeded at {:.1} per second, so nothing lower was tried", search.from)
+    } else if median <= 0.0 {
         format!("not even {:.1} per second was held", search.from)
     } else if median >= search.up_to {
         format!("{median:.1} per second was held, and no more was tried (--max-rate)")
-    } else if tester_first {
+    } else if why == Ceiling::Starved {
+        format!(
+            "{median:.1} per second was held; above it this tester was the limit: no tunnel was free (--tunnels allows \
+             more)"
+        )
+    } else if why == Ceiling::Tester {
         format!(
             "{median:.1} per second was held; above it this tester was the limit at times, so the peer may take more"
         )
@@ -137,18 +212,31 @@ struct Hunt<'a, 'w> {
     watch: &'a mut Watch<'w>,
     played: Played,
     steps: Vec<Step>,
+    /// Tunnels that are up.
+    up: u64,
+    /// A rate was not reached because every tunnel was busy already.
+    starved: bool,
 }
 
 impl Hunt<'_, '_> {
-    /// Holds one rate, then deletes everything.
+    /// Holds one rate. New tunnels are deleted again, those that are rekeyed stay for the next rate.
     fn probe(&mut self, trial: u32, rate: f64) -> io::Result<Step> {
         let search = self.search;
         let schedule = Arc::new(Schedule::constant(rate, search.length));
         let planned = (schedule.total(), search.length.as_secs_f64());
         let name = format!("{rate:.1}/s");
-        let work = Work::SetUp { schedule, live: None, until_refused: false };
+        let work = match search.of {
+            Sought::SetUps => Work::SetUp { schedule, live: None, until_refused: false },
+            Sought::Churn(live) => Work::SetUp { schedule, live: Some(live), until_refused: false },
+            Sought::Rekeys { ike, tunnels, set_up } => {
+                self.fill(tunnels, set_up)?;
+                Work::Create { schedule, what: if ike { Open::RekeyIke } else { Open::RekeyChild } }
+            }
+        };
         let (result, times) = self.stage(&name, work, search.warm_up, planned)?;
-        let limited = verdict::limit(std::slice::from_ref(&result), self.tester, true).tester_limited;
+        let starved = search.of != Sought::SetUps && result.dropped.no_tunnel * 100 > result.started;
+        self.starved |= starved;
+        let limited = starved || verdict::limit(std::slice::from_ref(&result), self.tester, true).tester_limited;
         let held = !limited
             && result.retransmit_ratio <= RETRANSMITS
             && search.thresholds.iter().all(|t| t.judge(&result, &times).met);
@@ -159,20 +247,47 @@ impl Hunt<'_, '_> {
             offered: rate,
             goodput: in_time as f64 / seconds,
             success: result.success,
-            p99: result.latency.get("T_up").map_or(0, |l| l.p99),
+            p99: result.latency.get(search.of.timed().name()).map_or(0, |l| l.p99),
             held,
             tester_limited: limited,
         };
-        let up = result.up;
         self.played.stages.push(result);
         self.played.times.push(times);
+        if !matches!(search.of, Sought::Rekeys { .. }) {
+            self.tidy()?;
+        }
+        Ok(step)
+    }
+
+    /// Brings up what is missing of the tunnels that are to be rekeyed.
+    fn fill(&mut self, tunnels: u64, rate: f64) -> io::Result<()> {
+        let missing = tunnels.saturating_sub(self.up);
+        if missing == 0 || self.played.interrupted {
+            return Ok(());
+        }
+        let schedule = Arc::new(Schedule::count(missing, rate));
+        let planned = (missing, missing as f64 / rate);
+        let work = Work::SetUp { schedule, live: None, until_refused: false };
+        let (result, times) = self.stage("setup", work, Duration::ZERO, planned)?;
+        self.played.stages.push(result);
+        self.played.times.push(times);
+        Ok(())
+    }
+
+    /// Deletes what is up.
+    fn tidy(&mut self) -> io::Result<()> {
+        let up = self.up;
         if up > 0 {
-            let rate = search.delete_rate.max(rate);
+            let last = self.played.stages.last().map_or(0.0, |stage| stage.planned_rate);
+            let rate = match self.search.of {
+                Sought::Rekeys { .. } => self.search.delete_rate,
+                _ => self.search.delete_rate.max(last),
+            };
             let length = Duration::from_secs_f64(up as f64 / rate * 2.0 + 10.0);
             let schedule = Schedule::new(vec![Segment { from: rate, to: rate, length }], Spacing::Even, None);
             self.stage("delete", Work::Delete(Arc::new(schedule)), Duration::ZERO, (up, up as f64 / rate))?;
         }
-        Ok(step)
+        Ok(())
     }
 
     fn stage(
@@ -189,6 +304,7 @@ impl Hunt<'_, '_> {
         let every = Duration::from_millis(200);
         let outcome = self.fleet.stage(None, work, warm_up, self.search.drain, every, &mut seen)?;
         self.played.interrupted |= outcome.stopped;
+        self.up = outcome.up;
         Ok((StageResult::of(name, "open-loop", &outcome, planned), histograms(&outcome.stats)))
     }
 }
@@ -212,7 +328,7 @@ pub fn tunnels(trials: &[Result<(u64, String), u64>], asked: u64) -> Capacity {
         n => format!("{finding}; {n} of {} trials met a limit", trials.len()),
     };
     let range = (found.first().copied().unwrap_or_default(), found.last().copied().unwrap_or_default());
-    Capacity { of: "tunnels".into(), median, range, trials: found, finding, ..Capacity::default() }
+    Capacity { of: Capacity::TUNNELS.into(), median, range, trials: found, finding, ..Capacity::default() }
 }
 
 #[cfg(test)]
@@ -225,6 +341,7 @@ mod tests {
 
     fn search() -> Search {
         Search {
+            of: Sought::SetUps,
             from: 10.0,
             up_to: 1000.0,
             length: Duration::from_secs(1),
@@ -254,11 +371,13 @@ mod tests {
     fn the_shape_beyond_the_limit_is_named() {
         let curve = |last| [step(50.0, 50.0), step(100.0, 100.0), step(300.0, last)];
         for (last, shape) in [(99.0, "a plateau"), (60.0, "a decline"), (10.0, "a collapse")] {
-            let text = finding(100.0, &search(), &curve(last), false);
+            let text = finding(100.0, &search(), &curve(last), Ceiling::Peer);
             assert!(text.contains(shape) && text.contains("at 3.0 times"), "{text}");
         }
-        assert!(finding(0.0, &search(), &[], false).contains("not even 10.0"));
-        assert!(finding(1000.0, &search(), &[], false).contains("no more was tried"));
-        assert!(finding(100.0, &search(), &[], true).contains("this tester was the limit"));
+        assert!(finding(0.0, &search(), &[], Ceiling::Peer).contains("not even 10.0"));
+        assert!(finding(1000.0, &search(), &[], Ceiling::Peer).contains("no more was tried"));
+        assert!(finding(100.0, &search(), &[], Ceiling::Tester).contains("this tester was the limit at times"));
+        assert!(finding(100.0, &search(), &[], Ceiling::Starved).contains("--tunnels allows more"));
+        assert!(finding(0.0, &search(), &[], Ceiling::Futile).contains("not one succeeded at 10.0 per second"));
     }
 }

@@ -424,7 +424,7 @@ pub struct Bin {
 /// The search for the limit.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
-    /// `rate` (operations per second) or `tunnels`.
+    /// Of what: `set-ups per second`, `tunnels that come and go per second`, `rekeys of IKE SAs per second`, `rekeys of Child SAs per second`, or `tunnels`.
     pub of: String,
     /// Median of the trials.
     pub median: f64,
@@ -449,9 +449,9 @@ pub struct Step {
     pub offered: f64,
     /// Achieved rate per second.
     pub goodput: f64,
-    /// Share of set-ups that succeeded.
+    /// Share of the operations that succeeded.
     pub success: f64,
-    /// 99th percentile of the set-up time, in microseconds.
+    /// 99th percentile of their time, in microseconds.
     pub p99: u64,
     /// The thresholds held.
     pub held: bool,
@@ -482,6 +482,10 @@ pub struct Limit {
 impl Capacity {
     /// What [`Capacity::of`] says of a search for the number of tunnels.
     pub const TUNNELS: &str = "tunnels";
+    /// What it says of a search for the rate of set-ups.
+    pub const SET_UPS: &str = "set-ups per second";
+    /// What it says of a search for the rate of a churn.
+    pub const CHURN: &str = "tunnels that come and go per second";
 }
 
 impl Context {

@@ -114,7 +114,7 @@ fn capacity_part(capacity: &Capacity) -> Markup {
         }
         @if !marks.is_empty() {
             (lines(
-                "Goodput against offered load, set-ups per second. Green: held; red: a threshold was missed; yellow: this tester was the limit.",
+                "Goodput against offered load, per second. Green: held; red: a threshold was missed; yellow: this tester was the limit.",
                 ("offered per second", "goodput per second"),
                 &[
                     Line { name: "all that was offered", class: "plan", points: vec![(0.0, 0.0), (far, far)] },

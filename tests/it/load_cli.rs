@@ -307,6 +307,49 @@ fn a_search_finds_the_rate_that_is_held_and_what_lies_beyond() {
 }
 
 #[test]
+fn a_search_finds_the_rate_of_rekeys_and_of_a_churn() {
+    let (lab, mut headend) = Lab::with(87, "", &["--threads", "1"]);
+    let common = ["--search", "--trials", "1", "--threads", "1", "--no-curve"];
+    let search = |args: &[&str]| lab.load(&[&common[..], args].concat());
+    for (kind, times) in [("rekey-ike", "T_rekey_ike"), ("rekey-child", "T_rekey_child")] {
+        let args =
+            ["--workload", kind, "--tunnels", "20", "--rate", "10", "--max-rate", "20", "--for", "1s", "--out", kind];
+        let output = search(&args);
+        assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+        let result = lab.result(kind);
+        let found = result.capacity.as_ref().unwrap();
+        assert!(found.of.starts_with("rekeys of ") && found.median == 20.0, "{found:?}");
+        assert!(found.finding.contains("no more was tried (--max-rate)"), "{}", found.finding);
+        let [set_up, first, second] = &result.stages[..] else { panic!("{:?}", result.stages) };
+        assert_eq!((set_up.name.as_str(), set_up.done, first.done, second.done), ("setup", 20, 10, 20));
+        assert_eq!((second.up, second.latency[times].count), (20, 20), "the same tunnels go on: {second:?}");
+        assert!(found.steps.iter().all(|step| step.held && step.p99 > 0), "{found:?}");
+    }
+    let args =
+        ["--workload", "churn", "--live", "100ms", "--rate", "20", "--max-rate", "40", "--for", "1s", "--out", "churn"];
+    let output = search(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let result = lab.result("churn");
+    let found = result.capacity.as_ref().unwrap();
+    assert_eq!((found.of.as_str(), found.median), ("tunnels that come and go per second", 40.0));
+    let deleted: Vec<u64> = result.stages.iter().map(|stage| stage.aside.done).collect();
+    assert!(deleted == [20, 40] && result.stages.iter().all(|stage| stage.up == 0), "{deleted:?}");
+    // One tunnel does one rekey at a time, which says nothing about the peer.
+    let output =
+        search(&["--workload", "rekey-ike", "--tunnels", "1", "--rate", "100000", "--for", "200ms", "--out", "one"]);
+    assert_eq!(output.status.code(), Some(4), "{}", says(&output));
+    let one = lab.result("one").capacity.unwrap();
+    assert!(one.finding.contains("no tunnel was free (--tunnels allows more)"), "{}", one.finding);
+    // Where nothing succeeds a lower rate is not tried.
+    std::fs::write(lab.path().join("psks"), "wrong\n").unwrap();
+    let output = search(&["--psk-lines", "psks", "--rate", "20", "--for", "1s", "--out", "none"]);
+    assert_eq!(output.status.code(), Some(1), "{}", says(&output));
+    let none = lab.result("none").capacity.unwrap();
+    assert!(none.steps.len() == 1 && none.finding.contains("not one succeeded at 20.0 per second"), "{none:?}");
+    headend.end();
+}
+
+#[test]
 fn the_tunnel_beyond_the_licence_is_named() {
     let (lab, mut headend) = Lab::with(77, "limits: {max_child_sas: 25}\n", &["--threads", "1"]);
     let output = lab.load(&["--workload", "tunnels", "--rate", "100", "--for", "1s", "--out", "tunnels"]);
@@ -526,7 +569,9 @@ fn rates_figures_and_help_are_what_they_say() {
     let output = lab.load(&["--rate", "50%:knee", "--for", "1s", "--out", "half"]);
     assert_eq!(lab.result("half").stages[0].planned_rate, 10.0, "{}", says(&output));
     for (args, line) in [
-        (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate that a --search has found"),
+        (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate of set-ups that a --search has found"),
+        (&["--search", "--workload", "hold"], "--search: with --workload setup, churn, rekey-ike or rekey-child"),
+        (&["--search", "--workload", "rekey-ike"], "--search: how many --tunnels are to be rekeyed?"),
         (&["--search", "--shard", "0/2"], "--search: each shard would look for a limit of its own"),
         (&["--certs", "."], "--certs: . holds no 0.pem"),
         (&["--pfs", "modp9"], "--pfs: "),
