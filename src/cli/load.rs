@@ -22,7 +22,7 @@ use crate::load::capacity::{self, Search, Sought};
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Change, Faulty, Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
-use crate::load::summary::{Capacity, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
+use crate::load::summary::{Capacity, Ceiling, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
 use crate::load::threshold::{self, Threshold};
 use crate::load::traffic::{self, TrafficSpec};
@@ -58,6 +58,9 @@ pub struct Args {
     /// --search and tunnels: repeat it this often; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     trials: u32,
+    /// --search: how long the peer is left alone after a rate that was not held
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "search")]
+    rest: String,
     /// --search: without the goodput beyond the limit
     #[arg(long, requires = "search")]
     no_curve: bool,
@@ -70,7 +73,7 @@ pub struct Args {
     /// How arrivals are spread around the rate; with --over, poisson puts each at a random time (jitter)
     #[arg(long, value_enum, default_value_t = ArrivalKind::Even)]
     arrivals: ArrivalKind,
-    /// Do not measure what is begun in this time
+    /// Do not measure what is begun in this time: no latencies, rates, success or retransmissions of it
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     warm_up: String,
     /// closed: set-ups kept open per thread
@@ -112,7 +115,8 @@ pub struct Args {
     /// Deletes per second at the end [default: twice the rate, 200 at least]
     #[arg(long, value_name = "RATE")]
     delete_rate: Option<f64>,
-    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%]
+    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%, and
+    /// lost<=0 where tunnels are kept]
     #[arg(long, value_name = "EXPR")]
     threshold: Vec<String>,
     /// Source addresses: networks, ranges or single ones, separated by commas
@@ -364,14 +368,13 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 fn found(result: &mut LoadResult) -> Exit {
     use crate::load::summary::Limit;
     let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
-    let limited =
-        capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let limited = capacity.ceiling.is_tester();
     let who = if limited { "tester" } else { "peer" };
     result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
     result.thresholds.clear();
     let exit = match () {
         () if limited || result.interrupted => Exit::Inconclusive,
-        () if capacity.median > 0.0 => Exit::Met,
+        () if capacity.median > 0.0 && capacity.ceiling != Ceiling::Futile => Exit::Met,
         () => Exit::NotMet,
     };
     result.exit_code = exit as u8;
@@ -457,6 +460,14 @@ impl Plan {
         let texts: Vec<&str> = match args.threshold.as_slice() {
             // Nothing is to come up; or something is to be refused.
             [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
+            // What was up is to stay up.
+            [] if matches!(
+                workload,
+                Workload::Hold(_) | Workload::Churn(_) | Workload::Soak { .. } | Workload::Traffic { .. }
+            ) =>
+            {
+                vec![threshold::DEFAULT, threshold::NONE_LOST]
+            }
             [] => vec![threshold::DEFAULT],
             given => given.iter().map(String::as_str).collect(),
         };
@@ -472,6 +483,13 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
+        if warm_up >= length && !warm_up.is_zero() {
+            return Err(CliError::usage(format!(
+                "--warm-up: {} is not shorter than --for {}, so nothing would be measured",
+                args.warm_up, args.duration
+            )));
+        }
+        let rest = time("--rest", &args.rest)?;
         let thresholds: Vec<Threshold> = thresholds;
         if args.search && (args.max_rate.is_nan() || args.max_rate <= 0.0) {
             return Err(CliError::usage("--search: with a --max-rate above 0"));
@@ -498,6 +516,7 @@ impl Plan {
             thresholds: thresholds.clone(),
             drain,
             delete_rate,
+            rest,
             curve: !args.no_curve,
         });
         let threads = match args.threads {

@@ -171,9 +171,6 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.retransmits += other.retransmits;
     into.retried += other.retried;
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
-    let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
-    let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
-    (into.attempted_rate, into.achieved_rate) = (per_second(into.started), per_second(into.done));
     if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
         add_traffic(a, b);
     }
@@ -205,6 +202,8 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
         a.failed += b.failed;
         a.dropped += b.dropped;
     }
+    into.warm_up = into.warm_up.max(other.warm_up);
+    into.rates(if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from });
 }
 
 fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {

@@ -251,6 +251,48 @@ fn what_a_crash_of_the_headend_takes_away_is_brought_up_again_and_timed() {
 }
 
 #[test]
+fn a_storm_brings_back_the_tunnels_that_were_up() {
+    let mut lab = Lab::new(1, Limits::default());
+    (lab.setup.tunnels, lab.setup.configured, lab.order.tunnels) = (u64::MAX, 30, u64::MAX);
+    (lab.order.schedule, lab.order.workload, lab.order.delete_rate) =
+        (Schedule::count(30, 200.0), Workload::Storm, None);
+    let (played, headend, fleet) = lab.play();
+    assert_eq!(played.stages.last().map(|storm| (storm.done, storm.up)), Some((30, 30)));
+    assert_eq!(headend.sum(|s| &s.ike_up), 60);
+    let page = gauge::prometheus(fleet.gauges());
+    for tunnel in [0, 29] {
+        assert!(page.contains(&format!("ike_tunnel_up{{tunnel=\"{tunnel}\"}} 1")), "{page}");
+    }
+    assert!(!page.contains("ike_tunnel_up{tunnel=\"30\"}"), "{page}");
+}
+
+#[test]
+fn what_is_begun_in_the_warm_up_is_not_measured() {
+    let mut lab = Lab::new(1, Limits::default());
+    // For the whole warm-up nobody answers, as if a box had to wake up: the first request of each tunnel is lost.
+    lab.setup.rules = vec![Rule {
+        name: "lost".into(),
+        when: When { initiator: Some(true), exchange: Some(ExchangeType::IKE_SA_INIT), ..When::default() },
+        action: Action::DropSent,
+        times: Some(20),
+    }];
+    lab.setup.threads = 1;
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(100), attempts: 5, ..RetransmitSpec::default() };
+    });
+    (lab.order.schedule, lab.order.warm_up) = (Schedule::constant(20.0, 3 * SECOND), SECOND);
+    let (played, _headend, _fleet) = lab.play();
+    let setup = &played.stages[0];
+    assert_eq!((setup.done, setup.window.done, setup.warm_up), (60, 40, 1.0), "{setup:?}");
+    for latency in ["T_init", "T_auth", "T_up", "start_lag"] {
+        assert_eq!(count(&played, "setup", latency), 40, "{latency}");
+    }
+    assert_eq!((setup.requests, setup.retransmits), (80, 0), "{setup:?}");
+    assert!((19.0..=21.0).contains(&setup.achieved_rate) && setup.retried > 0, "{setup:?}");
+}
+
+#[test]
 fn the_first_refused_tunnel_is_named() {
     let mut lab = Lab::new(1, Limits { max_ike_sas: Some(7), ..Limits::default() });
     lab.order.workload = Workload::Tunnels;

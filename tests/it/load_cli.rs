@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use ikelab::load::files;
-use ikelab::load::summary::LoadResult;
+use ikelab::load::summary::{Ceiling, LoadResult};
 
 use crate::cli_errors::{interrupt, rest, until, until_line};
 
@@ -340,12 +340,22 @@ fn a_search_finds_the_rate_of_rekeys_and_of_a_churn() {
     assert_eq!(output.status.code(), Some(4), "{}", says(&output));
     let one = lab.result("one").capacity.unwrap();
     assert!(one.finding.contains("no tunnel was free (--tunnels allows more)"), "{}", one.finding);
+    // Nor does it when there are fewer tunnels than are to be set up.
+    let output = search(&["--tunnels", "20", "--rate", "50", "--for", "1s", "--out", "few"]);
+    assert_eq!(output.status.code(), Some(4), "{}", says(&output));
+    let few = lab.result("few").capacity.unwrap();
+    assert!(!few.steps[0].held && few.ceiling == Ceiling::Tunnels, "{few:?}");
     // Where nothing succeeds a lower rate is not tried.
     std::fs::write(lab.path().join("psks"), "wrong\n").unwrap();
     let output = search(&["--psk-lines", "psks", "--rate", "20", "--for", "1s", "--out", "none"]);
     assert_eq!(output.status.code(), Some(1), "{}", says(&output));
     let none = lab.result("none").capacity.unwrap();
-    assert!(none.steps.len() == 1 && none.finding.contains("not one succeeded at 20.0 per second"), "{none:?}");
+    assert!(
+        none.steps.len() == 1
+            && none.ceiling == Ceiling::Futile
+            && none.finding.contains("not one succeeded at 20.0 per second"),
+        "{none:?}"
+    );
     headend.end();
 }
 
@@ -570,6 +580,7 @@ fn rates_figures_and_help_are_what_they_say() {
     assert_eq!(lab.result("half").stages[0].planned_rate, 10.0, "{}", says(&output));
     for (args, line) in [
         (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate of set-ups that a --search has found"),
+        (&["--for", "5s", "--warm-up", "5s"], "--warm-up: 5s is not shorter than --for 5s"),
         (&["--search", "--workload", "hold"], "--search: with --workload setup, churn, rekey-ike or rekey-child"),
         (&["--search", "--workload", "rekey-ike"], "--search: how many --tunnels are to be rekeyed?"),
         (&["--search", "--shard", "0/2"], "--search: each shard would look for a limit of its own"),
