@@ -17,6 +17,7 @@ mod listen_many;
 mod live;
 mod load;
 mod load_live;
+mod load_plan;
 mod metrics;
 mod path;
 mod peer_config;
