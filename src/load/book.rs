@@ -22,6 +22,9 @@ use crate::wire::registry::ExchangeType;
 
 /// A tunnel that went down unasked is not begun more often than this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A tunnel whose Child SA the peer has deleted is not lost if it gets another one within this time: some peers delete first
+/// and ask for a new one then.
+const CHILD_AGAIN: Duration = Duration::from_secs(2);
 
 /// An operation on a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,8 +69,10 @@ struct Tunnel {
     planned: Instant,
     /// When IKE_SA_INIT was answered; zero before that.
     mark: Instant,
-    /// Our inbound SPI of its Child SA.
+    /// Our inbound SPI of its Child SA; 0 if it has none.
     child: u32,
+    /// The same of the newest Child SA beside that one; 0 if there is none.
+    spare: u32,
     /// Our SPI of its IKE SA, as it was begun.
     spi: u64,
     /// The last word of the peer: when it came up, or the last answer to a liveness check.
@@ -87,6 +92,7 @@ impl Default for Tunnel {
             planned: Instant::ZERO,
             mark: Instant::ZERO,
             child: 0,
+            spare: 0,
             spi: 0,
             heard: Instant::ZERO,
             lost: false,
@@ -119,6 +125,8 @@ pub struct Book {
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
     to_delete: Vec<usize>,
+    /// Tunnels whose Child SA the peer has deleted, and when.
+    bare: VecDeque<(Instant, usize)>,
     keeper: Option<Keeper>,
     /// What passes through the tunnels, if anything does.
     pub traffic: Option<Box<Traffic>>,
@@ -147,6 +155,7 @@ impl Book {
             deletes: VecDeque::new(),
             to_share: Vec::new(),
             to_delete: Vec::new(),
+            bare: VecDeque::new(),
             keeper,
             traffic: None,
         }
@@ -227,6 +236,44 @@ impl Book {
         self.to_delete.pop()
     }
 
+    /// Tunnels whose Child SA the peer has deleted, and which have got no other one in time, are lost: their IKE SAs are of no
+    /// use, and are to be deleted.
+    pub fn judge_bare(&mut self, now: Instant) {
+        while let Some(&(at, place)) = self.bare.front().filter(|(at, _)| *at + CHILD_AGAIN <= now) {
+            self.bare.pop_front();
+            if !self.is_bare(place) {
+                continue;
+            }
+            match self.tunnels[place].open {
+                Open::Nothing => {
+                    self.lost(place, at, "peer_deleted");
+                    self.not_up(place);
+                    self.to_delete.push(place);
+                }
+                // As it was to.
+                Open::Delete => {}
+                // What is under way may bring another one.
+                _ => self.bare.push_back((now, place)),
+            }
+        }
+    }
+
+    /// When [`Book::judge_bare`] has the next one.
+    pub fn next_bare(&mut self) -> Option<Instant> {
+        loop {
+            let &(at, place) = self.bare.front()?;
+            if self.is_bare(place) {
+                return Some(at + CHILD_AGAIN);
+            }
+            self.bare.pop_front();
+        }
+    }
+
+    /// It is up without the Child SA that it was brought up for.
+    fn is_bare(&self, place: usize) -> bool {
+        self.children && self.tunnels[place].up && self.tunnels[place].child == 0
+    }
+
     /// A tunnel whose time to be deleted has come, and when that was.
     pub fn take_delete(&mut self, now: Instant) -> Option<(usize, Instant)> {
         loop {
@@ -279,6 +326,7 @@ impl Book {
         tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
         self.stats.requests += u64::from(measured && !self.faulty(place));
         if open == Open::SetUp {
+            (self.tunnels[place].child, self.tunnels[place].spare) = (0, 0);
             if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
                 keeper.begin(spi.0, self.lane.number(place as u64));
             }
@@ -453,18 +501,22 @@ impl Book {
         }
     }
 
-    /// The tunnel is not up any more, by whatever cause.
-    fn set_down(&mut self, place: usize, now: Instant) {
+    /// The tunnel is not up any more, by whatever cause; its IKE SA may still be there.
+    fn not_up(&mut self, place: usize) {
         if let Some(traffic) = &mut self.traffic {
             traffic.down(place);
         }
-        let tunnel = &mut self.tunnels[place];
-        tunnel.sa = SaId::NONE;
-        if std::mem::take(&mut tunnel.up) {
+        if std::mem::take(&mut self.tunnels[place].up) {
             self.up -= 1;
             sub(&self.gauges.up);
             self.gauges.set_up(place, false);
         }
+    }
+
+    /// The tunnel's IKE SA is gone, by whatever cause.
+    fn set_down(&mut self, place: usize, now: Instant) {
+        self.not_up(place);
+        self.tunnels[place].sa = SaId::NONE;
         let Tunnel { lost, planned, .. } = self.tunnels[place];
         if lost {
             self.again.push(Reverse((now.max(planned + AGAIN), place)));
@@ -476,8 +528,54 @@ impl Book {
     /// It was up, and went down unasked.
     fn lost(&mut self, place: usize, now: Instant, class: &'static str) {
         *self.stats.lost.entry(class).or_default() += 1;
+        self.gauges.fail(class, UP);
         self.tunnels[place].lost = self.failover;
         self.time(Timed::Detect, now.since(self.tunnels[place].heard), now >= self.measure_from);
+    }
+
+    /// A Child SA may be used.
+    fn child_up(&mut self, place: usize, spi: u32) {
+        let tunnel = &mut self.tunnels[place];
+        if tunnel.child == 0 {
+            tunnel.child = spi;
+        } else if tunnel.child != spi {
+            tunnel.spare = spi;
+        }
+    }
+
+    /// A Child SA has taken another's place.
+    fn child_rekeyed(&mut self, place: usize, now: Instant, old: u32, new: u32) {
+        let tunnel = &mut self.tunnels[place];
+        if tunnel.spare == old || tunnel.spare == new {
+            tunnel.spare = if tunnel.spare == old { new } else { 0 };
+        }
+        // The peer may have deleted the old one before it was settled which one follows.
+        if tunnel.child == old || tunnel.child == new {
+            tunnel.child = new;
+            if tunnel.open == Open::RekeyChild {
+                self.succeed(place, now);
+            }
+        }
+    }
+
+    /// A Child SA is gone.
+    fn child_down(&mut self, place: usize, now: Instant, spi: u32, by: Side) {
+        let tunnel = &mut self.tunnels[place];
+        if tunnel.spare == spi {
+            tunnel.spare = 0;
+        }
+        // We delete one when another has taken its place, or with the IKE SA.
+        if by == Side::Us || tunnel.child != spi {
+            return;
+        }
+        tunnel.child = std::mem::take(&mut tunnel.spare);
+        if tunnel.child == 0 {
+            let rekey = tunnel.open == Open::RekeyChild;
+            self.bare.push_back((now, place));
+            if rekey {
+                self.fail(place, now, "peer_deleted", "rekey");
+            }
+        }
     }
 
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
@@ -539,14 +637,14 @@ impl Observer for Book {
                 }
             }
             Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
-            Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
-            Event::ChildOutbound { .. } if open == Open::NewChild => self.succeed(place, now),
-            Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
-                self.tunnels[place].child = new;
-                if open == Open::RekeyChild {
+            Event::ChildOutbound { spi_in } => {
+                self.child_up(place, spi_in);
+                if matches!(open, Open::SetUp | Open::NewChild) {
                     self.succeed(place, now);
                 }
             }
+            Event::ChildRekeyed { old, new } => self.child_rekeyed(place, now, old, new),
+            Event::ChildDown { spi_in, by } => self.child_down(place, now, spi_in, by),
             Event::ChildFailed(failed) if open == Open::RekeyChild => {
                 self.fail(place, now, failed.why.class(failed.exchange), "rekey");
             }
@@ -635,6 +733,9 @@ impl Observer for Book {
     }
 }
 
+/// The stage of a tunnel that was up, in the count of failures.
+pub const UP: &str = "up";
+
 fn stage_of(open: Open, exchange: ExchangeType) -> &'static str {
     match (open, exchange) {
         (Open::Delete, _) => "delete",
@@ -649,3 +750,6 @@ fn stage_of(open: Open, exchange: ExchangeType) -> &'static str {
 fn sub(gauge: &AtomicU64) {
     gauge.fetch_sub(1, Relaxed);
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,8 @@ const TOGETHER: u64 = 4;
 const NAP: Duration = Duration::from_millis(50);
 /// How long the last echoes are waited for.
 const LAST_ECHOES: Duration = Duration::from_secs(1);
+/// How long a stage lasts longer at most for tunnels whose Child SA the peer has deleted at its end.
+const LAST_CHILDREN: Duration = Duration::from_secs(3);
 /// How often the receive queues are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -340,6 +342,14 @@ impl<L: Link> Shard<L> {
             Work::Traffic { rate, length } => self.traffic(stage, *rate, *length)?,
             Work::Forget => self.forget()?,
         }
+        // What has lost its Child SA only just now may still get another one.
+        let patience = self.driver.link.now() + LAST_CHILDREN;
+        while let Some(next) = self.book.next_bare()
+            && self.driver.link.now() < patience
+            && !self.stopped()
+        {
+            self.turn(next.min(patience))?;
+        }
         let stats = self.book.end_stage();
         let now = self.driver.link.counters();
         let whole = Used::of_thread().since(&used);
@@ -614,6 +624,7 @@ impl<L: Link> Shard<L> {
                 self.driver.endpoint.share_spec(sa, &base);
             }
         }
+        self.book.judge_bare(now);
         // An IKE SA without its Child: the peer is told, or it would keep what nobody uses.
         while let Some(place) = self.book.take_to_delete() {
             if let Some(sa) = self.book.sa(place)
@@ -677,6 +688,7 @@ impl<L: Link> Shard<L> {
 
     /// One turn, at most until then; the datagrams that came.
     fn turn(&mut self, until: Instant) -> io::Result<usize> {
+        let until = self.book.next_bare().map_or(until, |next| next.min(until));
         let turn = self.driver.turn(Some(until), &mut self.book)?;
         self.keep_up(turn.received);
         self.work_off();

@@ -374,6 +374,29 @@ fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
 }
 
 #[test]
+fn a_tunnel_that_loses_only_its_child_sa_is_lost() {
+    // Its lifetime ends there and nobody asks for a rekey: as after an idle timeout, the IKE SA stays.
+    let mut lab = Lab::with(1, Limits::default(), |right| {
+        right.children[0].lifetime = Some(SECOND);
+        right.behaviour.rekey.as_responder = false;
+    });
+    lab.order.workload = Workload::Hold(5 * SECOND);
+    let (played, headend, fleet) = lab.play();
+    let lost = |class: &str| played.stages.iter().filter_map(|s| s.lost.get(class)).sum::<u64>();
+    let hold = &played.stages[1];
+    assert_eq!((hold.name.as_str(), hold.up, lost("peer_deleted")), ("hold", 0, 100), "{hold:?}");
+    assert_eq!(headend.sum(|s| &s.deleted), 100, "what nobody uses is not left there");
+    let page = gauge::prometheus(fleet.gauges());
+    for line in [
+        "ike_tunnel_up{tunnel=\"99\"} 0",
+        "ike_sas{state=\"established\"} 0",
+        "ike_failures_total{class=\"peer_deleted\",stage=\"up\"} 100",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+    }
+}
+
+#[test]
 fn each_tunnel_has_a_certificate_of_its_own() {
     use ikelab::auth::{Policy, Trust, certificates};
     use ikelab::engine::AuthSpec;
