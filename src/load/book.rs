@@ -523,7 +523,12 @@ impl Observer for Book {
                     self.succeed(place, now);
                 }
             }
-            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
+            Event::ChildInbound(child) if open == Open::SetUp => {
+                self.tunnels[place].child = child.spi_in;
+                if let Some(keeper) = &self.keeper {
+                    keeper.child(self.tunnels[place].spi, &child.keys);
+                }
+            }
             Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
             Event::ChildOutbound { .. } if open == Open::NewChild => self.succeed(place, now),
             Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
