@@ -636,7 +636,12 @@ impl Observer for Book {
                     self.succeed(place, now);
                 }
             }
-            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
+            Event::ChildInbound(child) if open == Open::SetUp => {
+                self.tunnels[place].child = child.spi_in;
+                if let Some(keeper) = &self.keeper {
+                    keeper.child(self.tunnels[place].spi, &child.keys);
+                }
+            }
             Event::ChildOutbound { spi_in } => {
                 self.child_up(place, spi_in);
                 if matches!(open, Open::SetUp | Open::NewChild) {

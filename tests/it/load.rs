@@ -9,11 +9,11 @@ use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Ports, R
 use ikelab::fault::{Action, Rule, When};
 use ikelab::load::answer::{Answering, Headend};
 use ikelab::load::arrival::{Schedule, Spacing};
-use ikelab::load::gauge;
 use ikelab::load::peers::{Change, FAULTY, Faulty, Peers};
 use ikelab::load::run::{Fleet, Setup};
 use ikelab::load::template::Pool;
 use ikelab::load::workload::{Order, Played, Workload, play};
+use ikelab::load::{gauge, keep};
 use ikelab::seed::Seeds;
 use ikelab::time::RealClock;
 use ikelab::wire::IdPayload;
@@ -136,6 +136,9 @@ fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
     assert_eq!(headend.sum(|s| &s.deleted), 100);
     let page = gauge::prometheus(fleet.gauges());
     assert!(page.contains("ike_tunnel_up{tunnel=\"99\"} 0") && page.contains("ike_established_total 100"), "{page}");
+    // Two of each thread's 50 handshakes are looked at.
+    let sample = keep::freshness(fleet.keepers());
+    assert!(sample.is_fresh() && (sample.handshakes, sample.child_keys) == (4, 8), "{sample:?}");
     drop(fleet);
     let answered = headend.finish().expect("it ends");
     assert_eq!(answered.iter().map(|a| a.engine.child_up).sum::<u64>(), 100);
@@ -169,7 +172,7 @@ fn tunnels_with_a_wrong_key_fail_beside_honest_ones() {
         setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
     assert_eq!(failures, [("auth_failed", "auth", 25)]);
     let dir = tempfile::tempdir().expect("a scratch folder");
-    ikelab::load::keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
+    keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
     let text = std::fs::read_to_string(dir.path().join("handshakes.txt")).expect("written");
     assert!(text.contains("auth_failed in auth") && text.contains("IKE_AUTH response #1"), "{text}");
 }
