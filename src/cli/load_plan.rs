@@ -199,7 +199,7 @@ impl Plan {
     /// How many numbers of tunnels there can be, all shards together: who is beyond that is never played.
     pub(super) fn numbers(&self) -> u64 {
         let planned = match &self.search {
-            // Every rate has new ones.
+            // How far it comes is the question.
             Some(_) => UNKNOWN,
             None if !self.is_planned() => u64::MAX,
             None => {
