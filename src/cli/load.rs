@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
+use super::load_flags;
 use super::load_live::Live;
 use super::load_plan::Plan;
 use super::metrics::Metrics;
@@ -123,7 +124,8 @@ pub struct Args {
     /// Source addresses: networks, ranges or single ones, separated by commas
     #[arg(long, value_name = "POOL")]
     sources: Option<String>,
-    /// A file with one pre-shared key per line, for tunnel 0, 1, ...
+    /// A file with one pre-shared key per line, for tunnel 0, 1, ...; used again from the first when there are fewer than
+    /// tunnels
     #[arg(long, value_name = "FILE", conflicts_with = "psk_template")]
     psk_lines: Option<PathBuf>,
     /// A file with a template of pre-shared keys, like secret-{n4}
@@ -169,7 +171,7 @@ pub struct Args {
     /// Wanted socket buffers in octets
     #[arg(long, value_name = "OCTETS", default_value_t = 8 << 20)]
     socket_buffer: usize,
-    /// This process's part, like 0/4 [default: the environment's JOB_COMPLETION_INDEX and IKELAB_SHARDS]
+    /// This process's part, like 0/4 [default: the environment's JOB_COMPLETION_INDEX and IKELAB_SHARDS, both or neither]
     #[arg(long, value_name = "I/N")]
     pub(super) shard: Option<String>,
     /// Begin at this time, in seconds since 1970 UTC, so that several machines begin together
@@ -227,8 +229,9 @@ pub(super) enum ArrivalKind {
     Poisson,
 }
 
-/// Runs the workload and reports.
-pub fn run(args: &Args) -> Result<Exit, CliError> {
+/// Runs the workload and reports. `given` are the flags on the command line, by clap's names.
+pub fn run(args: &Args, given: &[String]) -> Result<Exit, CliError> {
+    load_flags::check(args, given)?;
     if args.common.keys {
         return Err(CliError::usage("--keys: a load run records no packets and exports no keys"));
     }
@@ -276,6 +279,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         too_late: plan.too_late,
         linger: linger(&loaded),
         configured: plan.configured(),
+        dont_fragment: args.common.dont_fragment,
         keep: true,
         traffic: (args.workload == Kind::Traffic).then(|| packets(args, natt)).transpose()?,
     };
@@ -295,6 +299,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         *settle = linger(&loaded) + Duration::from_secs(3);
     }
 
+    if let Some(why) = plan.fewer() {
+        term::warning(&why);
+    }
     let shown = !args.common.json;
     if shown {
         term::print(&headline(&plan, &connection, &tester, &seeds.plan, &dir));
@@ -419,17 +426,40 @@ fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
     }
     if let Some(file) = &args.psk_lines {
         peers.psk = Psks::from_lines(file).map_err(|e| CliError::usage(format!("--psk-lines: {e}")))?;
+        if let Psks::Lines(keys) = &peers.psk
+            && (keys.len() as u64) < plan.numbers()
+        {
+            term::warning(&format!(
+                "--psk-lines: {} holds {} keys, and there are more tunnels: the keys are used again from the first",
+                file.display(),
+                keys.len()
+            ));
+        }
     }
     if let Some(file) = &args.psk_template {
         peers.psk = Psks::from_template(file).map_err(|e| CliError::usage(format!("--psk-template: {e}")))?;
     }
     if let Some(text) = &args.ts_template {
         let template = Template::parse(text).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
-        crate::config::selector(&template.fill(0)).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
+        check_selectors(&template, plan.numbers()).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
         peers.local_ts = Some(template);
     }
     peers.faulty = plan.faulty.clone();
     Ok(peers)
+}
+
+/// Selectors that are looked at before a run at most; the last one always is.
+const LOOKED_AT: u64 = 1 << 20;
+
+/// Whether every one of so many tunnels has a selector.
+fn check_selectors(template: &Template, tunnels: u64) -> Result<(), String> {
+    for n in (0..tunnels.min(LOOKED_AT)).chain(tunnels.checked_sub(1)) {
+        crate::config::selector(&template.fill(n)).map_err(|e| match n {
+            0 => e,
+            n => format!("tunnel {n}: {e}; like 10.{{n/256%256}}.{{n%256}}.0/24"),
+        })?;
+    }
+    Ok(())
 }
 
 /// What is sent through the tunnels; `natt` is the peer's port for ESP in UDP.
@@ -453,6 +483,13 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
             Ok(addr) => (loaded.spec.remote_addr, loaded.remote_host) = (Some(addr), None),
             Err(_) => (loaded.spec.remote_addr, loaded.remote_host) = (None, Some(peer.clone())),
         }
+    }
+    if !loaded.path.is_clean() {
+        let file = args.config.as_deref().map_or_else(String::new, |file| format!("{}: ", file.display()));
+        return Err(CliError::usage(format!(
+            "{file}path: a load run leaves the path as it is: take this out, and make it bad outside of ikelab, with \
+             tc-netem(8) for example"
+        )));
     }
     common::warn(&loaded);
     common::resolve(&mut loaded)?;
@@ -482,12 +519,19 @@ fn headline(
     dir: &RunDir,
 ) -> String {
     let order = &plan.order;
+    let pace = match order.workload {
+        Workload::Serial => format!("{} tunnels one after the other", order.tunnels),
+        Workload::Closed(window) => format!("{} tunnels, {window} at a time per thread", order.tunnels),
+        _ => format!(
+            "{:.1}/s for {}",
+            order.schedule.mean_rate(),
+            crate::config::duration_words(order.schedule.length())
+        ),
+    };
     let mut out = format!(
-        "{} {}   {:.1}/s for {}   {} {}   plan seed {}   {}\n",
+        "{} {}   {pace}   {} {}   plan seed {}   {}\n",
         order.workload.name(),
         connection.remote,
-        order.schedule.mean_rate(),
-        crate::config::duration_words(order.schedule.length()),
         tester.threads,
         if tester.threads == 1 { "thread" } else { "threads" },
         seed.text(),

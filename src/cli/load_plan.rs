@@ -72,6 +72,12 @@ impl Plan {
         let churns = matches!(args.workload, Kind::Churn | Kind::Soak);
         let limit = args.tunnels.filter(|_| !churns);
         let segments = segments(&args.rate, length, churns)?;
+        if args.search && segments.iter().any(|s| s.from != s.to || s.length != length) {
+            return Err(CliError::usage(format!(
+                "--rate: `{}` with --search, which begins with one rate and finds the others itself",
+                args.rate
+            )));
+        }
         let schedule = Schedule::new(segments, spacing, limit);
         let tunnels = args.tunnels.unwrap_or_else(|| match workload {
             // Enough for the plan, with a quarter to spare.
@@ -137,6 +143,9 @@ impl Plan {
                  --rate and raise it from run to run",
             ));
         }
+        if workload == Workload::Serial && process.1 > 1 {
+            return Err(CliError::usage("--workload serial: one tunnel after the other is not for several shards"));
+        }
         let sought = args.search.then(|| sought(workload, args.tunnels, schedule.mean_rate())).transpose()?;
         let search = sought.map(|of| Search {
             of,
@@ -191,6 +200,42 @@ impl Plan {
         }
     }
 
+    /// A word about tunnels that were asked for and that the rate does not begin in the time.
+    pub(super) fn fewer(&self) -> Option<String> {
+        let (wanted, planned) = (self.order.tunnels, self.order.schedule.total());
+        (self.search.is_none() && self.is_planned() && wanted != u64::MAX && planned < wanted).then(|| {
+            format!(
+                "{:.1} per second for {} makes {planned} of the {wanted} --tunnels: for all of them, raise --rate or --for",
+                self.order.schedule.mean_rate(),
+                crate::config::duration_words(self.order.schedule.length())
+            )
+        })
+    }
+
+    /// How many numbers of tunnels there can be, all shards together: who is beyond that is never played.
+    pub(super) fn numbers(&self) -> u64 {
+        let planned = match &self.search {
+            // How far it comes is the question.
+            Some(_) => UNKNOWN,
+            None if !self.is_planned() => u64::MAX,
+            None => {
+                let mean = self.order.schedule.planned(-1.0, f64::MAX);
+                // Random arrivals can be more than their mean.
+                let more = if self.order.spacing == Spacing::Poisson { 10.0 * mean.sqrt() } else { 0.0 };
+                (mean + more).ceil() as u64
+            }
+        };
+        self.order.tunnels.min(planned)
+    }
+
+    /// Whether the schedule says how many tunnels there are, and not their number how long it takes.
+    fn is_planned(&self) -> bool {
+        !matches!(
+            self.order.workload,
+            Workload::Churn(_) | Workload::Soak { .. } | Workload::Serial | Workload::Closed(_)
+        )
+    }
+
     /// When the first stage begins, on the run's clock.
     pub(super) fn start(&self, clock: RealClock) -> Result<Option<Instant>, CliError> {
         let Some(at) = self.start_at else { return Ok(None) };
@@ -204,6 +249,9 @@ impl Plan {
         Ok(Some(Instant((ahead * 1e9) as u64)))
     }
 }
+
+/// As many tunnels as anybody has, where nobody says how many there are.
+const UNKNOWN: u64 = 1 << 20;
 
 /// Of what `--search` searches the largest rate.
 fn sought(workload: Workload, tunnels: Option<u64>, set_up: f64) -> Result<Sought, CliError> {
@@ -275,17 +323,25 @@ fn percent(flag: &str, text: &str) -> Result<f64, CliError> {
     }
 }
 
-/// `i/n`, or what Kubernetes sets for an Indexed Job.
+/// `i/n`, or what Kubernetes sets for an Indexed Job. Half of the latter would make every pod do the whole run, all of them
+/// with the same identities.
 fn process(given: Option<&str>) -> Result<(u64, u64), CliError> {
-    let from_job = || {
-        let (index, shards) = (std::env::var("JOB_COMPLETION_INDEX").ok()?, std::env::var("IKELAB_SHARDS").ok()?);
-        Some(format!("{index}/{shards}"))
+    let from_job = || match (std::env::var("JOB_COMPLETION_INDEX").ok(), std::env::var("IKELAB_SHARDS").ok()) {
+        (None, None) => Ok(None),
+        (Some(index), Some(shards)) => Ok(Some(("JOB_COMPLETION_INDEX/IKELAB_SHARDS", format!("{index}/{shards}")))),
+        (Some(_), None) => Err(CliError::usage(
+            "JOB_COMPLETION_INDEX is set and IKELAB_SHARDS is not: set it to the job's completions, or give --shard",
+        )),
+        (None, Some(_)) => Err(CliError::usage(
+            "IKELAB_SHARDS is set and JOB_COMPLETION_INDEX is not: give the job completionMode: Indexed, or give --shard",
+        )),
     };
-    let Some(text) = given.map(str::to_owned).or_else(from_job) else { return Ok((0, 1)) };
+    let given = given.map(|text| ("--shard", text.to_owned()));
+    let Some((from, text)) = given.map_or_else(from_job, |given| Ok(Some(given)))? else { return Ok((0, 1)) };
     let parts = text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
     match parts {
         Some((i, n)) if i < n && n <= 4096 => Ok((i, n)),
-        _ => Err(CliError::usage(format!("--shard: `{text}` is not like 0/4, counted from 0"))),
+        _ => Err(CliError::usage(format!("{from}: `{text}` is not like 0/4, counted from 0"))),
     }
 }
 
