@@ -112,10 +112,12 @@ pub struct Args {
     /// Deletes per second at the end [default: twice the rate, 200 at least]
     #[arg(long, value_name = "RATE")]
     delete_rate: Option<f64>,
-    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%]
+    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms', of traffic 'carried>=50M', 'throughput>=80M' or
+    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, of traffic also carried>0: some rate came back]
     #[arg(long, value_name = "EXPR")]
     threshold: Vec<String>,
-    /// Source addresses: networks, ranges or single ones, separated by commas
+    /// Source addresses: networks, ranges or single ones, separated by commas. They must be this host's:
+    /// `ip route add local NETWORK dev lo` makes a whole network so, and the peer needs a route back to it
     #[arg(long, value_name = "POOL")]
     sources: Option<String>,
     /// A file with one pre-shared key per line, for tunnel 0, 1, ...
@@ -457,6 +459,7 @@ impl Plan {
         let texts: Vec<&str> = match args.threshold.as_slice() {
             // Nothing is to come up; or something is to be refused.
             [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
+            [] if matches!(workload, Workload::Traffic { .. }) => vec![threshold::DEFAULT, threshold::CARRIES],
             [] => vec![threshold::DEFAULT],
             given => given.iter().map(String::as_str).collect(),
         };

@@ -122,6 +122,8 @@ struct Member {
     reports: mpsc::Receiver<io::Result<Report>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    /// Tunnels that were up at the end of its last stage.
+    up: u64,
 }
 
 /// What is shown of a stage while it lasts: the shards' gauges, and the time.
@@ -225,7 +227,7 @@ impl Fleet {
                 .name(format!("shard-{octet}"))
                 .spawn(move || Shard::new(config, link).serve(&orders_in, &reports_out))
                 .map_err(StartError::Thread)?;
-            shards.push(Member { orders, reports, waker, thread: Some(thread) });
+            shards.push(Member { orders, reports, waker, thread: Some(thread), up: 0 });
             lanes.push((lane, gauges));
         }
         Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers, process: setup.process })
@@ -285,8 +287,12 @@ impl Fleet {
         let start = at.unwrap_or_else(|| self.clock.now() + AHEAD);
         let (cores, process_cpu) = (Core::all(), resource::process_cpu());
         let stage = Stage { label: self.stages.to_string(), start, work, warm_up, drain };
+        let up: u64 = self.shards.iter().map(|shard| shard.up).sum();
         for shard in &self.shards {
-            shard.orders.send(Order::Stage(stage.clone())).map_err(|_| gone())?;
+            // Where no tunnel is up, everybody has as little to do.
+            let part = if up > 0 { shard.up as f64 / up as f64 } else { 1.0 / self.shards.len() as f64 };
+            let stage = Stage { work: stage.work.clone().part(part), ..stage.clone() };
+            shard.orders.send(Order::Stage(stage)).map_err(|_| gone())?;
             shard.waker.wake();
         }
         let mut outcome = Outcome {
@@ -302,7 +308,7 @@ impl Fleet {
             to: start,
             stopped: false,
         };
-        for shard in &self.shards {
+        for shard in &mut self.shards {
             let report = loop {
                 match shard.reports.recv_timeout(every) {
                     Ok(report) => break report?,
@@ -313,6 +319,7 @@ impl Fleet {
             outcome.stats.merge(&report.stats);
             outcome.used.push(report.used);
             outcome.link = resource::together(&outcome.link, &report.link);
+            shard.up = report.up;
             outcome.up += report.up;
             outcome.sas += report.sas;
             outcome.queue = outcome.queue.max(report.queue);

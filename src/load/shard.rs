@@ -15,7 +15,7 @@ use super::arrival::{Arrivals, Lane, Schedule};
 use super::book::{Book, Open};
 use super::gauge::Gauges;
 use super::keep::Keeper;
-use super::measure::{Stats, Timed};
+use super::measure::Stats;
 use super::pace::Pace;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
@@ -139,7 +139,7 @@ pub enum Work {
     },
     /// Send packets through what is up.
     Traffic {
-        /// Bits of inner packets per second, through all tunnels of all shards.
+        /// Bits of inner packets per second through all tunnels. The coordinator gives each shard what its part of them makes.
         rate: f64,
         /// For how long.
         length: Duration,
@@ -148,6 +148,16 @@ pub enum Work {
     Delete(Arc<Schedule>),
     /// Forget everything without a word to the peer, as if the peer had reloaded.
     Forget,
+}
+
+impl Work {
+    /// What a shard has to do that has this part of the tunnels that are up: 0 to 1.
+    pub fn part(self, part: f64) -> Work {
+        match self {
+            Work::Traffic { rate, length } => Work::Traffic { rate: rate * part, length },
+            other => other,
+        }
+    }
 }
 
 /// What a shard reports of a stage.
@@ -449,7 +459,7 @@ impl<L: Link> Shard<L> {
             {
                 begun += 1;
                 self.book.due(due);
-                self.book.stats.time(Timed::Lag, now.since(due));
+                self.book.lag(due, now.since(due));
                 self.set_up(place, due, now);
             }
             self.turn(self.book.next_lost().map_or(end, |next| next.min(end)))?;
@@ -469,7 +479,7 @@ impl<L: Link> Shard<L> {
     fn traffic(&mut self, stage: &Stage, rate: f64, length: Duration) -> io::Result<()> {
         let end = stage.start + length;
         if let Some(traffic) = &mut self.book.traffic {
-            traffic.begin(stage.start, end, rate / self.lane.stride as f64);
+            traffic.begin(stage.start, end, rate);
         }
         while self.driver.link.now() < end && !self.stopped() {
             self.turn(end)?;
@@ -493,7 +503,7 @@ impl<L: Link> Shard<L> {
         if op == Open::Delete {
             let Some(place) = self.next_up() else { return false };
             self.book.due(planned);
-            self.book.stats.time(Timed::Lag, lag);
+            self.book.lag(planned, lag);
             self.command(place, op, planned, now);
             return true;
         }
@@ -511,7 +521,7 @@ impl<L: Link> Shard<L> {
             self.book.drop_start(planned, |d| &mut d.no_tunnel);
             return false;
         };
-        self.book.stats.time(Timed::Lag, lag);
+        self.book.lag(planned, lag);
         match op {
             Open::SetUp => self.set_up(place, planned, now),
             op => self.command(place, op, planned, now),
