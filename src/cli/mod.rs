@@ -9,6 +9,8 @@ mod connect;
 mod crl;
 mod data;
 mod diagnose;
+#[cfg(test)]
+mod documents;
 pub mod exit;
 pub mod failures;
 mod faults;
