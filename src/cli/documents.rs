@@ -178,8 +178,7 @@ fn commands_are_found() {
     ];
     assert_eq!(found, expected.map(|(text, mentioned)| (text.to_owned(), mentioned)));
     let catalogue = load::embedded().expect("they load");
-    let refused =
-        |text: &str, mentioned| refused(&Printed { words: words(text), mentioned }, &catalogue).is_some();
+    let refused = |text: &str, mentioned| refused(&Printed { words: words(text), mentioned }, &catalogue).is_some();
     assert!(refused("ikelab connect lab.yaml -c lab.yaml --falt x", false) && !refused("ikelab connect --ping", true));
     assert!(refused("ikelab failures auth/no-such", false) && refused("ikelab connect --falt", true));
     assert!(refused("ikelab conect", true));
