@@ -1,11 +1,11 @@
 //! What a shard shows while it runs: for the live view and for Prometheus. Each shard writes only its own.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::measure::Timed;
+use super::measure::{During, FailureCounts, Timed};
+use crate::engine::FailureClass;
 
 /// Upper bounds of the latency buckets, in microseconds.
 pub const BUCKETS: [u64; 16] = [
@@ -39,7 +39,7 @@ pub struct Gauges {
     pub done: AtomicU64,
     /// Retransmissions.
     pub retransmits: AtomicU64,
-    failures: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    failures: Mutex<FailureCounts>,
     times: [Times; Timed::ALL.len()],
     tunnels: Vec<AtomicBool>,
 }
@@ -80,12 +80,12 @@ impl Gauges {
     }
 
     /// Notes a failure.
-    pub fn fail(&self, class: &'static str, stage: &'static str) {
+    pub fn fail(&self, class: FailureClass, stage: During) {
         *self.failures.lock().expect("no panic holds it").entry((class, stage)).or_default() += 1;
     }
 
     /// Failures so far, by class and stage.
-    pub fn failures(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+    pub fn failures(&self) -> FailureCounts {
         self.failures.lock().expect("no panic holds it").clone()
     }
 
@@ -122,14 +122,13 @@ pub fn prometheus(shards: &[(super::arrival::Lane, std::sync::Arc<Gauges>)]) -> 
     single("ike_half_open", "gauge", "Set-ups under way.", sum(|g| &g.half_open));
     single("ike_tester_dropped_total", "counter", "Starts that the tester could not make.", sum(|g| &g.dropped));
     out.push_str("# HELP ike_failures_total Failures by class and stage.\n# TYPE ike_failures_total counter\n");
-    let mut failures: BTreeMap<_, u64> = BTreeMap::new();
+    // The whole closed set: a series that only appears with its first failure is one that no alarm watches.
+    let all = FailureClass::ALL.into_iter().flat_map(|class| During::ALL.into_iter().map(move |stage| (class, stage)));
+    let mut failures: FailureCounts = all.map(|key| (key, 0)).collect();
     for (_, gauges) in shards {
         for (key, count) in gauges.failures() {
             *failures.entry(key).or_default() += count;
         }
-    }
-    if failures.is_empty() {
-        failures.insert(("no_response", "init"), 0);
     }
     for ((class, stage), count) in failures {
         let _ = writeln!(out, "ike_failures_total{{class=\"{class}\",stage=\"{stage}\"}} {count}");
@@ -190,7 +189,7 @@ mod tests {
         let gauges = Arc::new(Gauges::new(3));
         gauges.set_up(1, true);
         gauges.time(Timed::Up, Duration::from_micros(1_500));
-        gauges.fail("auth_failed", "auth");
+        gauges.fail(FailureClass::AuthFailed, During::Auth);
         let text = prometheus(&[(Lane { first: 1, stride: 2 }, Arc::clone(&gauges))]);
         for line in [
             "ike_tunnel_up{tunnel=\"1\"} 0",
@@ -202,10 +201,14 @@ mod tests {
             "ike_stage_seconds_bucket{stage=\"T_up\",le=\"+Inf\"} 1",
             "ike_stage_seconds_sum{stage=\"T_up\"} 0.0015",
             "ike_failures_total{class=\"auth_failed\",stage=\"auth\"} 1",
+            "ike_failures_total{class=\"no_response\",stage=\"init\"} 0",
+            "ike_failures_total{class=\"pfs_mismatch_at_rekey\",stage=\"rekey\"} 0",
             "ike_sas{state=\"configured\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+        let series = text.lines().filter(|line| line.starts_with("ike_failures_total{")).count();
+        assert_eq!(series, FailureClass::ALL.len() * During::ALL.len());
         gauges.set_up(1, false);
         let text = prometheus(&[(Lane { first: 1, stride: 2 }, gauges)]);
         assert!(text.contains("ike_tunnel_up{tunnel=\"3\"} 0"));

@@ -220,6 +220,8 @@ fn peer_reason(stage: &StageResult) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::FailureClass;
+    use crate::load::measure::During;
     use crate::load::summary::{Dropped, Failures};
 
     fn tester() -> Tester {
@@ -303,11 +305,11 @@ mod tests {
     fn then_the_peer_then_nobody() {
         let mut failing = stage();
         failing.failed = 4;
-        failing.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 4 }];
+        failing.failures = vec![Failures { class: FailureClass::NoResponse, stage: During::Init, count: 4 }];
         let limit = judge(failing, false);
         assert!(limit.who == "peer" && limit.sentence.contains("4 of them with no_response in init"), "{limit:?}");
         let mut lost = stage();
-        lost.lost.insert("dpd_timeout".into(), 2);
+        lost.lost.insert(FailureClass::DpdTimeout, 2);
         assert!(judge(lost, true).sentence.contains("2 tunnels that were up went down"));
         assert!(judge(stage(), false).sentence.contains("not within the thresholds"));
         assert_eq!(judge(stage(), true).who, "nobody");
