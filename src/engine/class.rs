@@ -13,8 +13,7 @@ use crate::wire::registry::{ExchangeType, NotifyType};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// Nothing came in answer to a request: nobody is there, the path loses it, or the peer drops it in silence, by a limit
-    /// for instance. These look the same from here.
+    /// Nothing came in answer: nobody is there, the path lost it, or the peer drops it in silence, by a limit for instance.
     NoResponse,
     /// The peer demands a cookie again and again, or one that was withheld from it (RFC 7296 2.6).
     CookieLoop,
@@ -32,8 +31,7 @@ pub enum FailureClass {
     TsUnacceptable,
     /// No ESP proposal in common.
     NoProposalChild,
-    /// The first rekey of a Child SA found nothing in common, whose algorithms were agreed in IKE_AUTH: its groups differ,
-    /// which only show in CREATE_CHILD_SA.
+    /// No proposal in common at the first rekey of a Child SA: of what IKE_AUTH agreed, only the groups are new there.
     PfsMismatchAtRekey,
     /// The peer answered TEMPORARY_FAILURE for as long as it was asked (RFC 7296 2.25).
     TemporaryFailure,

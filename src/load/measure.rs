@@ -98,7 +98,7 @@ impl Timed {
     }
 }
 
-/// Where in the life of a tunnel something failed. With its [`FailureClass`] it is all that is counted of a failure.
+/// Where in the life of a tunnel something failed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum During {

@@ -203,6 +203,7 @@ pub struct StageResult {
     /// Failures of tunnels with a chosen fault.
     pub faulty_failures: Vec<Failures>,
     /// Tunnels that went down unasked, by class.
+    #[schemars(extend("propertyNames" = {"$ref": "#/$defs/FailureClass"}))]
     pub lost: BTreeMap<FailureClass, u64>,
     /// Requests sent for the first time.
     pub requests: u64,
