@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 
 use super::leak::{Held, Leaks};
+use super::measure::FailureCounts;
 use super::summary::{
     Bin, Capacity, Context, Failures, Latency, Limit, LoadResult, StageResult, Tester, TrafficResult, Window,
 };
@@ -288,7 +289,7 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.failures = together(&into.failures, &other.failures);
     into.faulty_failures = together(&into.faulty_failures, &other.faulty_failures);
     for (class, count) in &other.lost {
-        *into.lost.entry(class.clone()).or_default() += count;
+        *into.lost.entry(*class).or_default() += count;
     }
     into.requests += other.requests;
     into.retransmits += other.retransmits;
@@ -357,19 +358,18 @@ fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
 }
 
 fn together(a: &[Failures], b: &[Failures]) -> Vec<Failures> {
-    let mut sum: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut sum = FailureCounts::new();
     for f in a.iter().chain(b) {
-        *sum.entry((&f.class, &f.stage)).or_default() += f.count;
+        *sum.entry((f.class, f.stage)).or_default() += f.count;
     }
-    let one =
-        |((class, stage), count): ((&str, &str), u64)| Failures { class: class.into(), stage: stage.into(), count };
-    sum.into_iter().map(one).collect()
+    sum.into_iter().map(|((class, stage), count)| Failures { class, stage, count }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::histogram;
+    use crate::engine::FailureClass;
+    use crate::load::measure::{During, histogram};
     use crate::load::summary::testing;
 
     fn part(shard: u64, done: u64, micros: u64) -> (LoadResult, Times) {
@@ -379,7 +379,7 @@ mod tests {
         let stage = &mut result.stages[0];
         (stage.started, stage.done, stage.requests) = (done + 1, done, 2 * done);
         (stage.failed, stage.window.started, stage.window.done) = (1, done + 1, done);
-        stage.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 1 }];
+        stage.failures = vec![Failures { class: FailureClass::NoResponse, stage: During::Init, count: 1 }];
         stage.bins = vec![Bin { done, ..Bin::default() }; shard as usize + 1];
         (result, vec![BTreeMap::from([("T_up".to_owned(), h)])])
     }
