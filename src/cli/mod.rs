@@ -16,7 +16,9 @@ mod listen;
 mod listen_many;
 mod live;
 mod load;
+mod load_flags;
 mod load_live;
+mod load_plan;
 mod metrics;
 mod path;
 mod peer_config;
@@ -30,7 +32,8 @@ mod term;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use exit::{CliError, Exit};
 
@@ -89,10 +92,24 @@ enum SchemaOf {
     LoadResult,
 }
 
+/// The command line of this process, and which flags of its command stand there, by clap's names.
+fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let given = matches.subcommand().map_or_else(Vec::new, |(_, of_command)| given(of_command));
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((cli, given))
+}
+
+/// The flags that were given, and not filled in by their defaults.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let there = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    matches.ids().filter(there).map(|id| id.as_str().to_owned()).collect()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, given) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
             let _ = error.print();
@@ -102,7 +119,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
-        Command::Load(args) => load::run(&args),
+        Command::Load(args) => load::run(&args, &given),
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),

@@ -55,6 +55,8 @@ pub struct Setup {
     pub linger: Duration,
     /// Tunnels that the plan begins, where that is fewer than there may be: what the gauges call configured.
     pub configured: u64,
+    /// Set DF, so that what is longer than the route's MTU does not leave.
+    pub dont_fragment: bool,
     /// Keep the datagrams of the failed and the slowest handshakes.
     pub keep: bool,
     /// How packets are sent through the tunnels, if any are.
@@ -175,7 +177,7 @@ impl Fleet {
                     socket_buffer: setup.socket_buffer,
                     share: shared.then_some(setup.threads.max(1)),
                     any_address: setup.peers.sources.len() > 1,
-                    dont_fragment: false,
+                    dont_fragment: setup.dont_fragment,
                 },
                 clock,
             )?;

@@ -197,7 +197,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         }
         Workload::Closed(window) => {
             let work = Work::Closed { count: order.tunnels, window };
-            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (order.tunnels, 0.0))?;
+            let mine = Lane { first: process, stride: processes }.share(order.tunnels);
+            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (mine, 0.0))?;
         }
         Workload::Churn(live) => {
             player.stage("churn", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;

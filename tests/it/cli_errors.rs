@@ -382,7 +382,7 @@ children: [{{name: lan, proposals: [aes256gcm16], local_ts: [{}], remote_ts: [{}
     )
 }
 
-fn free_ports() -> [u16; 4] {
+pub fn free_ports() -> [u16; 4] {
     // Held all at once, so that they differ.
     let sockets = [(); 4].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     sockets.map(|s| s.local_addr().unwrap().port())

@@ -65,6 +65,7 @@ impl Lab {
             too_late: 10 * SECOND,
             linger: Duration::ZERO,
             configured: 100,
+            dont_fragment: false,
             keep: true,
             traffic: None,
         };

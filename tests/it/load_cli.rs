@@ -8,10 +8,10 @@ use ikelab::load::summary::LoadResult;
 
 use crate::cli_errors::{interrupt, rest, until, until_line};
 
-struct Lab(tempfile::TempDir);
+pub struct Lab(tempfile::TempDir);
 
 /// `ikelab listen`, which does not outlive a test that fails.
-struct Headend(Child);
+pub struct Headend(Child);
 
 impl Drop for Headend {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Headend {
 
 impl Headend {
     /// Ctrl-C, and its exit code.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         interrupt(&self.0);
         self.0.wait().unwrap().code()
     }
@@ -33,12 +33,12 @@ const PATIENT: [&str; 4] = ["--max-lag", "20s", "--max-cpu", "100%"];
 
 impl Lab {
     /// A headend on `127.0.0.NN` with a port of its own, and the file of its initiators.
-    fn new(host: u8) -> (Lab, Headend) {
+    pub fn new(host: u8) -> (Lab, Headend) {
         Lab::with(host, "", &["--threads", "2"])
     }
 
     /// The same with more lines in the headend's file and other flags.
-    fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
+    pub fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
         let lab = Lab(tempfile::tempdir().unwrap());
         let end = |id: &str, remote: &str, ts: (u8, u8)| {
             format!(
@@ -63,29 +63,29 @@ impl Lab {
         (lab, Headend(child))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ikelab"));
         command.args(args).current_dir(self.path()).env("IKELAB_TEST_PSK", "sesame").stdin(Stdio::null());
         command.env_remove("JOB_COMPLETION_INDEX").env_remove("IKELAB_SHARDS");
         command
     }
 
-    fn load(&self, args: &[&str]) -> Output {
+    pub fn load(&self, args: &[&str]) -> Output {
         let mut command = self.command(&["load", "-c", "i.yaml", "--source-port", "0", "--natt-port", "0"]);
         command.args(args).args(PATIENT).output().unwrap()
     }
 
-    fn result(&self, out: &str) -> LoadResult {
+    pub fn result(&self, out: &str) -> LoadResult {
         let text = std::fs::read_to_string(self.path().join(out).join("result.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 }
 
-fn says(output: &Output) -> String {
+pub fn says(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
