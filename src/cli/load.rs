@@ -24,7 +24,7 @@ use crate::load::capacity;
 use crate::load::gauge::{self, Gauges};
 use crate::load::peers::{Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
-use crate::load::summary::{Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
+use crate::load::summary::{Ceiling, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
 use crate::load::threshold;
 use crate::load::traffic::{self, TrafficSpec};
@@ -60,6 +60,9 @@ pub struct Args {
     /// --search and tunnels: repeat it this often; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) trials: u32,
+    /// --search: how long the peer is left alone after a rate that was not held
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "search")]
+    pub(super) rest: String,
     /// --search: without the goodput beyond the limit
     #[arg(long, requires = "search")]
     pub(super) no_curve: bool,
@@ -72,7 +75,7 @@ pub struct Args {
     /// How arrivals are spread around the rate; with --over, poisson puts each at a random time (jitter)
     #[arg(long, value_enum, default_value_t = ArrivalKind::Even)]
     pub(super) arrivals: ArrivalKind,
-    /// Do not measure what is begun in this time
+    /// Do not measure what is begun in this time: no latencies, rates, success or retransmissions of it
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(super) warm_up: String,
     /// closed: set-ups kept open per thread
@@ -115,7 +118,8 @@ pub struct Args {
     #[arg(long, value_name = "RATE")]
     pub(super) delete_rate: Option<f64>,
     /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms', of traffic 'carried>=50M', 'throughput>=80M' or
-    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, of traffic also carried>0: some rate came back]
+    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, and lost<=0 where tunnels are kept; of traffic also
+    /// carried>0: some rate came back]
     #[arg(long, value_name = "EXPR")]
     pub(super) threshold: Vec<String>,
     /// Source addresses: networks, ranges or single ones, separated by commas. They must be this host's:
@@ -374,14 +378,13 @@ pub fn run(args: &Args, given: &[String]) -> Result<Exit, CliError> {
 fn found(result: &mut LoadResult) -> Exit {
     use crate::load::summary::Limit;
     let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
-    let limited =
-        capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let limited = capacity.ceiling.is_tester();
     let who = if limited { "tester" } else { "peer" };
     result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
     result.thresholds.clear();
     let exit = match () {
         () if limited || result.interrupted => Exit::Inconclusive,
-        () if capacity.median > 0.0 => Exit::Met,
+        () if capacity.median > 0.0 && capacity.ceiling != Ceiling::Futile => Exit::Met,
         () => Exit::NotMet,
     };
     result.exit_code = exit as u8;

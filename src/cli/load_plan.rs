@@ -99,7 +99,13 @@ impl Plan {
         let texts: Vec<&str> = match args.threshold.as_slice() {
             // Nothing is to come up; or something is to be refused.
             [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
-            [] if matches!(workload, Workload::Traffic { .. }) => vec![threshold::DEFAULT, threshold::CARRIES],
+            // What was up is to stay up.
+            [] if matches!(workload, Workload::Traffic { .. }) => {
+                vec![threshold::DEFAULT, threshold::NONE_LOST, threshold::CARRIES]
+            }
+            [] if matches!(workload, Workload::Hold(_) | Workload::Churn(_) | Workload::Soak { .. }) => {
+                vec![threshold::DEFAULT, threshold::NONE_LOST]
+            }
             [] => vec![threshold::DEFAULT],
             given => given.iter().map(String::as_str).collect(),
         };
@@ -115,6 +121,13 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let drain = time("--drain", &args.drain)?;
         let warm_up = time("--warm-up", &args.warm_up)?;
+        if warm_up >= length && !warm_up.is_zero() {
+            return Err(CliError::usage(format!(
+                "--warm-up: {} is not shorter than --for {}, so nothing would be measured",
+                args.warm_up, args.duration
+            )));
+        }
+        let rest = time("--rest", &args.rest)?;
         let thresholds: Vec<Threshold> = thresholds;
         if args.search && (args.max_rate.is_nan() || args.max_rate <= 0.0) {
             return Err(CliError::usage("--search: with a --max-rate above 0"));
@@ -144,6 +157,7 @@ impl Plan {
             thresholds: thresholds.clone(),
             drain,
             delete_rate,
+            rest,
             curve: !args.no_curve,
         });
         let threads = match args.threads {

@@ -285,7 +285,7 @@ impl Book {
         (tunnel.measured, tunnel.retried) = (measured, false);
         self.open += 1;
         tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
-        self.stats.requests += u64::from(!self.faulty(place));
+        self.stats.requests += u64::from(measured && !self.faulty(place));
         if open == Open::SetUp {
             (self.tunnels[place].child, self.tunnels[place].spare) = (0, 0);
             if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
@@ -340,14 +340,24 @@ impl Book {
         self.stats.bin(second)
     }
 
-    fn time(&mut self, what: Timed, value: Duration) {
-        self.stats.time(what, value);
+    /// Notes a time: on the gauges always, in the figures unless it belongs to the warm-up.
+    fn time(&mut self, what: Timed, value: Duration, measured: bool) {
+        if measured {
+            self.stats.time(what, value);
+        }
         self.gauges.time(what, value);
     }
 
     /// What was planned for this time was begun so much later.
-    pub fn lag(&mut self, _planned: Instant, lag: Duration) {
-        self.time(Timed::Lag, lag);
+    pub fn lag(&mut self, planned: Instant, lag: Duration) {
+        self.time(Timed::Lag, lag, planned >= self.measure_from);
+    }
+
+    /// What happens to a tunnel now belongs to the figures: the operation that is open was not begun in the warm-up, or the
+    /// warm-up is over.
+    fn counts(&self, place: usize, now: Instant) -> bool {
+        let tunnel = &self.tunnels[place];
+        if tunnel.open == Open::Nothing { now >= self.measure_from } else { tunnel.measured }
     }
 
     /// How many IKE SAs the endpoint has.
@@ -379,11 +389,11 @@ impl Book {
             self.stats.done += 1;
             self.stats.window.done += u64::from(measured);
             self.bin(now).done += 1;
-            self.time(was.timed(), now.since(planned));
+            self.time(was.timed(), now.since(planned), measured);
             self.gauges.done.fetch_add(1, Relaxed);
         } else {
             self.stats.aside.done += 1;
-            self.time(was.timed(), now.since(planned));
+            self.time(was.timed(), now.since(planned), measured);
         }
         if was == Open::SetUp {
             if let Some(keeper) = &self.keeper {
@@ -394,7 +404,7 @@ impl Book {
             tunnel.up = true;
             let heard = std::mem::replace(&mut tunnel.heard, now);
             if std::mem::take(&mut tunnel.lost) {
-                self.time(Timed::Outage, now.since(heard));
+                self.time(Timed::Outage, now.since(heard), true);
             }
             self.up += 1;
             self.gauges.up.fetch_add(1, Relaxed);
@@ -481,7 +491,7 @@ impl Book {
         *self.stats.lost.entry(class).or_default() += 1;
         self.gauges.fail(class, UP);
         self.tunnels[place].lost = self.failover;
-        self.time(Timed::Detect, now.since(self.tunnels[place].heard));
+        self.time(Timed::Detect, now.since(self.tunnels[place].heard), now >= self.measure_from);
     }
 
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
@@ -523,26 +533,31 @@ impl Observer for Book {
         if self.tunnels[place].sa != sa {
             return;
         }
-        let Tunnel { open, planned, mark, up, .. } = self.tunnels[place];
+        let Tunnel { open, planned, mark, up, measured, .. } = self.tunnels[place];
         match event {
             Event::InitDone(_) if open == Open::SetUp => {
                 self.tunnels[place].mark = now;
                 if self.faulty(place) {
                     self.stats.faulty_answered += 1;
                 } else {
-                    self.stats.requests += 1;
-                    self.time(Timed::Init, now.since(planned));
+                    self.stats.requests += u64::from(measured);
+                    self.time(Timed::Init, now.since(planned), measured);
                 }
             }
             Event::IkeUp(_) if open == Open::SetUp => {
                 if !self.faulty(place) {
-                    self.time(Timed::Auth, now.since(mark));
+                    self.time(Timed::Auth, now.since(mark), measured);
                 }
                 if !self.children {
                     self.succeed(place, now);
                 }
             }
-            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
+            Event::ChildInbound(child) if open == Open::SetUp => {
+                self.tunnels[place].child = child.spi_in;
+                if let Some(keeper) = &self.keeper {
+                    keeper.child(self.tunnels[place].spi, &child.keys);
+                }
+            }
             Event::ChildOutbound { spi_in } => {
                 self.child_up(place, spi_in);
                 if matches!(open, Open::SetUp | Open::NewChild) {
@@ -582,13 +597,14 @@ impl Observer for Book {
             Event::Retransmit { .. } => {
                 self.tunnels[place].retried = true;
                 // A tunnel that misbehaves is not answered, and asks again: nothing to hold against the peer.
-                self.stats.retransmits += u64::from(!self.faulty(place));
+                self.stats.retransmits += u64::from(self.counts(place, now) && !self.faulty(place));
                 self.gauges.retransmits.fetch_add(1, Relaxed);
             }
             Event::Alive { rtt } => {
                 self.tunnels[place].heard = now;
-                self.stats.requests += 1;
-                self.time(Timed::Dpd, rtt);
+                let measured = now >= self.measure_from;
+                self.stats.requests += u64::from(measured);
+                self.time(Timed::Dpd, rtt, measured);
             }
             Event::Closed => {
                 if open != Open::Nothing {

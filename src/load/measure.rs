@@ -286,9 +286,9 @@ impl Stats {
 /// A day of seconds; what comes later falls into the last bin.
 const MAX_BINS: usize = 86_400;
 
-/// Microseconds up to ten minutes, to three figures. One layout for all, so that any two merge.
+/// Microseconds up to a day, to three figures. One layout for all, so that any two merge.
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are valid")
+    Histogram::new_with_bounds(1, 86_400_000_000, 3).expect("the bounds are valid")
 }
 
 #[cfg(test)]

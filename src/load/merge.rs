@@ -171,10 +171,13 @@ fn differences(first: &LoadResult, part: &LoadResult) -> Vec<String> {
 /// many are.
 fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
     let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a.abs().max(b.abs());
-    let offered = |s: &StageResult| s.traffic.as_ref().map_or(0.0, |t| t.offered);
+    // Each is offered what its part of the tunnels makes.
+    let offered =
+        |s: &StageResult| Some(s.traffic.as_ref()?.offered / s.configured as f64).filter(|_| s.configured > 0);
     let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
+    let offers = offered(a).zip(offered(b)).is_some_and(|(a, b)| differ(a, b));
     let same = a.name == b.name && a.name != DELETE;
-    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(offered(a), offered(b)))
+    same && (shares || differ(a.planned_seconds, b.planned_seconds) || offers)
 }
 
 /// The stage that a shard has not, if none of its tunnels was up.
@@ -294,9 +297,6 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.retransmits += other.retransmits;
     into.retried += other.retried;
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
-    let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
-    let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
-    (into.attempted_rate, into.achieved_rate) = (per_second(into.started), per_second(into.done));
     if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
         add_traffic(a, b);
     }
@@ -331,6 +331,8 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
         a.failed += b.failed;
         a.dropped += b.dropped;
     }
+    into.warm_up = into.warm_up.max(other.warm_up);
+    into.rates(if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from });
 }
 
 fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
@@ -520,6 +522,16 @@ mod tests {
         assert!(rate.len() == 1 && rate[0].contains("(1000 in 10.0 s) than shard 0 (500 in 10.0 s)"), "{rate:?}");
         let length = warnings(&|r| r.stages[0].planned_seconds = 20.0);
         assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
+        // Of 3 Mb/s each is offered what its tunnels make.
+        let offers = |second: f64| {
+            let (mut one, mut other) = (shard(0), shard(1));
+            for (part, configured, offered) in [(&mut one, 2, 2e6), (&mut other, 1, second)] {
+                let traffic = TrafficResult { offered, ..TrafficResult::default() };
+                (part.0.stages[0].configured, part.0.stages[0].traffic) = (configured, Some(traffic));
+            }
+            merge(vec![one, other]).expect("of one run").2
+        };
+        assert!(offers(1e6).is_empty() && offers(2e6)[0].contains("another plan"), "{:?}", offers(1e6));
         let judged = warnings(&|r| r.thresholds[0].threshold = "success>=50%".into());
         assert!(judged.len() == 1 && judged[0].contains("other thresholds (success>=50%)"), "{judged:?}");
         let stopped = warnings(&|r| (r.interrupted, r.stages[0].planned) = (true, 3));

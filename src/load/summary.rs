@@ -166,7 +166,10 @@ pub struct StageResult {
     pub planned: u64,
     /// Mean planned rate per second.
     pub planned_rate: f64,
-    /// Mean rate per second of operations begun, over the planned time.
+    /// Seconds of it that were not measured.
+    #[serde(default)]
+    pub warm_up: f64,
+    /// Mean rate per second of operations begun in the planned time, after the warm-up.
     #[serde(default)]
     pub attempted_rate: f64,
     /// Tunnels that the run is to have, in this process; 0 where that does not apply.
@@ -175,7 +178,8 @@ pub struct StageResult {
     /// Everything was due at once: the tester took the time it needed.
     #[serde(default)]
     pub at_once: bool,
-    /// Mean rate per second of operations that succeeded, over the planned time.
+    /// Mean rate per second of operations that succeeded in the planned time, after the warm-up: what came up later counts as
+    /// done, not as achieved.
     pub achieved_rate: f64,
     /// Operations begun.
     pub started: u64,
@@ -366,13 +370,13 @@ impl Latency {
 /// What the tester used during a stage.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UsedResult {
-    /// CPU time of each thread, as a share of a core.
+    /// CPU time of each thread while the plan lasted, as a share of a core.
     pub threads: Vec<f64>,
     /// Time each thread waited for a core, as a share of the time that passed.
     pub waited: Vec<f64>,
-    /// CPU seconds of all threads.
+    /// CPU seconds of all threads, in the whole stage.
     pub cpu_seconds: f64,
-    /// CPU seconds of the whole process.
+    /// CPU seconds of the whole process while the plan lasted.
     pub process_cpu_seconds: f64,
     /// CPU microseconds per operation that succeeded or failed.
     pub cpu_per_operation: f64,
@@ -444,6 +448,33 @@ pub struct Capacity {
     pub curve: Vec<Step>,
     /// What happened there, in a sentence.
     pub finding: String,
+    /// What kept a search for a rate from going higher.
+    #[serde(default)]
+    pub ceiling: Ceiling,
+}
+
+/// What kept a search from going higher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ceiling {
+    /// The peer missed a threshold.
+    #[default]
+    Peer,
+    /// The tester could not do more.
+    Tester,
+    /// Every tunnel of the tester was busy, though the peer answered.
+    Tunnels,
+    /// No higher rate was asked for.
+    MaxRate,
+    /// Nothing succeeded at all.
+    Futile,
+}
+
+impl Ceiling {
+    /// The figure says nothing about what the peer could do beyond it.
+    pub fn is_tester(self) -> bool {
+        matches!(self, Ceiling::Tester | Ceiling::Tunnels)
+    }
 }
 
 /// One rate, tried.
@@ -580,6 +611,19 @@ impl Tester {
 }
 
 impl StageResult {
+    /// The rates: of what was planned over a time, what was begun and what was done in that time and after the warm-up, in
+    /// whole seconds; else of everything, over `length` seconds.
+    pub fn rates(&mut self, length: f64) {
+        let seconds = self.warm_up.ceil() as usize..self.planned_seconds.floor() as usize;
+        let bins = self.bins.get(seconds.start..seconds.end.min(self.bins.len())).unwrap_or_default();
+        let (started, done, length) = match seconds.len() {
+            0 => (self.started, self.done, length),
+            n => (bins.iter().map(|b| b.started).sum(), bins.iter().map(|b| b.done).sum(), n as f64),
+        };
+        let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
+        (self.attempted_rate, self.achieved_rate) = (per_second(started), per_second(done));
+    }
+
     /// The figures, without what the tester used.
     pub fn of_stats(name: &str, stats: &Stats) -> StageResult {
         let window = |w: &super::measure::Window| Window { started: w.started, done: w.done, failed: w.failed };
@@ -644,11 +688,11 @@ impl StageResult {
             result.planned_seconds = result.to - result.from;
         }
         let length = if planned.1 > 0.0 { result.planned_seconds } else { result.to - result.from };
-        let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
-        (result.attempted_rate, result.achieved_rate) = (per_second(result.started), per_second(result.done));
+        result.warm_up = outcome.warm_up.as_secs_f64();
+        result.rates(length);
         (result.up, result.sas) = (outcome.up, outcome.sas);
         let wall = |u: &super::resource::Used| u.wall.as_secs_f64().max(f64::MIN_POSITIVE);
-        let cpu: f64 = outcome.used.iter().map(|u| u.cpu.as_secs_f64()).sum();
+        let cpu = outcome.cpu.as_secs_f64();
         let operations = (result.done + result.failed + result.faulty.done + result.faulty.failed).max(1);
         let core = |c: &Core| CoreResult {
             number: c.number,
@@ -688,65 +732,8 @@ pub fn schema() -> String {
     serde_json::to_string_pretty(&schema).expect("a schema prints") + "\n"
 }
 
-/// A result to try things on.
 #[cfg(test)]
-pub mod testing {
-    use super::*;
-
-    /// Of shard `shard` of `shards`: one stage without figures.
-    pub fn result(shard: u64, shards: u64) -> LoadResult {
-        let judged = Judged { threshold: "success>=99.9%".into(), measured: String::new(), met: true };
-        LoadResult {
-            version: RESULT_VERSION,
-            tool: "ikelab".into(),
-            command: "load".into(),
-            plan_seed: "x".into(),
-            started: String::new(),
-            seconds: 1.0,
-            security: Security { keys_exported: false, key_seed_from_os: true, target_said_to_be_owned: false },
-            connection: Connection { name: "x".into(), file: None, remote: "192.0.2.1:500".into() },
-            context: Context {
-                ike: Vec::new(),
-                esp: Vec::new(),
-                pfs: Vec::new(),
-                auth: "psk / psk".into(),
-                issue_micros: None,
-                ike_lifetime: None,
-                child_lifetime: None,
-                dpd: None,
-                nat_traversal: "auto".into(),
-                children_per_ike_sa: 1,
-                initial_contact: false,
-                fragmentation: true,
-            },
-            tester: Tester {
-                shard,
-                shards,
-                threads: 1,
-                sources: 1,
-                sources_mean: Tester::sources_words(1),
-                ports: (500, 4500),
-                shared_port: false,
-                buffer_wanted: 1,
-                buffer_granted: None,
-                max_cpu: 0.8,
-                max_lag: 1e3,
-            },
-            workload: "setup".into(),
-            thresholds: vec![judged],
-            stages: vec![StageResult { name: "setup".into(), method: "open-loop".into(), ..StageResult::default() }],
-            recovery: None,
-            traffic: None,
-            capacity: None,
-            leaks: None,
-            flood: None,
-            failover: None,
-            limit: Limit { who: "nobody".into(), sentence: "x".into(), tester_limited: false },
-            interrupted: false,
-            exit_code: 0,
-        }
-    }
-}
+pub mod testing;
 
 #[cfg(test)]
 mod tests {

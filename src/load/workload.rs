@@ -167,7 +167,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
     // hence `up * processes` below.
     let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain, configured, held: None };
     let until_refused = order.workload == Workload::Tunnels;
-    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
+    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused, again: false };
     match order.workload {
         Workload::Setup => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
@@ -280,7 +280,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
                 "storm",
                 "open-loop",
                 None,
-                Work::SetUp { schedule: storm, live: None, until_refused: false },
+                Work::SetUp { schedule: storm, live: None, until_refused: false, again: true },
                 Duration::ZERO,
                 (up, 0.0),
             )?;

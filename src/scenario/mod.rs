@@ -27,6 +27,8 @@ pub mod syslog;
 pub mod verdict;
 
 #[cfg(test)]
+mod advice_tests;
+#[cfg(test)]
 mod e2e_tests;
 #[cfg(test)]
 mod persona_tests;

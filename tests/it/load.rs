@@ -9,11 +9,11 @@ use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Ports, R
 use ikelab::fault::{Action, Rule, When};
 use ikelab::load::answer::{Answering, Headend};
 use ikelab::load::arrival::{Schedule, Spacing};
-use ikelab::load::gauge;
 use ikelab::load::peers::{Change, FAULTY, Faulty, Peers};
 use ikelab::load::run::{Fleet, Setup};
 use ikelab::load::template::Pool;
 use ikelab::load::workload::{Order, Played, Workload, play};
+use ikelab::load::{gauge, keep};
 use ikelab::seed::Seeds;
 use ikelab::time::RealClock;
 use ikelab::wire::IdPayload;
@@ -140,6 +140,9 @@ fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
     // Set-ups and deletes, each with how late it was begun; and what has not happened is there with a zero.
     assert!(page.contains("ike_stage_seconds_count{stage=\"start_lag\"} 200\n"), "{page}");
     assert!(page.contains("ike_failures_total{class=\"no_response\",stage=\"init\"} 0\n"), "{page}");
+    // Two of each thread's 50 handshakes are looked at.
+    let sample = keep::freshness(fleet.keepers());
+    assert!(sample.is_fresh() && (sample.handshakes, sample.child_keys) == (4, 8), "{sample:?}");
     drop(fleet);
     let answered = headend.finish().expect("it ends");
     assert_eq!(answered.iter().map(|a| a.engine.child_up).sum::<u64>(), 100);
@@ -173,7 +176,7 @@ fn tunnels_with_a_wrong_key_fail_beside_honest_ones() {
         setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
     assert_eq!(failures, [("auth_failed", "auth", 25)]);
     let dir = tempfile::tempdir().expect("a scratch folder");
-    ikelab::load::keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
+    keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
     let text = std::fs::read_to_string(dir.path().join("handshakes.txt")).expect("written");
     assert!(text.contains("auth_failed in auth") && text.contains("IKE_AUTH response #1"), "{text}");
 }
@@ -252,6 +255,48 @@ fn what_a_crash_of_the_headend_takes_away_is_brought_up_again_and_timed() {
     let (sentence, down) = ikelab::load::verdict::failover(&played.stages).expect("it was one");
     assert!(down == Some(0) && sentence.contains("all came up again; from the last word"), "{sentence}");
     assert!(again.is_some_and(|headend| headend.sum(|s| &s.ike_up) >= 100));
+}
+
+#[test]
+fn a_storm_brings_back_the_tunnels_that_were_up() {
+    let mut lab = Lab::new(1, Limits::default());
+    (lab.setup.tunnels, lab.setup.configured, lab.order.tunnels) = (u64::MAX, 30, u64::MAX);
+    (lab.order.schedule, lab.order.workload, lab.order.delete_rate) =
+        (Schedule::count(30, 200.0), Workload::Storm, None);
+    let (played, headend, fleet) = lab.play();
+    assert_eq!(played.stages.last().map(|storm| (storm.done, storm.up)), Some((30, 30)));
+    assert_eq!(headend.sum(|s| &s.ike_up), 60);
+    let page = gauge::prometheus(fleet.gauges());
+    for tunnel in [0, 29] {
+        assert!(page.contains(&format!("ike_tunnel_up{{tunnel=\"{tunnel}\"}} 1")), "{page}");
+    }
+    assert!(!page.contains("ike_tunnel_up{tunnel=\"30\"}"), "{page}");
+}
+
+#[test]
+fn what_is_begun_in_the_warm_up_is_not_measured() {
+    let mut lab = Lab::new(1, Limits::default());
+    // For the whole warm-up nobody answers, as if a box had to wake up: the first request of each tunnel is lost.
+    lab.setup.rules = vec![Rule {
+        name: "lost".into(),
+        when: When { initiator: Some(true), exchange: Some(ExchangeType::IKE_SA_INIT), ..When::default() },
+        action: Action::DropSent,
+        times: Some(20),
+    }];
+    lab.setup.threads = 1;
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(100), attempts: 5, ..RetransmitSpec::default() };
+    });
+    (lab.order.schedule, lab.order.warm_up) = (Schedule::constant(20.0, 3 * SECOND), SECOND);
+    let (played, _headend, _fleet) = lab.play();
+    let setup = &played.stages[0];
+    assert_eq!((setup.done, setup.window.done, setup.warm_up), (60, 40, 1.0), "{setup:?}");
+    for latency in ["T_init", "T_auth", "T_up", "start_lag"] {
+        assert_eq!(count(&played, "setup", latency), 40, "{latency}");
+    }
+    assert_eq!((setup.requests, setup.retransmits), (80, 0), "{setup:?}");
+    assert!((19.0..=21.0).contains(&setup.achieved_rate) && setup.retried > 0, "{setup:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use ikelab::load::files;
-use ikelab::load::summary::LoadResult;
+use ikelab::load::summary::{Ceiling, LoadResult};
 
 use crate::cli_errors::{interrupt, rest, until, until_line};
 
@@ -39,13 +39,18 @@ impl Lab {
 
     /// The same with more lines in the headend's file and other flags.
     pub fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
+        Lab::at("127.0.0.1", &format!("127.0.0.{host}"), more, flags)
+    }
+
+    /// The same with both ends' addresses.
+    fn at(ours: &str, theirs: &str, more: &str, flags: &[&str]) -> (Lab, Headend) {
         let lab = Lab(tempfile::tempdir().unwrap());
         let end = |id: &str, remote: &str, ts: (u8, u8)| {
             format!(
-                "version: 1\nlocal: {{address: 127.0.0.{}, id: \"{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_env: \
+                "version: 1\nlocal: {{address: \"{}\", id: \"{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_env: \
                  IKELAB_TEST_PSK}}}}\nike: {{proposals: [aes128gcm16-prfsha256-x25519]}}\nchildren: [{{proposals: [aes128gcm16], \
                  local_ts: [10.{}.0.0/16], remote_ts: [10.{}.0.0/16]}}]\n",
-                if ts.0 == 2 { host } else { 1 },
+                if ts.0 == 2 { theirs } else { ours },
                 ts.0,
                 ts.1
             )
@@ -56,9 +61,9 @@ impl Lab {
         listen.args(flags).args(["--source-port", "0", "--natt-port", "0"]).stdout(Stdio::piped());
         let mut child = listen.spawn().unwrap();
         let text = until_line(&mut child, "listening on");
-        let ports: Vec<&str> =
-            text.split(&format!("127.0.0.{host}:")).skip(1).map(|t| t.split([',', ' ']).next().unwrap()).collect();
-        let remote = format!("{{address: 127.0.0.{host}, port: {}, natt_port: {}}}", ports[0], ports[1]);
+        let listening = if theirs.contains(':') { format!("[{theirs}]:") } else { format!("{theirs}:") };
+        let ports: Vec<&str> = text.split(&listening).skip(1).map(|t| t.split([',', ' ']).next().unwrap()).collect();
+        let remote = format!("{{address: \"{theirs}\", port: {}, natt_port: {}}}", ports[0], ports[1]);
         std::fs::write(lab.path().join("i.yaml"), end("email:peer-{n}@lab", &remote, (1, 2))).unwrap();
         (lab, Headend(child))
     }
@@ -119,6 +124,28 @@ fn a_run_leaves_a_result_and_says_who_was_the_limit() {
     let text = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&listened["counters"]["ike_sas_up"], &listened["threads"]), (&100.into(), &2.into()), "{listened:#}");
+}
+
+/// Both ends' threads share one address; whose a datagram is, is steered by the SPIs in it. An IPv6 header in front of them is
+/// nothing that this must see.
+#[test]
+fn threads_at_both_ends_over_ipv6() {
+    let (lab, mut headend) = Lab::at("::1", "::1", "", &["--threads", "2"]);
+    let output = lab.load(&["--rate", "50", "--for", "2s", "--threads", "2", "--out", "run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let result = lab.result("run");
+    assert!(result.connection.remote.starts_with("[::1]:"), "{}", result.connection.remote);
+    assert!(result.tester.shared_port && result.tester.threads == 2, "{:?}", result.tester);
+    let [setup, delete] = &result.stages[..] else { panic!("{:?}", result.stages) };
+    assert_eq!((setup.done, setup.failed, setup.retransmits, setup.up), (100, 0, 0, 100), "{setup:?}");
+    assert_eq!((delete.done, delete.failed, delete.up), (100, 0, 0), "{delete:?}");
+    assert_eq!(headend.end(), Some(0));
+    let text = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let by_thread = listened["ike_sas_up_by_thread"].as_array().unwrap();
+    assert!(by_thread.len() == 2 && by_thread.iter().all(|up| up.as_u64() > Some(10)), "{listened:#}");
+    assert_eq!((&listened["counters"]["child_sas_up"], &listened["counters"]["failed"]), (&100.into(), &0.into()));
+    assert!(listened["listening_on"].as_array().unwrap().iter().all(|at| at.as_str().unwrap().starts_with("[::1]:")));
 }
 
 #[test]
@@ -340,12 +367,22 @@ fn a_search_finds_the_rate_of_rekeys_and_of_a_churn() {
     assert_eq!(output.status.code(), Some(4), "{}", says(&output));
     let one = lab.result("one").capacity.unwrap();
     assert!(one.finding.contains("no tunnel was free (--tunnels allows more)"), "{}", one.finding);
+    // Nor does it when there are fewer tunnels than are to be set up.
+    let output = search(&["--tunnels", "20", "--rate", "50", "--for", "1s", "--out", "few"]);
+    assert_eq!(output.status.code(), Some(4), "{}", says(&output));
+    let few = lab.result("few").capacity.unwrap();
+    assert!(!few.steps[0].held && few.ceiling == Ceiling::Tunnels, "{few:?}");
     // Where nothing succeeds a lower rate is not tried.
     std::fs::write(lab.path().join("psks"), "wrong\n").unwrap();
     let output = search(&["--psk-lines", "psks", "--rate", "20", "--for", "1s", "--out", "none"]);
     assert_eq!(output.status.code(), Some(1), "{}", says(&output));
     let none = lab.result("none").capacity.unwrap();
-    assert!(none.steps.len() == 1 && none.finding.contains("not one succeeded at 20.0 per second"), "{none:?}");
+    assert!(
+        none.steps.len() == 1
+            && none.ceiling == Ceiling::Futile
+            && none.finding.contains("not one succeeded at 20.0 per second"),
+        "{none:?}"
+    );
     headend.end();
 }
 
@@ -621,6 +658,7 @@ fn rates_figures_and_help_are_what_they_say() {
     assert_eq!(lab.result("half").stages[0].planned_rate, 10.0, "{}", says(&output));
     for (args, line) in [
         (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate of set-ups that a --search has found"),
+        (&["--for", "5s", "--warm-up", "5s"], "--warm-up: 5s is not shorter than --for 5s"),
         (&["--search", "--workload", "hold"], "--search: with --workload setup, churn, rekey-ike or rekey-child"),
         (&["--search", "--workload", "rekey-ike"], "--search: how many --tunnels are to be rekeyed?"),
         (&["--search", "--shard", "0/2"], "--search: each shard would look for a limit of its own"),
