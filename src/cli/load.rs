@@ -118,8 +118,8 @@ pub struct Args {
     #[arg(long, value_name = "RATE")]
     pub(super) delete_rate: Option<f64>,
     /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms', of traffic 'carried>=50M', 'throughput>=80M' or
-    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, and lost<=0 where tunnels are kept; of traffic also
-    /// carried>0: some rate came back]
+    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, lost<=0 where tunnels are kept, of traffic also carried>0: some
+    /// rate came back]
     #[arg(long, value_name = "EXPR")]
     pub(super) threshold: Vec<String>,
     /// Source addresses: networks, ranges or single ones, separated by commas. They must be this host's:

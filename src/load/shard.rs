@@ -160,14 +160,6 @@ pub enum Work {
 }
 
 impl Work {
-    /// What a shard has to do that has this part of the tunnels that are up: 0 to 1.
-    pub fn part(self, part: f64) -> Work {
-        match self {
-            Work::Traffic { rate, length } => Work::Traffic { rate: rate * part, length },
-            other => other,
-        }
-    }
-
     /// How long its plan is, where there is a plan.
     pub fn length(&self) -> Option<Duration> {
         match self {
@@ -176,6 +168,14 @@ impl Work {
             }
             Work::Hold(length) | Work::Failover(length) | Work::Traffic { length, .. } => Some(*length),
             Work::Serial { .. } | Work::Closed { .. } | Work::Delete(_) | Work::Forget => None,
+        }
+    }
+
+    /// What a shard has to do that has this part of the tunnels that are up: 0 to 1.
+    pub fn part(self, part: f64) -> Work {
+        match self {
+            Work::Traffic { rate, length } => Work::Traffic { rate: rate * part, length },
+            other => other,
         }
     }
 }

@@ -63,7 +63,6 @@ pub const DEFAULT: &str = "success>=99.9%";
 
 /// Where tunnels are kept for a while: none of them goes down unasked.
 pub const NONE_LOST: &str = "lost<=0";
-
 /// What traffic must meet as well, where there is no other: some rate that was offered is carried.
 pub const CARRIES: &str = "carried>0";
 
