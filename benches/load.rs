@@ -2,10 +2,15 @@
 //! second, memory at many IKE SAs, and how the rate holds when they are up.
 //!
 //! Needs root, iproute2, charon (`scripts/test-setup`). CPU time is the scheduler's accounting (/proc/PID/task/*/schedstat for
-//! charon, CLOCK_PROCESS_CPUTIME_ID for us); soft interrupts are not in it and are printed apart. charon initiates over its
-//! control socket (vici), with timeout -1 and without limits, as fast as a window of 64 lets it. Fresh keys and nonces, both
-//! AUTHs verified; a run in which one handshake fails is refused. Our handshakes make a Child SA and derive its keys; those of
-//! charon with charon are childless (RFC 6023), which is less work, because what its userspace ESP adds per Child SA is no IKE.
+//! charon, CLOCK_PROCESS_CPUTIME_ID for us: one clock); soft interrupts are told apart from it, on any kernel
+//! (`support/softirq.rs`). charon initiates over its control socket (vici), with timeout -1 and without limits, as fast as a
+//! window of 64 lets it. Nobody asks either end anything while it is measured: how many are up is told by the namespace's
+//! count of UDP datagrams, and charon's own word is taken at the end.
+//!
+//! A run in which one handshake fails is refused. So is one of ours in which an AUTH was not verified, a Child SA not made, or
+//! a Diffie-Hellman value, nonce or Child key of either end was used again ([`Lab::proven`]). Our handshakes make a Child SA
+//! and derive its keys; those of charon with charon are childless (RFC 6023), which is less work, because what its userspace
+//! ESP adds per Child SA is no IKE.
 //!
 //! `--only=x25519`, `--pairs=N`, `--no-memory` shorten it.
 
@@ -21,15 +26,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ikelab::crypto::{Encr, Group, IkeSuite, Integ, Prf};
+use ikelab::load::fresh::{self, Freshness};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::bare::Bare;
-use support::{FAST, World, left_spec, median};
+use support::softirq::{self, Accounting, Side};
+use support::{FAST, World, fill, left_spec, median};
 
 const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
 const CHARON: &str = "/usr/sbin/charon-systemd";
 const PSK: &str = "interop-test-psk-0123456789";
 /// Which plugin provides what decides charon's speed: openssl for everything asymmetric.
 const PLUGINS: &str = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf";
+/// The cores of initiator and responder.
+const CORES: [u32; 2] = [0, 1];
+/// How often a run of charon with charon is looked at from outside.
+const LOOK: Duration = Duration::from_millis(10);
+/// How often charon itself is asked, at the end.
+const ASK: Duration = Duration::from_millis(20);
+
+/// IKE SAs that are up while memory and the rate of more are measured.
+const MANY: u64 = 100_000;
 
 struct Suite {
     name: &'static str,
@@ -79,6 +97,13 @@ fn main() {
         return;
     }
     let option = |name: &str| std::env::args().find_map(|arg| arg.strip_prefix(name).map(str::to_owned));
+    // Parts of this program that run as programs of their own: on another core, in a namespace.
+    if std::env::args().any(|arg| arg == softirq::OPTION) {
+        return softirq::trial();
+    }
+    if let (Some(beside), Some(file)) = (option(fill::OPTION), option(fill::FILE)) {
+        return fill::run(beside.parse().expect("a number"), &file);
+    }
     let only = option("--only=").unwrap_or_default();
     let pairs: usize = option("--pairs=").and_then(|n| n.parse().ok()).unwrap_or(5);
     assert!(nix::unistd::geteuid().is_root(), "network namespaces need root");
@@ -87,51 +112,21 @@ fn main() {
     if grouped && let Err(error) = std::fs::write("/proc/self/autogroup", "-15") {
         println!("the session's group cannot go first ({error}): rates suffer from whatever else runs");
     }
-    let lab = Lab::new();
-    println!("{}", machine());
-    println!("                initiator CPU per handshake            handshakes per second        softirq");
-    println!("suite         charon    ikelab   ratio   aim      charon    ikelab   ratio   aim   of a core");
+    let (accounting, words) = softirq::find_out();
+    let lab = Lab::new(accounting);
+    println!("{}\n{words}", machine());
+    println!(
+        "                      initiator, us per handshake: CPU + soft interrupts                 handshakes per second"
+    );
+    println!(
+        "suite             charon            ikelab      CPU ratio   aim   with softirq    charon    ikelab   ratio   aim"
+    );
     for suite in SUITES.iter().filter(|s| s.name.contains(&only)) {
-        let (mut rows, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..pairs {
-            let theirs = lab.charon_with_charon(suite);
-            let ours_cpu = lab.ikelab_with_charon(suite);
-            let ours = lab.ikelab_with_ikelab(suite, suite.handshakes * 10);
-            rows.push((theirs, ours_cpu, ours));
-            bare.push(bare_side(suite));
-        }
-        let of = |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().map(f).collect());
-        let (cpu_aim, rate_aim) = suite.aims;
-        println!(
-            "{:<10} {:>7.1} us {:>6.1} us {:>7.2} {:>5.1}   {:>7.0}/s {:>7.0}/s {:>7.2} {:>5}  {:>6.2} {:.2}",
-            suite.name,
-            of(&|r| r.0.cpu),
-            of(&|r| r.1.cpu),
-            of(&|r| r.0.cpu / r.1.cpu),
-            cpu_aim,
-            of(&|r| r.0.rate),
-            of(&|r| r.2.rate),
-            of(&|r| r.2.rate / r.0.rate),
-            rate_aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.1}")),
-            of(&|r| r.0.softirq),
-            of(&|r| r.2.softirq),
-        );
-        // One side's cryptography was measured beside each pair.
-        let share =
-            |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().zip(&bare).map(|(r, b)| b / f(r)).collect());
-        println!(
-            "           our own pair: initiator {:.1} us, responder {:.1} us of CPU per handshake; its cryptography {:.1} us: {:.2} and \
-             {:.2} of it   aim {}",
-            of(&|r| r.2.cpu),
-            of(&|r| r.2.cpu_other),
-            median(bare.clone()),
-            share(&|r| r.2.cpu),
-            share(&|r| r.2.cpu_other),
-            suite.efficiency.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.2}")),
-        );
+        lab.compare(suite, pairs);
     }
     if !std::env::args().any(|arg| arg == "--no-memory") {
         lab.memory();
+        lab.beside(pairs);
     }
 }
 
@@ -151,22 +146,20 @@ fn bare_side(suite: &Suite) -> f64 {
 /// One run's figures.
 #[derive(Clone, Copy)]
 struct Run {
-    /// Initiator CPU per handshake in microseconds.
-    cpu: f64,
-    /// The other side's.
-    cpu_other: f64,
+    initiator: Side,
+    responder: Side,
     rate: f64,
-    softirq: f64,
 }
 
 /// Two namespaces and a scratch folder, removed at the end.
 struct Lab {
     dir: tempfile::TempDir,
     names: [String; 2],
+    accounting: Accounting,
 }
 
 impl Lab {
-    fn new() -> Lab {
+    fn new(accounting: Accounting) -> Lab {
         let names = ["i", "r"].map(|end| format!("ikb{}{end}", std::process::id()));
         let [i, r] = &names;
         for line in [
@@ -189,7 +182,57 @@ impl Lab {
         let psk = dir.path().join("psk");
         std::fs::write(&psk, PSK).expect("writable");
         std::fs::set_permissions(&psk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
-        Lab { dir, names }
+        Lab { dir, names, accounting }
+    }
+
+    /// charon's pair, our initiator with charon, our pair: one after the other, so many times; the medians.
+    fn compare(&self, suite: &Suite, pairs: usize) {
+        let (mut rows, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..pairs {
+            let theirs = self.charon_with_charon(suite);
+            let with_charon = self.ikelab_with_charon(suite);
+            let ours = self.ikelab_with_ikelab(suite, suite.handshakes * 10);
+            rows.push((theirs, with_charon, ours));
+            bare.push(bare_side(suite));
+        }
+        let of = |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().map(f).collect());
+        let (cpu_aim, rate_aim) = suite.aims;
+        println!(
+            "{:<10} {:>8.1} + {:>5.1}  {:>8.1} + {:>5.1} {:>12.2} {:>5.1} {:>14.2}   {:>7.0}/s {:>7.0}/s {:>7.2} {:>5}",
+            suite.name,
+            of(&|r| r.0.initiator.cpu),
+            of(&|r| r.0.initiator.softirq),
+            of(&|r| r.1.initiator.cpu),
+            of(&|r| r.1.initiator.softirq),
+            of(&|r| r.0.initiator.cpu / r.1.initiator.cpu),
+            cpu_aim,
+            of(&|r| r.0.initiator.all() / r.1.initiator.all()),
+            of(&|r| r.0.rate),
+            of(&|r| r.2.rate),
+            of(&|r| r.2.rate / r.0.rate),
+            rate_aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.1}")),
+        );
+        // One side's cryptography was measured beside each pair.
+        let share =
+            |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().zip(&bare).map(|(r, b)| b / f(r)).collect());
+        println!(
+            "           our own pair: initiator {:.1} + {:.1} us, responder {:.1} + {:.1} us; its cryptography {:.1} us: {:.2} and {:.2} \
+             of the CPU (with soft interrupts {:.2} and {:.2})   aim {}",
+            of(&|r| r.2.initiator.cpu),
+            of(&|r| r.2.initiator.softirq),
+            of(&|r| r.2.responder.cpu),
+            of(&|r| r.2.responder.softirq),
+            median(bare.clone()),
+            share(&|r| r.2.initiator.cpu),
+            share(&|r| r.2.responder.cpu),
+            share(&|r| r.2.initiator.all()),
+            share(&|r| r.2.responder.all()),
+            suite.efficiency.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.2}")),
+        );
+    }
+
+    fn side(&self, threads: f64, softirq: f64, handshakes: u64) -> Side {
+        Side::of(self.accounting, threads, softirq, handshakes)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -264,35 +307,39 @@ impl Lab {
     fn charon_with_charon(&self, suite: &Suite) -> Run {
         let (responder, initiator) = (self.charon(1, suite, true), self.charon(0, suite, true));
         let (n, window) = (suite.handshakes, 64);
-        let (cpu_i, cpu_r, softirq) = (initiator.cpu(), responder.cpu(), softirq());
         let mut control = Vici::connect(&initiator.socket);
-        let mut watch = Vici::connect(&responder.socket);
+        let before = [&initiator, &responder].map(Daemon::cpu);
+        let softirq = CORES.map(softirq::seconds);
+        // The initiator gets an answer to IKE_SA_INIT and one to IKE_AUTH. Its namespace counts them, and charon is not asked.
+        let answers = initiator.datagrams_in();
         let begin = Instant::now();
         let (mut sent, mut up, mut progress) = (0, 0, Instant::now());
         while up < n {
-            let mut burst = 0;
-            while sent < n && sent - up < window && burst < 32 {
+            while sent < n && sent - up < window {
                 control.initiate();
                 sent += 1;
-                burst += 1;
             }
-            let now_up = watch.established();
+            std::thread::sleep(LOOK);
+            let now_up = (initiator.datagrams_in() - answers) / 2;
             if now_up > up {
                 (up, progress) = (now_up, Instant::now());
             }
             assert!(progress.elapsed() < Duration::from_secs(20), "charon with charon stalls at {up} of {n}");
-            if burst == 0 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
         }
-        let seconds = begin.elapsed().as_secs_f64();
-        let each = |before: u64, after: u64| (after - before) as f64 / 1e3 / n as f64;
-        Run {
-            cpu: each(cpu_i, initiator.cpu()),
-            cpu_other: each(cpu_r, responder.cpu()),
-            rate: n as f64 / seconds,
-            softirq: (self::softirq() - softirq) / seconds,
+        // It must say so itself; an answer that was sent again has been counted twice.
+        let (mut seconds, until) = (begin.elapsed(), Instant::now() + Duration::from_secs(20));
+        let mut asked = Vici::connect(&responder.socket);
+        while asked.established() < n {
+            std::thread::sleep(ASK);
+            seconds = begin.elapsed();
+            assert!(Instant::now() < until, "charon has {} of {n}", asked.established());
         }
+        let seconds = seconds.as_secs_f64();
+        let side = |end: usize, daemon: &Daemon| {
+            let softirq = softirq::seconds(CORES[end]) - softirq[end];
+            self.side((daemon.cpu() - before[end]) as f64 / 1e9, softirq, n)
+        };
+        Run { initiator: side(0, &initiator), responder: side(1, &responder), rate: n as f64 / seconds }
     }
 
     fn connection(&self, end: usize, suite: &Suite) -> PathBuf {
@@ -306,11 +353,11 @@ impl Lab {
             "version: 1\nlocal: {{address: {me}, id: \"fqdn:{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_file: ./psk}}, remote: \
              {{psk_file: ./psk}}}}\nike: {{proposals: [{}]}}\nchildren: [{{proposals: [aes128gcm16], pfs: none, local_ts: \
              [192.168.{lts}.0/24], remote_ts: [192.168.{rts}.0/24]}}]\nbehaviour: {{initial_contact: false}}\nlimits: \
-             {{cookie_threshold: never, max_half_open: 1000000}}\n",
+             {{cookie_threshold: never, max_half_open: 1000000, linger: 0s}}\n",
             suite.proposal
         );
         let text = if end == 0 {
-            text.replace("limits: {cookie_threshold: never, max_half_open: 1000000}\n", "")
+            text.lines().filter(|line| !line.starts_with("limits:")).map(|line| format!("{line}\n")).collect()
         } else {
             text
         };
@@ -338,27 +385,51 @@ impl Lab {
         let result: Value = serde_json::from_str(&text).expect("JSON");
         let stage = &result["stages"][0];
         assert_eq!((stage["done"].as_u64(), stage["failed"].as_u64()), (Some(count), Some(0)), "{stage:#}");
+        self.proven(stage, count);
         result
     }
 
-    fn run_of(result: &Value, softirq: f64) -> Run {
+    /// The handshakes were whole: the engine says of an IKE SA that it is up (T_auth) once the peer's AUTH is verified, and of a
+    /// tunnel (T_up) once its Child SA has its keys. Whether they were fresh is told by a sample of what was on the wire, of
+    /// both ends, and of the keys: of every 64 handshakes two that were begun one after the other.
+    fn proven(&self, stage: &Value, count: u64) {
+        for exchange in ["T_auth", "T_up"] {
+            assert_eq!(stage["latency"][exchange]["count"].as_u64(), Some(count), "{exchange}");
+        }
+        let text = std::fs::read_to_string(self.file("out-load").join(fresh::FILE)).expect("there was a sample");
+        let sample: Freshness = serde_json::from_str(&text).expect("our own file");
+        assert!(sample.is_fresh() && sample.handshakes >= (count / 32).min(8192), "{sample:?}");
+    }
+
+    /// The figures of our initiator, and those of the peer, whose threads have used `theirs` seconds.
+    fn run_of(&self, result: &Value, theirs: f64) -> Run {
         let stage = &result["stages"][0];
         let number = |value: &Value| value.as_f64().expect("a number");
-        let (n, seconds) = (number(&stage["done"]), number(&stage["to"]) - number(&stage["from"]));
-        let cpu = number(&stage["used"]["process_cpu_seconds"]) * 1e6 / n;
-        Run { cpu, cpu_other: 0.0, rate: n / seconds, softirq: softirq / seconds }
+        let seconds = number(&stage["to"]) - number(&stage["from"]);
+        let done = stage["done"].as_u64().expect("a number");
+        // From the same window as our CPU time; shares of the time that passed.
+        let softirq = |end: usize| {
+            let cores = stage["used"]["cores"].as_array().expect("a list");
+            let core = cores.iter().find(|core| core["number"].as_u64() == Some(CORES[end].into()));
+            number(&core.expect("the core")["softirq"]) * seconds
+        };
+        let ours = number(&stage["used"]["process_cpu_seconds"]);
+        Run {
+            initiator: self.side(ours, softirq(0), done),
+            responder: self.side(theirs, softirq(1), done),
+            rate: done as f64 / seconds,
+        }
     }
 
     fn ikelab_with_charon(&self, suite: &Suite) -> Run {
         let responder = self.charon(1, suite, false);
         let before = responder.cpu();
-        let softirq = softirq();
         let result = self.load(suite, suite.handshakes);
+        let used = responder.cpu() - before;
+        // It has verified our AUTHs.
         let up = Vici::connect(&responder.socket).established();
         assert_eq!(up, suite.handshakes, "charon has them all");
-        let mut run = Self::run_of(&result, self::softirq() - softirq);
-        run.cpu_other = (responder.cpu() - before) as f64 / 1e3 / suite.handshakes as f64;
-        run
+        self.run_of(&result, used as f64 / 1e9)
     }
 
     fn listen(&self, suite: &Suite) -> Daemon {
@@ -379,43 +450,60 @@ impl Lab {
 
     fn ikelab_with_ikelab(&self, suite: &Suite, count: u64) -> Run {
         let responder = self.listen(suite);
-        let (before, softirq) = (responder.cpu(), softirq());
+        let before = responder.cpu();
         let result = self.load(suite, count);
-        let mut run = Self::run_of(&result, self::softirq() - softirq);
-        run.cpu_other = (responder.cpu() - before) as f64 / 1e3 / count as f64;
-        run
+        let used = responder.cpu() - before;
+        // The other end has verified as many AUTHs and made as many Child SAs.
+        responder.end();
+        let text = std::fs::read_to_string(self.file("out-listen").join("result.json")).expect("it ended well");
+        let listened: Value = serde_json::from_str(&text).expect("JSON");
+        let counters = &listened["counters"];
+        let said = ["ike_sas_up", "child_sas_up", "failed"].map(|key| counters[key].as_u64());
+        assert_eq!(said, [Some(count), Some(count), Some(0)], "{counters:#}");
+        self.run_of(&result, used as f64 / 1e9)
     }
 
-    /// Resident memory per idle IKE SA with one Child SA, both sides, and the rate with many up against that with few.
+    /// Resident memory per idle IKE SA with one Child SA, both sides.
     fn memory(&self) {
         const FEW: u64 = 2_000;
-        const MANY: u64 = 100_000;
         let suite = &SUITES[0];
         let measure = |count: u64| {
             let responder = self.listen(suite);
             let result = self.load(suite, count);
-            let stage = result["stages"][0].clone();
-            let ours = stage["used"]["resident"].as_f64().expect("a number");
-            (ours, responder.resident() as f64, stage)
+            let ours = result["stages"][0]["used"]["resident"].as_f64().expect("a number");
+            (ours, responder.resident() as f64)
         };
-        let (few_i, few_r, _) = measure(FEW);
-        let (many_i, many_r, stage) = measure(MANY);
+        let (few, many) = (measure(FEW), measure(MANY));
         let each = |few: f64, many: f64| (many - few) / (MANY - FEW) as f64;
         println!(
             "\nresident octets per idle IKE SA with its Child SA at {MANY}   initiator {:.0}   responder {:.0}   aim 2048",
-            each(few_i, many_i),
-            each(few_r, many_r)
+            each(few.0, many.0),
+            each(few.1, many.1)
         );
-        let done: Vec<f64> =
-            stage["bins"].as_array().expect("bins").iter().filter_map(|b| b["done"].as_f64()).collect();
-        // The first second is for warming up, the last one is not whole.
-        let whole = &done[1..done.len() - 1];
-        let third = (whole.len() / 3).clamp(1, 3);
-        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-        let (first, last) = (mean(&whole[..third]), mean(&whole[whole.len() - third..]));
+    }
+
+    /// The rate of set-ups with many up at both ends against that with none up: runs of their own, by turns.
+    fn beside(&self, pairs: usize) {
+        let suite = &SUITES[0];
+        let rate = |beside: u64| {
+            let _responder = self.listen(suite);
+            let program = std::env::current_exe().expect("we are a file");
+            let mut c = self.command(0, program.to_str().expect("a path of ours"));
+            let file = self.connection(0, suite);
+            c.args(["--bench".to_owned(), format!("{}{beside}", fill::OPTION)]);
+            c.arg(format!("{}{}", fill::FILE, file.display()));
+            let done = c.output().expect("it runs");
+            let text = String::from_utf8_lossy(&done.stdout);
+            let rate: Option<f64> = text.trim().parse().ok();
+            rate.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&done.stderr)))
+        };
+        let rows: Vec<(f64, f64)> = (0..pairs).map(|_| (rate(0), rate(MANY))).collect();
+        let of = |f: &dyn Fn(&(f64, f64)) -> f64| median(rows.iter().map(f).collect());
         println!(
-            "set-ups per second: the first {first:.0}, with {MANY} up {last:.0}, ratio {:.2}   aim 0.90",
-            last / first
+            "set-ups per second: with none up {:.0}, with {MANY} up {:.0}, ratio {:.2}   aim 0.90",
+            of(&|r| r.0),
+            of(&|r| r.1),
+            of(&|r| r.1 / r.0)
         );
     }
 }
@@ -442,6 +530,24 @@ impl Daemon {
             text.split(' ').next()?.parse::<u64>().ok()
         };
         tasks.flatten().filter_map(of).sum()
+    }
+
+    /// UDP datagrams that its namespace has handed to programs.
+    fn datagrams_in(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/net/snmp", self.child.id())).expect("it runs");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let mut pairs = names.split(' ').zip(values.split(' '));
+        let found = pairs.find(|(name, _)| *name == "InDatagrams").expect("the kernel counts them");
+        found.1.parse().expect("a number")
+    }
+
+    /// Ends it as Ctrl-C does, and waits until its result is written.
+    fn end(mut self) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGINT).expect("it runs");
+        let status = self.child.wait().expect("it is ours");
+        assert!(status.success(), "listen ended with {status}");
     }
 
     fn resident(&self) -> u64 {
@@ -528,18 +634,6 @@ impl Vici {
         }
         total.expect("stats tell the IKE SAs").saturating_sub(half_open.expect("and the half-open ones"))
     }
-}
-
-/// Seconds that both cores have spent in soft interrupts.
-fn softirq() -> f64 {
-    let text = std::fs::read_to_string("/proc/stat").expect("Linux has it");
-    let ticks: f64 = text
-        .lines()
-        .next()
-        .and_then(|line| line.split_whitespace().nth(7))
-        .and_then(|n| n.parse().ok())
-        .expect("a number");
-    ticks / 100.0
 }
 
 fn machine() -> String {

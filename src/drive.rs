@@ -156,17 +156,11 @@ impl Turn {
 impl<L: Link> Driver<L> {
     /// Joins them.
     pub fn new(endpoint: Endpoint, link: L, recorder: Recorder) -> Self {
-        Driver::with_batch(endpoint, link, recorder, BATCH)
-    }
-
-    /// Joins them; a turn receives at most `batch` datagrams, so that whoever has something else to do on time gets to
-    /// it soon. See [`Driver::set_batch`].
-    pub fn with_batch(endpoint: Endpoint, link: L, recorder: Recorder, batch: usize) -> Self {
         Driver {
             endpoint,
             link,
             recorder,
-            rx: RxBatch::new(batch),
+            rx: RxBatch::new(BATCH),
             tx: TxBatch::new(),
             early: 0,
             held: VecDeque::new(),
@@ -174,9 +168,10 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    /// From now on a turn receives at most so many datagrams.
+    /// From now on a turn receives at most so many datagrams (64 at most), so that whoever has something else to do on time
+    /// gets to it soon.
     pub fn set_batch(&mut self, batch: usize) {
-        self.rx = RxBatch::new(batch);
+        self.rx.limit(batch);
     }
 
     /// One turn: sends what is due, waits until something comes, until a timer of the endpoint or of the observer is

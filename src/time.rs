@@ -91,6 +91,29 @@ pub fn utc_text(unix_nanos: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// What [`utc_text`] has written, in nanoseconds since the Unix epoch; `None` if it is something else.
+pub fn utc_nanos(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| {
+        let digits = text.get(from..to)?;
+        digits.bytes().all(|octet| octet.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+    };
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+    if text.len() != 24 || marks.iter().any(|&(at, mark)| text.as_bytes()[at] != mark) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years that begin in March, as above.
+    let (year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let of_year = (153 * march_month + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468;
+    let seconds = days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    Some((seconds * 1000 + number(20, 23)?) * 1_000_000)
+}
+
 /// The operating system's monotonic clock, counted from its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct RealClock {
@@ -153,6 +176,16 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(utc_text(seconds * 1_000_000_000), wanted);
+            assert_eq!(utc_nanos(wanted), Some(seconds * 1_000_000_000), "{wanted}");
+        }
+        for wrong in [
+            "",
+            "1970-01-01T00:00:00Z",
+            "1970-13-01T00:00:00.000Z",
+            "1970-01-01T00:00:+0.000Z",
+            "1969-12-31T23:59:59.000Z",
+        ] {
+            assert_eq!(utc_nanos(wrong), None, "{wrong}");
         }
         assert_eq!(utc_text(1_500_000), "1970-01-01T00:00:00.001Z");
     }

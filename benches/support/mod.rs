@@ -3,6 +3,8 @@
 
 pub mod alloc;
 pub mod bare;
+pub mod fill;
+pub mod softirq;
 
 use std::net::IpAddr;
 use std::sync::Arc;

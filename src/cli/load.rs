@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::common::{self, Common};
 use super::exit::{CliError, Exit};
+use super::load_flags;
 use super::load_live::Live;
+use super::load_plan::Plan;
 use super::metrics::Metrics;
 use super::quick::Quick;
 use super::run::REPORT;
@@ -16,21 +18,21 @@ use super::term;
 use crate::config::Loaded;
 use crate::engine::{DpdAction, NatTraversal};
 use crate::link::udp::source_address_for;
-use crate::load::arrival::{Lane, Schedule, Segment, Spacing};
+use crate::load::arrival::Lane;
 use crate::load::ca::{self, LoadCa};
-use crate::load::capacity::{self, Search, Sought};
+use crate::load::capacity;
 use crate::load::gauge::{self, Gauges};
-use crate::load::peers::{Change, Faulty, Peers, Psks};
+use crate::load::peers::{Peers, Psks};
 use crate::load::run::{Fleet, Setup, StartError};
-use crate::load::summary::{Capacity, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
+use crate::load::summary::{Ceiling, Connection, Context, LoadResult, RESULT_VERSION, Security, Tester};
 use crate::load::template::{Pool, Template};
-use crate::load::threshold::{self, Threshold};
+use crate::load::threshold;
 use crate::load::traffic::{self, TrafficSpec};
-use crate::load::verdict::{self, Honesty};
-use crate::load::workload::{self, Order, Played, Workload};
+use crate::load::verdict;
+use crate::load::workload::{self, Played, Workload};
 use crate::load::{files, keep};
 use crate::report::{load_html, load_text};
-use crate::time::{Instant, RealClock, utc_text};
+use crate::time::{RealClock, utc_text};
 use crate::vendor::persona::Persona;
 
 /// Arguments.
@@ -44,56 +46,59 @@ pub struct Args {
     config: Option<PathBuf>,
     /// What to do
     #[arg(long, value_enum, default_value_t = Kind::Setup)]
-    workload: Kind,
+    pub(super) workload: Kind,
     /// Tunnels per second: 100, a ramp 50..500, steps 100,200,400, or a share of what a --search has found, like 80%:DIR
     #[arg(long, value_name = "RATE", default_value = "10")]
-    rate: String,
+    pub(super) rate: String,
     /// Search for the largest rate that is held, beginning with --rate; each rate is held for --for. Of set-ups, of a
     /// churn, or with rekey-ike or rekey-child of rekeys while --tunnels are up
     #[arg(long)]
-    search: bool,
+    pub(super) search: bool,
     /// --search: try no rate above this
     #[arg(long, value_name = "RATE", default_value_t = 1e5, requires = "search")]
-    max_rate: f64,
+    pub(super) max_rate: f64,
     /// --search and tunnels: repeat it this often; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
-    trials: u32,
+    pub(super) trials: u32,
+    /// --search: how long the peer is left alone after a rate that was not held
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "search")]
+    pub(super) rest: String,
     /// --search: without the goodput beyond the limit
     #[arg(long, requires = "search")]
-    no_curve: bool,
+    pub(super) no_curve: bool,
     /// For how long tunnels are begun
     #[arg(long = "for", value_name = "DURATION", default_value = "60s")]
-    duration: String,
+    pub(super) duration: String,
     /// How many tunnels there are [default: as many as the rate makes]
     #[arg(long, value_name = "N")]
-    tunnels: Option<u64>,
+    pub(super) tunnels: Option<u64>,
     /// How arrivals are spread around the rate; with --over, poisson puts each at a random time (jitter)
     #[arg(long, value_enum, default_value_t = ArrivalKind::Even)]
-    arrivals: ArrivalKind,
-    /// Do not measure what is begun in this time
+    pub(super) arrivals: ArrivalKind,
+    /// Do not measure what is begun in this time: no latencies, rates, success or retransmissions of it
     #[arg(long, value_name = "DURATION", default_value = "0s")]
-    warm_up: String,
+    pub(super) warm_up: String,
     /// closed: set-ups kept open per thread
     #[arg(long, value_name = "N", default_value_t = 64)]
-    window: u64,
+    pub(super) window: u64,
     /// hold, failover: for how long tunnels are kept; traffic: for how long each rate is
     #[arg(long, value_name = "DURATION", default_value = "60s")]
-    hold: String,
+    pub(super) hold: String,
     /// churn, soak: how long a tunnel lives
     #[arg(long, value_name = "DURATION", default_value = "10s")]
-    live: String,
+    pub(super) live: String,
     /// rekey-ike, rekey-child, children: spread the exchanges over this time; 0s means all at once
     #[arg(long, value_name = "DURATION", default_value = "0s")]
-    over: String,
+    pub(super) over: String,
     /// Groups for perfect forward secrecy when Child SAs are made later or rekeyed, like x25519 or none, instead of the file's
     #[arg(long, value_name = "GROUPS")]
     pfs: Option<String>,
     /// children: how many more Child SAs each tunnel gets
     #[arg(long, value_name = "N", default_value_t = 4)]
-    children: u64,
+    pub(super) children: u64,
     /// traffic: bits of inner packets per second in each direction, all tunnels together; steps like 20M,50M,100M,200M
     #[arg(long, value_name = "RATES", default_value = "10M,20M,50M,100M,200M")]
-    offer: String,
+    pub(super) offer: String,
     /// traffic: octets of each inner packet
     #[arg(long, value_name = "OCTETS", default_value_t = 1400)]
     packet_size: usize,
@@ -105,20 +110,24 @@ pub struct Args {
     udp_echo: bool,
     /// How long to wait for open operations after the last one was begun
     #[arg(long, value_name = "DURATION", default_value = "15s")]
-    drain: String,
+    pub(super) drain: String,
     /// Leave the tunnels up at the end
     #[arg(long)]
-    keep: bool,
+    pub(super) keep: bool,
     /// Deletes per second at the end [default: twice the rate, 200 at least]
     #[arg(long, value_name = "RATE")]
-    delete_rate: Option<f64>,
-    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%]
+    pub(super) delete_rate: Option<f64>,
+    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms', of traffic 'carried>=50M', 'throughput>=80M' or
+    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, lost<=0 where tunnels are kept, of traffic also carried>0: some
+    /// rate came back]
     #[arg(long, value_name = "EXPR")]
-    threshold: Vec<String>,
-    /// Source addresses: networks, ranges or single ones, separated by commas
+    pub(super) threshold: Vec<String>,
+    /// Source addresses: networks, ranges or single ones, separated by commas. They must be this host's:
+    /// `ip route add local NETWORK dev lo` makes a whole network so, and the peer needs a route back to it
     #[arg(long, value_name = "POOL")]
     sources: Option<String>,
-    /// A file with one pre-shared key per line, for tunnel 0, 1, ...
+    /// A file with one pre-shared key per line, for tunnel 0, 1, ...; used again from the first when there are fewer than
+    /// tunnels
     #[arg(long, value_name = "FILE", conflicts_with = "psk_template")]
     psk_lines: Option<PathBuf>,
     /// A file with a template of pre-shared keys, like secret-{n4}
@@ -139,37 +148,37 @@ pub struct Args {
     ts_template: Option<String>,
     /// Give some tunnels a fault: bad-psk, bad-proposal, half-open, or a name of `ikelab faults`, like withhold-cookie
     #[arg(long, value_name = "FAULT")]
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
     /// The share of tunnels with the fault
     #[arg(long, value_name = "PERCENT", default_value = "5%", requires = "fault")]
-    fault_share: String,
+    pub(super) fault_share: String,
     /// Threads, each with its own part of the tunnels [default: one per core]
     #[arg(long, value_name = "N")]
-    threads: Option<u8>,
+    pub(super) threads: Option<u8>,
     /// Operations open at once at most; more are dropped by the tester
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_open: u64,
     /// What could not be begun after this time is dropped by the tester
     #[arg(long, value_name = "DURATION", default_value = "1s")]
-    too_late: String,
+    pub(super) too_late: String,
     /// The tester calls itself the limit when 1 % of its starts are later than this
     #[arg(long, value_name = "DURATION", default_value = "1ms")]
-    max_lag: String,
+    pub(super) max_lag: String,
     /// The tester calls itself the limit when a thread uses more than this of a core
     #[arg(long, value_name = "PERCENT", default_value = "80%")]
-    max_cpu: String,
+    pub(super) max_cpu: String,
     /// Send INITIAL_CONTACT; peers with one identity would wipe each other
     #[arg(long)]
     initial_contact: bool,
     /// Wanted socket buffers in octets
     #[arg(long, value_name = "OCTETS", default_value_t = 8 << 20)]
     socket_buffer: usize,
-    /// This process's part, like 0/4 [default: the environment's JOB_COMPLETION_INDEX and IKELAB_SHARDS]
+    /// This process's part, like 0/4 [default: the environment's JOB_COMPLETION_INDEX and IKELAB_SHARDS, both or neither]
     #[arg(long, value_name = "I/N")]
-    shard: Option<String>,
+    pub(super) shard: Option<String>,
     /// Begin at this time, in seconds since 1970 UTC, so that several machines begin together
     #[arg(long, value_name = "SECONDS")]
-    start_at: Option<f64>,
+    pub(super) start_at: Option<f64>,
     /// Serve Prometheus metrics on this address while the run lasts, like 127.0.0.1:9500
     #[arg(long, value_name = "ADDR")]
     metrics: Option<std::net::SocketAddr>,
@@ -181,7 +190,7 @@ pub struct Args {
 
 /// Workloads by name.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// Bring tunnels up; delete them at the end
     Setup,
     /// One tunnel after the other, as the BMWG drafts measure
@@ -215,15 +224,16 @@ enum Kind {
 
 /// Arrivals by name.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum ArrivalKind {
+pub(super) enum ArrivalKind {
     /// At equal distances
     Even,
     /// As a Poisson process, from the plan seed
     Poisson,
 }
 
-/// Runs the workload and reports.
-pub fn run(args: &Args) -> Result<Exit, CliError> {
+/// Runs the workload and reports. `given` are the flags on the command line, by clap's names.
+pub fn run(args: &Args, given: &[String]) -> Result<Exit, CliError> {
+    load_flags::check(args, given)?;
     if args.common.keys {
         return Err(CliError::usage("--keys: a load run records no packets and exports no keys"));
     }
@@ -271,6 +281,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         too_late: plan.too_late,
         linger: linger(&loaded),
         configured: plan.configured(),
+        dont_fragment: args.common.dont_fragment,
         keep: true,
         traffic: (args.workload == Kind::Traffic).then(|| packets(args, natt)).transpose()?,
     };
@@ -290,6 +301,9 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         *settle = linger(&loaded) + Duration::from_secs(3);
     }
 
+    if let Some(why) = plan.fewer() {
+        term::warning(&why);
+    }
     let shown = !args.common.json;
     if shown {
         term::print(&headline(&plan, &connection, &tester, &seeds.plan, &dir));
@@ -364,321 +378,22 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
 fn found(result: &mut LoadResult) -> Exit {
     use crate::load::summary::Limit;
     let Some(capacity) = &result.capacity else { return Exit::Inconclusive };
-    let limited =
-        capacity.steps.iter().any(|s| s.tester_limited) && capacity.finding.contains("this tester was the limit");
+    let limited = capacity.ceiling.is_tester();
     let who = if limited { "tester" } else { "peer" };
     result.limit = Limit { who: who.into(), sentence: format!("{}.", capacity.finding), tester_limited: limited };
     result.thresholds.clear();
     let exit = match () {
         () if limited || result.interrupted => Exit::Inconclusive,
-        () if capacity.median > 0.0 => Exit::Met,
+        () if capacity.median > 0.0 && capacity.ceiling != Ceiling::Futile => Exit::Met,
         () => Exit::NotMet,
     };
     result.exit_code = exit as u8;
     exit
 }
 
-/// The command line, understood.
-struct Plan {
-    order: Order,
-    thresholds: Vec<Threshold>,
-    threads: u8,
-    process: (u64, u64),
-    too_late: Duration,
-    honesty: Honesty,
-    faulty: Option<Faulty>,
-    rules: Vec<crate::fault::Rule>,
-    start_at: Option<f64>,
-    search: Option<Search>,
-}
-
-impl Plan {
-    fn read(args: &Args) -> Result<Plan, CliError> {
-        let time =
-            |flag: &str, text: &str| crate::config::duration(text).map_err(|e| CliError::usage(format!("{flag}: {e}")));
-        let length = time("--for", &args.duration)?;
-        if length.is_zero() {
-            return Err(CliError::usage("--for: must be longer than nothing"));
-        }
-        let spacing = match args.arrivals {
-            ArrivalKind::Even => Spacing::Even,
-            ArrivalKind::Poisson => Spacing::Poisson,
-        };
-        let workload = match args.workload {
-            Kind::Setup => Workload::Setup,
-            Kind::Serial => Workload::Serial,
-            Kind::Closed if args.tunnels.is_none() => {
-                return Err(CliError::usage("--workload closed: how many --tunnels?"));
-            }
-            Kind::Closed => Workload::Closed(args.window.max(1)),
-            Kind::Hold => Workload::Hold(time("--hold", &args.hold)?),
-            Kind::Churn => Workload::Churn(time("--live", &args.live)?),
-            Kind::Soak => Workload::Soak { live: time("--live", &args.live)?, settle: Duration::ZERO },
-            Kind::Storm => Workload::Storm,
-            Kind::Failover => Workload::Failover(time("--hold", &args.hold)?),
-            Kind::RekeyIke | Kind::RekeyChild => {
-                let over = time("--over", &args.over)?;
-                Workload::Rekey { ike: args.workload == Kind::RekeyIke, over }
-            }
-            Kind::Children if args.children == 0 => return Err(CliError::usage("--children: at least one")),
-            Kind::Children => Workload::Children { each: args.children, over: time("--over", &args.over)? },
-            Kind::Traffic => {
-                let length = time("--hold", &args.hold)?;
-                if length.is_zero() {
-                    return Err(CliError::usage("--hold: must be longer than nothing"));
-                }
-                Workload::Traffic { length }
-            }
-            Kind::Flood => Workload::Flood,
-            Kind::Tunnels => Workload::Tunnels,
-        };
-        // Only churn begins a tunnel twice.
-        let churns = matches!(args.workload, Kind::Churn | Kind::Soak);
-        let limit = args.tunnels.filter(|_| !churns);
-        let segments = segments(&args.rate, length, churns)?;
-        let schedule = Schedule::new(segments, spacing, limit);
-        let tunnels = args.tunnels.unwrap_or_else(|| match workload {
-            // Enough for the plan, with a quarter to spare.
-            Workload::Churn(live) | Workload::Soak { live, .. } => {
-                let rate = if args.search { args.max_rate } else { schedule.mean_rate() };
-                (rate * live.as_secs_f64() * 1.25).ceil() as u64 + 10
-            }
-            _ => u64::MAX,
-        });
-        let tunnels = if workload == Workload::Serial { args.tunnels.unwrap_or(1000) } else { tunnels };
-        if tunnels == 0 {
-            return Err(CliError::usage("--tunnels: at least one"));
-        }
-        let delete_rate = match args.delete_rate {
-            Some(rate) if rate.is_finite() && rate > 0.0 => rate,
-            Some(rate) => return Err(CliError::usage(format!("--delete-rate: {rate} is not a rate"))),
-            None => (schedule.mean_rate() * 2.0).max(200.0),
-        };
-        let texts: Vec<&str> = match args.threshold.as_slice() {
-            // Nothing is to come up; or something is to be refused.
-            [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
-            [] => vec![threshold::DEFAULT],
-            given => given.iter().map(String::as_str).collect(),
-        };
-        let thresholds = texts
-            .into_iter()
-            .map(|text| Threshold::parse(text).map_err(|e| CliError::usage(format!("--threshold: {e}"))))
-            .collect::<Result<_, _>>()?;
-        let (faulty, rules) = fault(args, workload)?;
-        let honesty = Honesty {
-            cpu: percent("--max-cpu", &args.max_cpu)?,
-            lag: time("--max-lag", &args.max_lag)?.as_secs_f64() * 1e6,
-        };
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let drain = time("--drain", &args.drain)?;
-        let warm_up = time("--warm-up", &args.warm_up)?;
-        let thresholds: Vec<Threshold> = thresholds;
-        if args.search && (args.max_rate.is_nan() || args.max_rate <= 0.0) {
-            return Err(CliError::usage("--search: with a --max-rate above 0"));
-        }
-        if args.trials == 0 {
-            return Err(CliError::usage("--trials: at least one"));
-        }
-        let process = process(args.shard.as_deref())?;
-        if args.search && process.1 > 1 {
-            return Err(CliError::usage(
-                "--search: each shard would look for a limit of its own; search on one machine, or give all shards the same \
-                 --rate and raise it from run to run",
-            ));
-        }
-        let sought = args.search.then(|| sought(workload, args.tunnels, schedule.mean_rate())).transpose()?;
-        let search = sought.map(|of| Search {
-            of,
-            from: schedule.mean_rate(),
-            up_to: args.max_rate,
-            length,
-            warm_up,
-            trials: args.trials,
-            precision: 0.05,
-            thresholds: thresholds.clone(),
-            drain,
-            delete_rate,
-            curve: !args.no_curve,
-        });
-        let threads = match args.threads {
-            Some(0) => return Err(CliError::usage("--threads: at least one")),
-            Some(threads) => threads,
-            None => u8::try_from(cores).unwrap_or(u8::MAX),
-        };
-        Ok(Plan {
-            order: Order {
-                workload,
-                schedule,
-                tunnels,
-                warm_up,
-                drain,
-                delete_rate: (!args.keep && workload != Workload::Flood).then_some(delete_rate),
-                start: None,
-                offers: offers(&args.offer)?,
-                spacing,
-                trials: args.trials,
-            },
-            thresholds,
-            // The order of tunnels is the question.
-            threads: if matches!(workload, Workload::Serial | Workload::Tunnels) { 1 } else { threads },
-            process,
-            too_late: time("--too-late", &args.too_late)?,
-            honesty,
-            faulty,
-            rules,
-            start_at: args.start_at,
-            search,
-        })
-    }
-
-    /// How many tunnels the run is to have; a search for the rate of rekeys brings up all of them first.
-    fn configured(&self) -> u64 {
-        match self.search.as_ref().map(|search| search.of) {
-            Some(Sought::Rekeys { tunnels, .. }) => tunnels,
-            _ => self.order.configured(),
-        }
-    }
-
-    /// When the first stage begins, on the run's clock.
-    fn start(&self, clock: RealClock) -> Result<Option<Instant>, CliError> {
-        let Some(at) = self.start_at else { return Ok(None) };
-        let ahead = at - clock.epoch().0 as f64 / 1e9;
-        if ahead < clock.now().as_secs_f64() {
-            return Err(CliError::usage(format!("--start-at: {at} has passed already")));
-        }
-        if ahead > 86_400.0 {
-            return Err(CliError::usage(format!("--start-at: {at} is more than a day ahead")));
-        }
-        Ok(Some(Instant((ahead * 1e9) as u64)))
-    }
-}
-
-/// Of what `--search` searches the largest rate.
-fn sought(workload: Workload, tunnels: Option<u64>, set_up: f64) -> Result<Sought, CliError> {
-    match (workload, tunnels) {
-        (Workload::Setup, _) => Ok(Sought::SetUps),
-        (Workload::Churn(live), _) => Ok(Sought::Churn(live)),
-        (Workload::Rekey { over, .. }, _) if !over.is_zero() => {
-            Err(CliError::usage("--search: it decides itself how fast tunnels are rekeyed, so leave --over away"))
-        }
-        (Workload::Rekey { ike, .. }, Some(tunnels)) => Ok(Sought::Rekeys { ike, tunnels, set_up }),
-        (Workload::Rekey { .. }, None) => Err(CliError::usage("--search: how many --tunnels are to be rekeyed?")),
-        _ => Err(CliError::usage("--search: with --workload setup, churn, rekey-ike or rekey-child")),
-    }
-}
-
-/// `20M,50M`, in rising order.
-fn offers(text: &str) -> Result<Vec<f64>, CliError> {
-    let rates: Option<Vec<f64>> = text.split(',').map(traffic::parse_bits).collect();
-    match rates {
-        Some(rates) if rates.is_sorted() => Ok(rates),
-        Some(_) => Err(CliError::usage(format!("--offer: `{text}` does not rise"))),
-        None => Err(CliError::usage(format!(
-            "--offer: `{text}` is not a list of rates in bits per second, from 1k to 1000G, like 20M,50M,100M"
-        ))),
-    }
-}
-
-/// `100`, `50..500` or `100,200,400`.
-fn segments(text: &str, length: Duration, comes_and_goes: bool) -> Result<Vec<Segment>, CliError> {
-    let wrong = || {
-        CliError::usage(format!("--rate: `{text}` is not a rate like 100, a ramp like 50..500, or steps like 100,200"))
-    };
-    if let Some((share, dir)) = text.split_once("%:") {
-        let rate = share_of(share, dir, comes_and_goes).map_err(|e| CliError::usage(format!("--rate: {e}")))?;
-        return Ok(vec![Segment { from: rate, to: rate, length }]);
-    }
-    let number = |t: &str| t.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0 && *n <= 1e7);
-    let segments = if let Some((from, to)) = text.split_once("..") {
-        vec![Segment { from: number(from).ok_or_else(wrong)?, to: number(to).ok_or_else(wrong)?, length }]
-    } else {
-        let steps: Vec<f64> = text.split(',').map(number).collect::<Option<_>>().ok_or_else(wrong)?;
-        let each = length / u32::try_from(steps.len()).map_err(|_| wrong())?;
-        steps.into_iter().map(|rate| Segment { from: rate, to: rate, length: each }).collect()
-    };
-    if segments.iter().all(|s| s.from + s.to <= 0.0) { Err(wrong()) } else { Ok(segments) }
-}
-
-/// So many percent of the rate that an earlier search has found; `dir` is what that run has left.
-/// What a churn can do stands in a search of a churn as well as in one of set-ups.
-fn share_of(percent: &str, dir: &str, comes_and_goes: bool) -> Result<f64, String> {
-    let share = percent.trim().parse::<f64>().ok().filter(|p| *p > 0.0 && *p <= 1000.0);
-    let share = share.ok_or_else(|| format!("`{percent}%` is not a share like 80%"))? / 100.0;
-    let path = std::path::Path::new(dir).join("result.json");
-    let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let result: LoadResult =
-        serde_json::from_slice(&text).map_err(|e| format!("{} is not of a load run: {e}", path.display()))?;
-    let found = result.capacity.filter(|found| {
-        found.median > 0.0 && (found.of == Capacity::SET_UPS || comes_and_goes && found.of == Capacity::CHURN)
-    });
-    Ok(found.ok_or_else(|| format!("{} holds no rate of set-ups that a --search has found", path.display()))?.median
-        * share)
-}
-
 /// How long an IKE SA that is closed still answers repeats.
 fn linger(loaded: &Loaded) -> Duration {
     loaded.limits.clone().unwrap_or_default().linger
-}
-
-fn percent(flag: &str, text: &str) -> Result<f64, CliError> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
-    match number.filter(|p| (0.0..=100.0).contains(p)) {
-        Some(percent) => Ok(percent / 100.0),
-        None => Err(CliError::usage(format!("{flag}: `{text}` is not a percentage from 0% to 100%"))),
-    }
-}
-
-/// `i/n`, or what Kubernetes sets for an Indexed Job.
-fn process(given: Option<&str>) -> Result<(u64, u64), CliError> {
-    let from_job = || {
-        let (index, shards) = (std::env::var("JOB_COMPLETION_INDEX").ok()?, std::env::var("IKELAB_SHARDS").ok()?);
-        Some(format!("{index}/{shards}"))
-    };
-    let Some(text) = given.map(str::to_owned).or_else(from_job) else { return Ok((0, 1)) };
-    let parts = text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
-    match parts {
-        Some((i, n)) if i < n && n <= 4096 => Ok((i, n)),
-        _ => Err(CliError::usage(format!("--shard: `{text}` is not like 0/4, counted from 0"))),
-    }
-}
-
-/// The share of tunnels with a fault: a wrong setting, or a rule.
-fn fault(args: &Args, workload: Workload) -> Result<(Option<Faulty>, Vec<crate::fault::Rule>), CliError> {
-    use crate::fault::{Action, Rule, When, table};
-    use crate::load::peers::FAULTY;
-    use crate::wire::registry::ExchangeType;
-    let share = match workload {
-        Workload::Flood => 1.0,
-        _ => percent("--fault-share", &args.fault_share)?,
-    };
-    let name = match (workload, args.fault.as_deref()) {
-        (Workload::Flood, None) => "half-open",
-        (_, Some(name)) => name,
-        (_, None) => return Ok((None, Vec::new())),
-    };
-    let tunnels = Some(FAULTY..u64::MAX);
-    let (change, rules) = match name {
-        "bad-psk" => (Change::BadPsk, Vec::new()),
-        "bad-proposal" => (Change::BadProposal, Vec::new()),
-        "half-open" => {
-            let when = When {
-                initiator: Some(true),
-                exchange: Some(ExchangeType::IKE_AUTH),
-                response: Some(false),
-                tunnels,
-                ..When::default()
-            };
-            (Change::None, vec![Rule { name: "half-open".into(), when, action: Action::DropSent, times: None }])
-        }
-        name => {
-            let row = table::find(name)
-                .map_err(|e| CliError::usage(format!("--fault: {e}; or bad-psk, bad-proposal, half-open")))?;
-            let mut rule = row.rule(&Default::default(), None).map_err(|e| CliError::usage(format!("--fault: {e}")))?;
-            rule.when.tunnels = tunnels;
-            (Change::None, vec![rule])
-        }
-    };
-    Ok((Some(Faulty { per_mille: (share * 1000.0).round() as u32, change }), rules))
 }
 
 /// Who the tunnels are.
@@ -713,17 +428,40 @@ fn peers(args: &Args, plan: &Plan, loaded: &Loaded) -> Result<Peers, CliError> {
     }
     if let Some(file) = &args.psk_lines {
         peers.psk = Psks::from_lines(file).map_err(|e| CliError::usage(format!("--psk-lines: {e}")))?;
+        if let Psks::Lines(keys) = &peers.psk
+            && (keys.len() as u64) < plan.numbers()
+        {
+            term::warning(&format!(
+                "--psk-lines: {} holds {} keys, and there are more tunnels: the keys are used again from the first",
+                file.display(),
+                keys.len()
+            ));
+        }
     }
     if let Some(file) = &args.psk_template {
         peers.psk = Psks::from_template(file).map_err(|e| CliError::usage(format!("--psk-template: {e}")))?;
     }
     if let Some(text) = &args.ts_template {
         let template = Template::parse(text).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
-        crate::config::selector(&template.fill(0)).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
+        check_selectors(&template, plan.numbers()).map_err(|e| CliError::usage(format!("--ts-template: {e}")))?;
         peers.local_ts = Some(template);
     }
     peers.faulty = plan.faulty.clone();
     Ok(peers)
+}
+
+/// Selectors that are looked at before a run at most; the last one always is.
+const LOOKED_AT: u64 = 1 << 20;
+
+/// Whether every one of so many tunnels has a selector.
+fn check_selectors(template: &Template, tunnels: u64) -> Result<(), String> {
+    for n in (0..tunnels.min(LOOKED_AT)).chain(tunnels.checked_sub(1)) {
+        crate::config::selector(&template.fill(n)).map_err(|e| match n {
+            0 => e,
+            n => format!("tunnel {n}: {e}; like 10.{{n/256%256}}.{{n%256}}.0/24"),
+        })?;
+    }
+    Ok(())
 }
 
 /// What is sent through the tunnels; `natt` is the peer's port for ESP in UDP.
@@ -747,6 +485,13 @@ fn prepare(args: &Args) -> Result<Loaded, CliError> {
             Ok(addr) => (loaded.spec.remote_addr, loaded.remote_host) = (Some(addr), None),
             Err(_) => (loaded.spec.remote_addr, loaded.remote_host) = (None, Some(peer.clone())),
         }
+    }
+    if !loaded.path.is_clean() {
+        let file = args.config.as_deref().map_or_else(String::new, |file| format!("{}: ", file.display()));
+        return Err(CliError::usage(format!(
+            "{file}path: a load run leaves the path as it is: take this out, and make it bad outside of ikelab, with \
+             tc-netem(8) for example"
+        )));
     }
     common::warn(&loaded);
     common::resolve(&mut loaded)?;
@@ -776,12 +521,19 @@ fn headline(
     dir: &RunDir,
 ) -> String {
     let order = &plan.order;
+    let pace = match order.workload {
+        Workload::Serial => format!("{} tunnels one after the other", order.tunnels),
+        Workload::Closed(window) => format!("{} tunnels, {window} at a time per thread", order.tunnels),
+        _ => format!(
+            "{:.1}/s for {}",
+            order.schedule.mean_rate(),
+            crate::config::duration_words(order.schedule.length())
+        ),
+    };
     let mut out = format!(
-        "{} {}   {:.1}/s for {}   {} {}   plan seed {}   {}\n",
+        "{} {}   {pace}   {} {}   plan seed {}   {}\n",
         order.workload.name(),
         connection.remote,
-        order.schedule.mean_rate(),
-        crate::config::duration_words(order.schedule.length()),
         tester.threads,
         if tester.threads == 1 { "thread" } else { "threads" },
         seed.text(),

@@ -9,14 +9,19 @@ mod connect;
 mod crl;
 mod data;
 mod diagnose;
+#[cfg(test)]
+mod documents;
 pub mod exit;
 pub mod failures;
 mod faults;
+mod keyboard;
 mod listen;
 mod listen_many;
 mod live;
 mod load;
+mod load_flags;
 mod load_live;
+mod load_plan;
 mod metrics;
 mod path;
 mod peer_config;
@@ -30,7 +35,8 @@ mod term;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use exit::{CliError, Exit};
 
@@ -89,10 +95,24 @@ enum SchemaOf {
     LoadResult,
 }
 
+/// The command line of this process, and which flags of its command stand there, by clap's names.
+fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let given = matches.subcommand().map_or_else(Vec::new, |(_, of_command)| given(of_command));
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((cli, given))
+}
+
+/// The flags that were given, and not filled in by their defaults.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let there = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    matches.ids().filter(there).map(|id| id.as_str().to_owned()).collect()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, given) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
             let _ = error.print();
@@ -102,7 +122,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(*args),
         Command::Listen(args) => listen::run(*args),
-        Command::Load(args) => load::run(&args),
+        Command::Load(args) => load::run(&args, &given),
         Command::Path(args) => path::run(*args),
         Command::Run(args) => return run::run(&args).into(),
         Command::Failures(args) => return failures::run(&args).into(),
@@ -132,10 +152,26 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    /// One thing may be said by the word that another command has for it.
+    #[test]
+    fn a_duration_and_a_vendor_have_one_word_in_all_commands() {
+        for words in [
+            "peer-config -c f --vendor cisco-asa",
+            "peer-config -c f --for cisco-asa",
+            "diagnose runs/x --vendor cisco-asa",
+            "connect -c f --hold 30s",
+            "connect -c f --for 30s",
+            "listen -c f --for 30s",
+        ] {
+            let args = ["ikelab"].into_iter().chain(words.split(' '));
+            assert!(super::Cli::try_parse_from(args).is_ok(), "{words}");
+        }
     }
 }

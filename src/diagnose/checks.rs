@@ -61,7 +61,7 @@ pub(super) fn certificate(fault: &CertFault) -> Option<Proof> {
             "cert_hash_url",
             format!("the peer sends where its certificate is ({url}) and not the certificate"),
             "the encoding of its CERT payload",
-            "on IOS-XE: no crypto ikev2 http-url cert",
+            "on IOS-XE: no crypto ikev2 http-url cert (for every tunnel of the box)",
         ),
         _ => return None,
     };

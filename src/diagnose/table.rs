@@ -108,7 +108,11 @@ const fn inferred(vendor: Vendor, text: &'static str) -> PeerLine {
 
 /// Where to look on each box when no line of its log is known for the failure at hand.
 pub(super) static PLACES: &[PeerLine] = &[
-    documented(CiscoIosXe, "debug crypto ikev2 while it happens; show crypto ikev2 sa detailed"),
+    documented(
+        CiscoIosXe,
+        "show crypto ikev2 sa detailed; while it happens: debug crypto condition peer ipv4 A.B.C.D; debug crypto ikev2; \
+         undebug all",
+    ),
     documented(CiscoAsa, "syslog ids 750xxx and 751xxx, which belong to no logging class; show crypto ikev2 sa detail"),
     observed(CiscoFtd, "system support diagnostic-cli, and there what an ASA has; log lines %FTD-n-750xxx"),
     documented(PaloAltoPanos, "show vpn ike-sa detail gateway NAME; less mp-log ikemgr.log"),
@@ -173,7 +177,7 @@ static CISCO_FRAGMENTS: Entry = Entry {
     ],
     on_peer: &[],
     next: &[
-        "leave ike.fragmentation on here, and on the box: crypto ikev2 fragmentation (IOS-XE)",
+        "leave ike.fragmentation on here, and on the box: crypto ikev2 fragmentation (IOS-XE; for every tunnel of the box)",
         "or make the box's answer smaller: a shorter certificate chain",
     ],
 };
@@ -206,6 +210,10 @@ static REKEY_UNANSWERED: Entry = Entry {
     ],
 };
 
+/// Whoever answers is the one who can compare.
+const LET_THE_BOX_BEGIN: &str = "to see exactly what differs, let the box begin: stop this, run `ikelab listen -c \
+                                 FILE`, and make the box initiate; its proposals and its AUTH are then ours to compare";
+
 static NO_PROPOSAL_IKE: Entry = Entry {
     headline: "the peer found no IKE proposal in common",
     likely: &[
@@ -228,6 +236,7 @@ static NO_PROPOSAL_IKE: Entry = Entry {
         observed(PaloAltoPanos, "IKEv2 IKE SA negotiation is failed as responder, non-rekey. Failed SA: ..."),
     ],
     next: &[
+        LET_THE_BOX_BEGIN,
         "compare with the peer: show crypto ikev2 proposal (IOS), show run crypto ikev2 (ASA), the IKE crypto profile (PAN-OS)",
         "ikelab peer-config -c FILE --for VENDOR prints what would match",
     ],
@@ -262,7 +271,7 @@ static NO_PROPOSAL_CHILD: Entry = Entry {
         ),
         observed(CiscoIosXe, "... Received Policies: ... ESP: Proposal 1: ... Expected Policies: ..."),
     ],
-    next: &["compare children[0].proposals with the peer's transform set or IPsec crypto profile"],
+    next: &[LET_THE_BOX_BEGIN, "compare children[0].proposals with the peer's transform set or IPsec crypto profile"],
 };
 
 static NO_PROPOSAL_CHILD_BY_US: Entry = Entry {
@@ -288,6 +297,7 @@ static AUTH_REJECTED: Entry = Entry {
         observed(PaloAltoPanos, "ikemgr.log: received ID_I (...) does not match peers id"),
     ],
     next: &[
+        LET_THE_BOX_BEGIN,
         "the responder's log knows which of these it was; the notify does not say",
         "compare the key byte by byte: trailing blanks, letter case, 0 and O, 1 and l",
     ],
@@ -328,7 +338,7 @@ static NO_CERTIFICATE: Entry = Entry {
     on_peer: &[],
     next: &[
         "make the box send its certificate always, or pin it here: auth.remote.certificate.pin",
-        "on IOS-XE: no crypto ikev2 http-url cert",
+        "on IOS-XE: no crypto ikev2 http-url cert (for every tunnel of the box)",
     ],
 };
 

@@ -22,6 +22,14 @@ fn rejected(notify: NotifyType, exchange: ExchangeType) -> Failed {
 }
 
 #[test]
+fn where_to_look_does_no_harm() {
+    for place in table::PLACES {
+        let lines: Vec<&str> = place.text.split(';').collect();
+        assert_eq!(crate::vendor::hazard::of(place.vendor.name(), &lines), [""; 0]);
+    }
+}
+
+#[test]
 fn a_rejected_auth_is_never_only_the_key() {
     let facts = Facts { packets: 6, received: 3, auth_reply_read: true, ..Facts::default() };
     let failed = rejected(NotifyType::AUTHENTICATION_FAILED, ExchangeType::IKE_AUTH);

@@ -129,6 +129,8 @@ pub struct Received {
 pub struct RxBatch {
     slots: Vec<Received>,
     len: usize,
+    /// How many of the slots are used.
+    most: usize,
 }
 
 impl RxBatch {
@@ -137,7 +139,13 @@ impl RxBatch {
         let blank = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let path = Path { local: blank, remote: blank, role: SocketRole::Ike };
         let slot = || Received { at: Instant::ZERO, path, class: Class::Verbatim, bytes: Vec::new() };
-        RxBatch { slots: (0..capacity.max(1)).map(|_| slot()).collect(), len: 0 }
+        let most = capacity.max(1);
+        RxBatch { slots: (0..most).map(|_| slot()).collect(), len: 0, most }
+    }
+
+    /// From now on it takes at most so many datagrams (at least one, and no more than it was made for).
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.clamp(1, self.slots.len());
     }
 
     /// The received datagrams, oldest first per socket.
@@ -178,11 +186,12 @@ impl RxBatch {
     }
 
     fn free(&mut self) -> &mut [Received] {
-        &mut self.slots[self.len..]
+        let most = self.most.max(self.len);
+        &mut self.slots[self.len..most]
     }
 
     fn push(&mut self, received: Received) -> bool {
-        match self.slots.get_mut(self.len) {
+        match self.slots[..self.most].get_mut(self.len) {
             Some(slot) => {
                 *slot = received;
                 self.len += 1;

@@ -1,5 +1,7 @@
 //! A shard's book: the state of each of its tunnels, fed by the engine's events, and what is counted of them.
 
+mod child;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -66,8 +68,10 @@ struct Tunnel {
     planned: Instant,
     /// When IKE_SA_INIT was answered; zero before that.
     mark: Instant,
-    /// Our inbound SPI of its Child SA.
+    /// Our inbound SPI of its Child SA; 0 if it has none.
     child: u32,
+    /// The same of the newest Child SA beside that one; 0 if there is none.
+    spare: u32,
     /// Our SPI of its IKE SA, as it was begun.
     spi: u64,
     /// The last word of the peer: when it came up, or the last answer to a liveness check.
@@ -89,6 +93,7 @@ impl Default for Tunnel {
             planned: Instant::ZERO,
             mark: Instant::ZERO,
             child: 0,
+            spare: 0,
             spi: 0,
             heard: Instant::ZERO,
             lost: false,
@@ -122,6 +127,8 @@ pub struct Book {
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
     to_delete: Vec<usize>,
+    /// Tunnels whose Child SA the peer has deleted, and when.
+    bare: VecDeque<(Instant, usize)>,
     keeper: Option<Keeper>,
     /// What passes through the tunnels, if anything does.
     pub traffic: Option<Box<Traffic>>,
@@ -150,6 +157,7 @@ impl Book {
             deletes: VecDeque::new(),
             to_share: Vec::new(),
             to_delete: Vec::new(),
+            bare: VecDeque::new(),
             keeper,
             traffic: None,
         }
@@ -283,8 +291,9 @@ impl Book {
         tunnel.rekeyed &= open != Open::SetUp;
         self.open += 1;
         tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
-        self.stats.requests += u64::from(!self.faulty(place));
+        self.stats.requests += u64::from(measured && !self.faulty(place));
         if open == Open::SetUp {
+            (self.tunnels[place].child, self.tunnels[place].spare) = (0, 0);
             if let (Some(keeper), Some(spi)) = (&self.keeper, spi) {
                 keeper.begin(spi.0, self.lane.number(place as u64));
             }
@@ -370,9 +379,24 @@ impl Book {
         self.stats.bin(second)
     }
 
-    fn time(&mut self, what: Timed, value: Duration) {
-        self.stats.time(what, value);
+    /// Notes a time: on the gauges always, in the figures unless it belongs to the warm-up.
+    fn time(&mut self, what: Timed, value: Duration, measured: bool) {
+        if measured {
+            self.stats.time(what, value);
+        }
         self.gauges.time(what, value);
+    }
+
+    /// What was planned for this time was begun so much later.
+    pub fn lag(&mut self, planned: Instant, lag: Duration) {
+        self.time(Timed::Lag, lag, planned >= self.measure_from);
+    }
+
+    /// What happens to a tunnel now belongs to the figures: the operation that is open was not begun in the warm-up, or the
+    /// warm-up is over.
+    fn counts(&self, place: usize, now: Instant) -> bool {
+        let tunnel = &self.tunnels[place];
+        if tunnel.open == Open::Nothing { now >= self.measure_from } else { tunnel.measured }
     }
 
     /// How many IKE SAs the endpoint has.
@@ -404,11 +428,11 @@ impl Book {
             self.stats.done += 1;
             self.stats.window.done += u64::from(measured);
             self.bin(now).done += 1;
-            self.time(was.timed(), now.since(planned));
+            self.time(was.timed(), now.since(planned), measured);
             self.gauges.done.fetch_add(1, Relaxed);
         } else {
             self.stats.aside.done += 1;
-            self.time(was.timed(), now.since(planned));
+            self.time(was.timed(), now.since(planned), measured);
         }
         if was == Open::SetUp {
             if let Some(keeper) = &self.keeper {
@@ -419,7 +443,7 @@ impl Book {
             tunnel.up = true;
             let heard = std::mem::replace(&mut tunnel.heard, now);
             if std::mem::take(&mut tunnel.lost) {
-                self.time(Timed::Outage, now.since(heard));
+                self.time(Timed::Outage, now.since(heard), true);
             }
             self.up += 1;
             self.gauges.up.fetch_add(1, Relaxed);
@@ -477,18 +501,22 @@ impl Book {
         }
     }
 
-    /// The tunnel is not up any more, by whatever cause.
-    fn set_down(&mut self, place: usize, now: Instant) {
+    /// The tunnel is not up any more, by whatever cause; its IKE SA may still be there.
+    fn not_up(&mut self, place: usize) {
         if let Some(traffic) = &mut self.traffic {
             traffic.down(place);
         }
-        let tunnel = &mut self.tunnels[place];
-        tunnel.sa = SaId::NONE;
-        if std::mem::take(&mut tunnel.up) {
+        if std::mem::take(&mut self.tunnels[place].up) {
             self.up -= 1;
             sub(&self.gauges.up);
             self.gauges.set_up(place, false);
         }
+    }
+
+    /// The tunnel's IKE SA is gone, by whatever cause.
+    fn set_down(&mut self, place: usize, now: Instant) {
+        self.not_up(place);
+        self.tunnels[place].sa = SaId::NONE;
         let Tunnel { lost, planned, .. } = self.tunnels[place];
         if lost {
             self.again.push(Reverse((now.max(planned + AGAIN), place)));
@@ -500,8 +528,9 @@ impl Book {
     /// It was up, and went down unasked.
     fn lost(&mut self, place: usize, now: Instant, class: FailureClass) {
         *self.stats.lost.entry(class).or_default() += 1;
+        self.gauges.fail(class, During::Up);
         self.tunnels[place].lost = self.failover;
-        self.time(Timed::Detect, now.since(self.tunnels[place].heard));
+        self.time(Timed::Detect, now.since(self.tunnels[place].heard), now >= self.measure_from);
     }
 
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
@@ -543,34 +572,39 @@ impl Observer for Book {
         if self.tunnels[place].sa != sa {
             return;
         }
-        let Tunnel { open, planned, mark, up, .. } = self.tunnels[place];
+        let Tunnel { open, planned, mark, up, measured, .. } = self.tunnels[place];
         match event {
             Event::InitDone(_) if open == Open::SetUp => {
                 self.tunnels[place].mark = now;
                 if self.faulty(place) {
                     self.stats.faulty_answered += 1;
                 } else {
-                    self.stats.requests += 1;
-                    self.time(Timed::Init, now.since(planned));
+                    self.stats.requests += u64::from(measured);
+                    self.time(Timed::Init, now.since(planned), measured);
                 }
             }
             Event::IkeUp(_) if open == Open::SetUp => {
                 if !self.faulty(place) {
-                    self.time(Timed::Auth, now.since(mark));
+                    self.time(Timed::Auth, now.since(mark), measured);
                 }
                 if !self.children {
                     self.succeed(place, now);
                 }
             }
-            Event::ChildInbound(child) if open == Open::SetUp => self.tunnels[place].child = child.spi_in,
-            Event::ChildOutbound { .. } if open == Open::SetUp => self.succeed(place, now),
-            Event::ChildOutbound { .. } if open == Open::NewChild => self.succeed(place, now),
-            Event::ChildRekeyed { old, new } if self.tunnels[place].child == old => {
-                (self.tunnels[place].child, self.tunnels[place].rekeyed) = (new, true);
-                if open == Open::RekeyChild {
+            Event::ChildInbound(child) if open == Open::SetUp => {
+                self.tunnels[place].child = child.spi_in;
+                if let Some(keeper) = &self.keeper {
+                    keeper.child(self.tunnels[place].spi, &child.keys);
+                }
+            }
+            Event::ChildOutbound { spi_in } => {
+                self.child_up(place, spi_in);
+                if matches!(open, Open::SetUp | Open::NewChild) {
                     self.succeed(place, now);
                 }
             }
+            Event::ChildRekeyed { old, new } => self.child_rekeyed(place, now, old, new),
+            Event::ChildDown { spi_in, by } => self.child_down(place, now, spi_in, by),
             Event::ChildFailed(failed) if open == Open::RekeyChild => {
                 self.fail(place, now, self.class(place, &failed), During::Rekey);
             }
@@ -604,13 +638,14 @@ impl Observer for Book {
             Event::Retransmit { .. } => {
                 self.tunnels[place].retried = true;
                 // A tunnel that misbehaves is not answered, and asks again: nothing to hold against the peer.
-                self.stats.retransmits += u64::from(!self.faulty(place));
+                self.stats.retransmits += u64::from(self.counts(place, now) && !self.faulty(place));
                 self.gauges.retransmits.fetch_add(1, Relaxed);
             }
             Event::Alive { rtt } => {
                 self.tunnels[place].heard = now;
-                self.stats.requests += 1;
-                self.time(Timed::Dpd, rtt);
+                let measured = now >= self.measure_from;
+                self.stats.requests += u64::from(measured);
+                self.time(Timed::Dpd, rtt, measured);
             }
             Event::Closed => {
                 if open != Open::Nothing {
@@ -654,8 +689,10 @@ impl Observer for Book {
     }
 
     fn note(&mut self, _: Instant, note: LinkNote) {
-        if matches!(note, LinkNote::NotSent { .. }) {
+        if let LinkNote::NotSent { path, why } = note {
             self.stats.dropped.not_sent += 1;
+            let words = || format!("from {} to {}: {why}", path.local.ip(), path.remote.ip());
+            self.stats.not_sent.get_or_insert_with(words);
         }
     }
 }
@@ -674,3 +711,6 @@ fn stage_of(open: Open, exchange: ExchangeType) -> During {
 fn sub(gauge: &AtomicU64) {
     gauge.fetch_sub(1, Relaxed);
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::gauge::Gauges;
 use super::measure::Timed;
 use super::run::Fleet;
 use super::shard::Work;
-use super::summary::{Capacity, StageResult, Step, Tester, histograms};
+use super::summary::{Capacity, Ceiling, StageResult, Step, Tester, histograms};
 use super::threshold::Threshold;
 use super::verdict;
 use super::workload::{Played, Watch};
@@ -81,10 +81,14 @@ pub struct Search {
     pub drain: Duration,
     /// Deletes per second between rates.
     pub delete_rate: f64,
+    /// How long the peer is left alone after a rate that was not held.
+    pub rest: Duration,
     /// Draw the goodput up to three times the limit.
     pub curve: bool,
 }
 
+/// The share of operations that succeed where a peer has not stopped answering.
+const ANSWERED: f64 = 0.99;
 /// Requests sent again, at most, for a rate to count as held.
 const RETRANSMITS: f64 = 0.01;
 /// Rates of the curve, in multiples of the limit.
@@ -101,95 +105,63 @@ pub fn rate(
     search: &Search,
     watch: &mut Watch<'_>,
 ) -> io::Result<(Capacity, Played)> {
-    let mut hunt =
-        Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new(), up: 0, starved: false };
-    let mut trials = Vec::new();
-    let mut tester_first = false;
-    // Nothing at all succeeded: a lower rate would show no more than that.
-    let mut futile = false;
+    let mut hunt = Hunt { fleet, tester, search, watch, played: Played::default(), steps: Vec::new(), up: 0 };
+    let mut trials: Vec<(f64, Ceiling)> = Vec::new();
+    let mut futile = None;
     for trial in 1..=search.trials {
-        let (mut low, mut high) = (0.0, f64::INFINITY);
-        let mut rate = if trials.is_empty() { search.from } else { trials.iter().copied().fold(0.0, f64::max) };
-        while !hunt.played.interrupted {
-            rate = rate.min(search.up_to);
-            let step = hunt.probe(trial, rate)?;
-            let (held, limited) = (step.held, step.tester_limited);
-            futile = hunt.played.stages.last().is_some_and(|stage| stage.done == 0);
-            hunt.steps.push(step);
-            if futile {
-                break;
-            }
-            if held {
-                low = rate;
-            } else {
-                tester_first |= limited;
-                high = rate;
-            }
-            if low >= search.up_to || low > 0.0 && high / low <= 1.0 + search.precision || high < 0.01 {
-                break;
-            }
-            rate = if high.is_infinite() { low * 2.0 } else { f64::midpoint(low, high) };
+        let known = trials.iter().map(|(rate, _)| *rate).fold(0.0, f64::max);
+        let found = hunt.trial(trial, known)?;
+        trials.push(found);
+        if found.1 == Ceiling::Futile {
+            futile = hunt.steps.last().map(|step| (trial, step.offered));
+            break;
         }
-        trials.push(low);
-        if hunt.played.interrupted || futile {
+        if hunt.played.interrupted {
             break;
         }
     }
-    trials.sort_by(f64::total_cmp);
-    let median = trials[trials.len() / 2];
+    trials.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (median, mut ceiling) = trials[trials.len() / 2];
     let mut curve = Vec::new();
     if search.curve && median > 0.0 {
         for factor in CURVE {
             if hunt.played.interrupted {
                 break;
             }
-            let step = hunt.probe(0, median * factor)?;
+            let (step, _) = hunt.probe(0, median * factor)?;
             curve.push(step);
         }
     }
     hunt.tidy()?;
-    let why = match () {
-        () if futile => Ceiling::Futile,
-        () if hunt.starved => Ceiling::Starved,
-        () if tester_first => Ceiling::Tester,
-        () => Ceiling::Peer,
-    };
-    let finding = finding(median, search, &curve, why);
-    let range = (trials[0], trials[trials.len() - 1]);
-    let steps = std::mem::take(&mut hunt.steps);
+    let mut finding = finding(median, search, &curve, ceiling);
+    if let Some((trial, rate)) = futile {
+        ceiling = Ceiling::Futile;
+        finding = match trial {
+            1 => format!("not one succeeded at {rate:.1} per second, so nothing lower was tried"),
+            _ => format!("{finding}; but in trial {trial} not one succeeded at {rate:.1} per second"),
+        };
+    }
+    let range = (trials[0].0, trials[trials.len() - 1].0);
+    let (trials, steps) = (trials.into_iter().map(|(rate, _)| rate).collect(), std::mem::take(&mut hunt.steps));
     let of = search.of.name().into();
-    Ok((Capacity { of, median, range, trials, steps, curve, finding }, hunt.played))
+    Ok((Capacity { of, median, range, trials, steps, curve, finding, ceiling }, hunt.played))
 }
 
-/// What kept a search from going higher.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ceiling {
-    Peer,
-    Tester,
-    /// Every tunnel was busy.
-    Starved,
-    /// Nothing succeeded at all.
-    Futile,
-}
-
-fn finding(median: f64, search: &Search, curve: &[Step], why: Ceiling) -> String {
-    let mut out = if why == Ceiling::Futile {
-        format!("not one succeeded at {:.1} per second, so nothing lower was tried", search.from)
-    } else if median <= 0.0 {
-        format!("not even {:.1} per second was held", search.from)
-    } else if median >= search.up_to {
-        format!("{median:.1} per second was held, and no more was tried (--max-rate)")
-    } else if why == Ceiling::Starved {
-        format!(
-            "{median:.1} per second was held; above it this tester was the limit: no tunnel was free (--tunnels allows \
-             more)"
-        )
-    } else if why == Ceiling::Tester {
-        format!(
-            "{median:.1} per second was held; above it this tester was the limit at times, so the peer may take more"
-        )
-    } else {
-        format!("{median:.1} per second was held")
+fn finding(median: f64, search: &Search, curve: &[Step], ceiling: Ceiling) -> String {
+    let rate = match median > 0.0 {
+        true => format!("{median:.1} per second was held"),
+        false => format!("not even {:.1} per second was held", search.from),
+    };
+    let mut out = match ceiling {
+        Ceiling::MaxRate => format!("{rate}, and no more was tried (--max-rate)"),
+        Ceiling::Tunnels => {
+            format!("{rate}; above it this tester was the limit: no tunnel was free (--tunnels allows more)")
+        }
+        Ceiling::Tester if median > 0.0 => {
+            format!("{rate}; above it this tester was the limit, so the peer may take more")
+        }
+        Ceiling::Tester => format!("{rate}, and this tester was the limit, so that says nothing about the peer"),
+        Ceiling::Peer | Ceiling::Futile => rate,
     };
     if let Some(last) = curve.last().filter(|_| median > 0.0) {
         let best = curve.iter().map(|s| s.goodput).fold(0.0, f64::max);
@@ -214,49 +186,94 @@ struct Hunt<'a, 'w> {
     steps: Vec<Step>,
     /// Tunnels that are up.
     up: u64,
-    /// A rate was not reached because every tunnel was busy already.
-    starved: bool,
 }
 
 impl Hunt<'_, '_> {
-    /// Holds one rate. New tunnels are deleted again, those that are rekeyed stay for the next rate.
-    fn probe(&mut self, trial: u32, rate: f64) -> io::Result<Step> {
+    /// One search: the largest rate that was held, and what kept it from going higher. `known` is what an earlier one found.
+    fn trial(&mut self, trial: u32, known: f64) -> io::Result<(f64, Ceiling)> {
+        let search = self.search;
+        let (mut low, mut high) = (0.0, f64::INFINITY);
+        let mut ceiling = Ceiling::Peer;
+        let mut rate = if known > 0.0 { known } else { search.from };
+        let mut doubted = false;
+        while !self.played.interrupted {
+            rate = rate.min(search.up_to);
+            let (step, missed) = self.probe(trial, rate)?;
+            self.steps.push(step);
+            match missed {
+                None => low = rate,
+                Some(Ceiling::Futile) if low == 0.0 => return Ok((0.0, Ceiling::Futile)),
+                // It was held once: something else may have been going on.
+                Some(_) if rate == known && !doubted => {
+                    doubted = true;
+                    continue;
+                }
+                Some(why) => {
+                    // What stops half of the arrivals is the peer's doing as well.
+                    ceiling = if why == Ceiling::Futile { Ceiling::Peer } else { why };
+                    high = rate;
+                }
+            }
+            if low >= search.up_to {
+                return Ok((low, Ceiling::MaxRate));
+            }
+            if low > 0.0 && high / low <= 1.0 + search.precision || high < 0.01 {
+                break;
+            }
+            rate = if high.is_infinite() { low * 2.0 } else { f64::midpoint(low, high) };
+        }
+        Ok((low, ceiling))
+    }
+
+    /// Holds one rate, and says why it was not held if it was not. New tunnels are deleted again, those that are rekeyed stay
+    /// for the next rate.
+    fn probe(&mut self, trial: u32, rate: f64) -> io::Result<(Step, Option<Ceiling>)> {
         let search = self.search;
         let schedule = Arc::new(Schedule::constant(rate, search.length));
         let planned = (schedule.total(), search.length.as_secs_f64());
         let name = format!("{rate:.1}/s");
+        // Every rate is tried with the same tunnels.
+        let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused: false, again: true };
         let work = match search.of {
-            Sought::SetUps => Work::SetUp { schedule, live: None, until_refused: false },
-            Sought::Churn(live) => Work::SetUp { schedule, live: Some(live), until_refused: false },
+            Sought::SetUps => set_up(None),
+            Sought::Churn(live) => set_up(Some(live)),
             Sought::Rekeys { ike, tunnels, set_up } => {
                 self.fill(tunnels, set_up)?;
                 Work::Create { schedule, what: if ike { Open::RekeyIke } else { Open::RekeyChild } }
             }
         };
         let (result, times) = self.stage(&name, work, search.warm_up, planned)?;
-        let starved = search.of != Sought::SetUps && result.dropped.no_tunnel * 100 > result.started;
-        self.starved |= starved;
-        let limited = starved || verdict::limit(std::slice::from_ref(&result), self.tester, true).tester_limited;
-        let held = !limited
-            && result.retransmit_ratio <= RETRANSMITS
-            && search.thresholds.iter().all(|t| t.judge(&result, &times).met);
-        let seconds = planned.1.floor().max(1.0);
-        let in_time: u64 = result.bins.iter().take(seconds as usize).map(|b| b.done).sum();
+        let limited = verdict::limit(std::slice::from_ref(&result), self.tester, true).tester_limited;
+        let met =
+            result.retransmit_ratio <= RETRANSMITS && search.thresholds.iter().all(|t| t.judge(&result, &times).met);
+        // Where the peer does not answer, tunnels stay busy, and that is not for want of tunnels.
+        let starved = result.dropped.no_tunnel * 100 > result.started && result.success >= ANSWERED;
+        let missed = match () {
+            () if result.done == 0 && result.started > 0 => Some(Ceiling::Futile),
+            () if starved => Some(Ceiling::Tunnels),
+            () if limited => Some(Ceiling::Tester),
+            () if !met => Some(Ceiling::Peer),
+            () => None,
+        };
         let step = Step {
             trial,
             offered: rate,
-            goodput: in_time as f64 / seconds,
+            goodput: result.achieved_rate,
             success: result.success,
             p99: result.latency.get(search.of.timed().name()).map_or(0, |l| l.p99),
-            held,
-            tester_limited: limited,
+            held: missed.is_none(),
+            tester_limited: missed.is_some_and(Ceiling::is_tester),
         };
         self.played.stages.push(result);
         self.played.times.push(times);
         if !matches!(search.of, Sought::Rekeys { .. }) {
             self.tidy()?;
         }
-        Ok(step)
+        if missed.is_some() && !self.played.interrupted {
+            // Half-open IKE SAs and repeats of what was too much are not the next rate's.
+            self.stage("rest", Work::Hold(search.rest), Duration::ZERO, (0, search.rest.as_secs_f64()))?;
+        }
+        Ok((step, missed))
     }
 
     /// Brings up what is missing of the tunnels that are to be rekeyed.
@@ -267,7 +284,7 @@ impl Hunt<'_, '_> {
         }
         let schedule = Arc::new(Schedule::count(missing, rate));
         let planned = (missing, missing as f64 / rate);
-        let work = Work::SetUp { schedule, live: None, until_refused: false };
+        let work = Work::SetUp { schedule, live: None, until_refused: false, again: true };
         let (result, times) = self.stage("setup", work, Duration::ZERO, planned)?;
         self.played.stages.push(result);
         self.played.times.push(times);
@@ -351,6 +368,7 @@ mod tests {
             thresholds: Vec::new(),
             drain: Duration::from_secs(1),
             delete_rate: 100.0,
+            rest: Duration::ZERO,
             curve: true,
         }
     }
@@ -374,10 +392,14 @@ mod tests {
             let text = finding(100.0, &search(), &curve(last), Ceiling::Peer);
             assert!(text.contains(shape) && text.contains("at 3.0 times"), "{text}");
         }
-        assert!(finding(0.0, &search(), &[], Ceiling::Peer).contains("not even 10.0"));
-        assert!(finding(1000.0, &search(), &[], Ceiling::Peer).contains("no more was tried"));
-        assert!(finding(100.0, &search(), &[], Ceiling::Tester).contains("this tester was the limit at times"));
-        assert!(finding(100.0, &search(), &[], Ceiling::Starved).contains("--tunnels allows more"));
-        assert!(finding(0.0, &search(), &[], Ceiling::Futile).contains("not one succeeded at 10.0 per second"));
+        for (median, ceiling, words) in [
+            (0.0, Ceiling::Peer, "not even 10.0 per second was held"),
+            (0.0, Ceiling::Tester, "says nothing about the peer"),
+            (1000.0, Ceiling::MaxRate, "no more was tried"),
+            (100.0, Ceiling::Tester, "this tester was the limit, so the peer may take more"),
+            (100.0, Ceiling::Tunnels, "--tunnels allows more"),
+        ] {
+            assert!(finding(median, &search(), &[], ceiling).contains(words), "{ceiling:?}");
+        }
     }
 }

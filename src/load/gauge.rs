@@ -121,7 +121,10 @@ pub fn prometheus(shards: &[(super::arrival::Lane, std::sync::Arc<Gauges>)]) -> 
     single("ike_retransmits_total", "counter", "Requests sent again.", sum(|g| &g.retransmits));
     single("ike_half_open", "gauge", "Set-ups under way.", sum(|g| &g.half_open));
     single("ike_tester_dropped_total", "counter", "Starts that the tester could not make.", sum(|g| &g.dropped));
-    out.push_str("# HELP ike_failures_total Failures by class and stage.\n# TYPE ike_failures_total counter\n");
+    out.push_str(
+        "# HELP ike_failures_total Failures by class and stage; tunnels that went down unasked have the stage up.\n\
+         # TYPE ike_failures_total counter\n",
+    );
     // The whole closed set: a series that only appears with its first failure is one that no alarm watches.
     let all = FailureClass::ALL.into_iter().flat_map(|class| During::ALL.into_iter().map(move |stage| (class, stage)));
     let mut failures: FailureCounts = all.map(|key| (key, 0)).collect();
@@ -203,6 +206,7 @@ mod tests {
             "ike_failures_total{class=\"auth_failed\",stage=\"auth\"} 1",
             "ike_failures_total{class=\"no_response\",stage=\"init\"} 0",
             "ike_failures_total{class=\"pfs_mismatch_at_rekey\",stage=\"rekey\"} 0",
+            "ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 0",
             "ike_sas{state=\"configured\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

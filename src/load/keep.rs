@@ -1,4 +1,5 @@
-//! The datagrams of a few handshakes: of the failed ones, some per class, and of the slowest.
+//! The datagrams of a few handshakes: of the failed ones, some per class, and of the slowest. And of a sample of all, whether
+//! what must be new in each of them was.
 //!
 //! While a handshake is open its datagrams go to a pooled buffer; when it ends they are kept or the buffer is used again.
 
@@ -9,7 +10,9 @@ use std::path::Path as FilePath;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::fresh::{self, Freshness, Sample};
 use super::measure::During;
+use crate::crypto::ChildKeys;
 use crate::engine::{Event, FailureClass, SaId, TunnelId};
 use crate::net::{Class, Path};
 use crate::record::{Datagram, Direction, Fate, PcapNg, Record};
@@ -33,6 +36,7 @@ struct Pool {
     free: Vec<Handshake>,
     failed: BTreeMap<(FailureClass, During), Vec<Handshake>>,
     slowest: Vec<Handshake>,
+    sample: Sample,
 }
 
 /// A handshake's datagrams, one after the other in one buffer.
@@ -43,6 +47,10 @@ struct Handshake {
     took: Duration,
     octets: Vec<u8>,
     datagrams: Vec<(Instant, Direction, Path, Class, usize)>,
+    /// It is one of the sample.
+    sampled: bool,
+    /// Hashes of the keys of its Child SA.
+    child: Option<[u64; 2]>,
 }
 
 impl Keeper {
@@ -56,13 +64,25 @@ impl Keeper {
         handshake.octets.clear();
         handshake.datagrams.clear();
         handshake.tunnel = tunnel;
+        (handshake.sampled, handshake.child) = (pool.sample.takes(), None);
         pool.open.insert(spi, handshake);
+    }
+
+    /// It has made these keys for a Child SA.
+    pub fn child(&self, spi: u64, keys: &ChildKeys) {
+        if let Some(handshake) = self.lock().open.get_mut(&spi).filter(|handshake| handshake.sampled) {
+            handshake.child = Some(fresh::hash_keys(keys));
+        }
     }
 
     /// It succeeded.
     pub fn succeeded(&self, spi: u64, took: Duration) {
         let mut pool = self.lock();
         let Some(mut handshake) = pool.open.remove(&spi) else { return };
+        if handshake.sampled {
+            let datagrams = handshake.datagrams().map(|(_, direction, _, _, bytes)| (direction, bytes));
+            pool.sample.add(datagrams, handshake.child);
+        }
         let slowest = &mut pool.slowest;
         let place = slowest.partition_point(|other| other.took >= took);
         if place >= SLOWEST_MAX {
@@ -122,7 +142,14 @@ impl Record for Keeper {
     }
 }
 
-/// Writes what was kept: `failed.pcapng`, `slowest.pcapng` and, for reading, `handshakes.txt`; nothing if nothing was.
+/// What the sample of all handshakes says.
+pub fn freshness(keepers: &[Keeper]) -> Freshness {
+    let samples: Vec<Sample> = keepers.iter().map(|keeper| keeper.lock().sample.clone()).collect();
+    fresh::freshness(samples.iter())
+}
+
+/// Writes what was kept: `failed.pcapng`, `slowest.pcapng` and, for reading, `handshakes.txt`; and `freshness.json` of the
+/// sample; nothing if nothing was.
 ///
 /// # Errors
 ///
@@ -150,11 +177,19 @@ pub fn write(dir: &FilePath, epoch: UnixTime, keepers: &[Keeper]) -> io::Result<
         capture.flush()?;
         handshakes.iter().for_each(|h| h.describe(&mut text));
     }
+    let put = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
+    };
+    let sample = freshness(keepers);
+    if sample.handshakes > 0 {
+        put(fresh::FILE, &(serde_json::to_string_pretty(&sample).expect("plain data") + "\n"))?;
+    }
     if text.is_empty() {
         return Ok(());
     }
-    let path = dir.join("handshakes.txt");
-    std::fs::write(&path, text).map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
+    put("handshakes.txt", &text)
 }
 
 impl Handshake {

@@ -114,12 +114,14 @@ pub enum During {
     Delete,
     /// Another INFORMATIONAL, like a liveness check, while something else was waiting for its turn.
     Informational,
+    /// Nothing was under way: the tunnel was up, and went down unasked. Metrics count it so; results count it as lost.
+    Up,
 }
 
 impl During {
     /// All of them, in order.
-    pub const ALL: [During; 6] =
-        [During::Init, During::Auth, During::Child, During::Rekey, During::Delete, During::Informational];
+    pub const ALL: [During; 7] =
+        [During::Init, During::Auth, During::Child, During::Rekey, During::Delete, During::Informational, During::Up];
 
     /// Its name in files and metrics.
     pub fn as_str(self) -> &'static str {
@@ -130,6 +132,7 @@ impl During {
             During::Rekey => "rekey",
             During::Delete => "delete",
             During::Informational => "informational",
+            During::Up => "up",
         }
     }
 }
@@ -197,6 +200,8 @@ pub struct Stats {
     pub retransmits: u64,
     /// Operations that needed at least one retransmission.
     pub retried: u64,
+    /// The first datagram that the system would not send: from where, to where, and why, in words.
+    pub not_sent: Option<String>,
     /// The first set-up that failed: how many had succeeded before it, and why, in words.
     pub refused: Option<(u64, String)>,
     /// What passed through the tunnels, in a stage of traffic.
@@ -226,14 +231,14 @@ pub struct Dropped {
     pub in_flight: u64,
     /// No tunnel was free for it: all were busy, or none was up to be rekeyed.
     pub no_tunnel: u64,
-    /// The system would not send.
+    /// Datagrams that the system would not send, of operations that were begun: they count in no sum of operations.
     pub not_sent: u64,
 }
 
 impl Dropped {
     /// All together.
     pub fn total(&self) -> u64 {
-        self.late + self.in_flight + self.no_tunnel + self.not_sent
+        self.late + self.in_flight + self.no_tunnel
     }
 }
 
@@ -300,6 +305,9 @@ impl Stats {
         if let Some(more) = &other.traffic {
             self.traffic.get_or_insert_default().add(more);
         }
+        if self.not_sent.is_none() {
+            self.not_sent.clone_from(&other.not_sent);
+        }
         if self.refused.is_none() {
             self.refused.clone_from(&other.refused);
         }
@@ -336,9 +344,9 @@ impl Stats {
 /// A day of seconds; what comes later falls into the last bin.
 const MAX_BINS: usize = 86_400;
 
-/// Microseconds up to ten minutes, to three figures. One layout for all, so that any two merge.
+/// Microseconds up to a day, to three figures. One layout for all, so that any two merge.
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are valid")
+    Histogram::new_with_bounds(1, 86_400_000_000, 3).expect("the bounds are valid")
 }
 
 #[cfg(test)]

@@ -7,10 +7,14 @@ use hdrhistogram::Histogram;
 use super::leak::{Held, Leaks};
 use super::measure::FailureCounts;
 use super::summary::{
-    Bin, Capacity, Context, Failures, Latency, LoadResult, StageResult, Tester, TrafficResult, Window,
+    Bin, Capacity, Context, Failures, Latency, Limit, LoadResult, StageResult, Tester, TrafficResult, Window,
 };
 use super::threshold::{self, Threshold};
 use super::verdict;
+use crate::time::utc_nanos;
+
+/// Thresholds that follow from the workload and are judged anew.
+const DERIVED: [&str; 2] = [threshold::NO_LEAK, threshold::ALL_BACK];
 
 /// Latencies of each stage, by name.
 pub type Times = Vec<BTreeMap<String, Histogram<u64>>>;
@@ -40,6 +44,7 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
         if part.stages.len() != times.len() {
             return Err(format!("shard {shard}: {} stages, but latencies of {}", part.stages.len(), times.len()));
         }
+        warnings.extend(differences(first, part));
         // How long issuing certificates took differs from machine to machine.
         let same = Context { issue_micros: first.context.issue_micros, ..part.context.clone() };
         if part.connection.remote != first.connection.remote || same != first.context {
@@ -51,6 +56,11 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
     if !missing.is_empty() {
         warnings.push(format!("of {shards} shards these are missing: {}", missing.join(", ")));
     }
+    let limited: Vec<(u64, String)> = parts
+        .iter()
+        .filter(|(part, _)| part.limit.tester_limited)
+        .map(|(part, _)| (part.tester.shard, part.limit.sentence.clone()))
+        .collect();
     let mut parts = parts.into_iter();
     let (mut result, mut times) = parts.next().expect("there is a first one");
     if result.capacity.take_if(|found| found.of != Capacity::TUNNELS).is_some() {
@@ -60,9 +70,8 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
                 .into(),
         );
     }
-    for (part, more) in parts {
-        let names = |r: &LoadResult| r.stages.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
-        if names(&part) != names(&result) {
+    for (mut part, mut more) in parts {
+        if !align((&mut result.stages, &mut times), (&mut part.stages, &mut more)) {
             return Err(format!("shard {} has other stages than shard {}", part.tester.shard, result.tester.shard));
         }
         for ((stage, times), (other, more)) in
@@ -91,12 +100,126 @@ pub fn merge(mut parts: Vec<(LoadResult, Times)>) -> Result<(LoadResult, Times, 
     }
     result.traffic = super::traffic::finding(&result.stages);
     result.recovery = super::workload::recovery(&result.stages, &times);
-    let derived = [threshold::NO_LEAK, threshold::ALL_BACK];
-    let given = result.thresholds.iter().filter(|t| !derived.contains(&t.threshold.as_str()));
+    let given = result.thresholds.iter().filter(|t| !DERIVED.contains(&t.threshold.as_str()));
     let thresholds: Vec<Threshold> = given.map(|t| Threshold::parse(&t.threshold)).collect::<Result<_, _>>()?;
     result.thresholds = threshold::judge_run(&thresholds, &result.stages, &times);
     verdict::conclude(&mut result);
+    if let Some(limit) = limited_by(&limited, shards) {
+        (result.limit, result.exit_code) = (limit, 4);
+    }
     Ok((result, times, warnings))
+}
+
+/// One shard that was the limit limits the run: its late starts would be few among those of all.
+fn limited_by(limited: &[(u64, String)], shards: u64) -> Option<Limit> {
+    let ((shard, why), others) = limited.split_first()?;
+    let mut sentence = format!("In shard {shard} of {shards}: {why}");
+    if !others.is_empty() {
+        let numbers: Vec<String> = others.iter().map(|(shard, _)| shard.to_string()).collect();
+        sentence += &format!(" So it was in shard {}.", numbers.join(", "));
+    }
+    Some(Limit { who: "tester".into(), sentence, tester_limited: true })
+}
+
+/// Shards that began further apart than this, in seconds, were not one load.
+const TOGETHER: f64 = 1.0;
+
+/// What shards of one run have in common, and this one has not in common with the first, in sentences.
+fn differences(first: &LoadResult, part: &LoadResult) -> Vec<String> {
+    let (one, shard) = (first.tester.shard, part.tester.shard);
+    let mut out = Vec::new();
+    let begin = |r: &LoadResult| Some(utc_nanos(&r.started)? as f64 / 1e9 + r.stages.first()?.from);
+    if let Some(later) = begin(part).zip(begin(first)).map(|(this, first)| this - first)
+        && later.abs() > TOGETHER
+    {
+        let when = if later > 0.0 { "later" } else { "earlier" };
+        out.push(format!(
+            "shard {shard} began {:.1} s {when} than shard {one}, so the peer had less than the whole load at a time \
+             (--start-at aligns them)",
+            later.abs()
+        ));
+    }
+    if part.interrupted {
+        out.push(format!("shard {shard} was ended by a signal before its plan was over"));
+    }
+    // Of a plan that was cut short nothing can be said.
+    if !first.interrupted && !part.interrupted && first.stages.iter().zip(&part.stages).enumerate().any(other_plan) {
+        let words = |r: &LoadResult| {
+            r.stages.first().map_or_else(String::new, |s| format!("{} in {:.1} s", s.planned, s.planned_seconds))
+        };
+        out.push(format!(
+            "shard {shard} had another plan ({}) than shard {one} ({}): all of them need the same --rate, --for and \
+             --tunnels, and the same of what the workload takes",
+            words(part),
+            words(first)
+        ));
+    }
+    let judged = |r: &LoadResult| {
+        let given = r.thresholds.iter().map(|t| t.threshold.as_str()).filter(|t| !DERIVED.contains(t));
+        given.map(str::to_owned).collect::<Vec<_>>().join(", ")
+    };
+    if judged(first) != judged(part) {
+        out.push(format!(
+            "shard {shard} had other thresholds ({}) than shard {one} ({}), which count",
+            judged(part),
+            judged(first)
+        ));
+    }
+    out
+}
+
+/// Whether the shares that two shards had in a stage are not of one plan. What is done to tunnels that are up depends on how
+/// many are.
+fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
+    let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a.abs().max(b.abs());
+    let offered = |s: &StageResult| s.traffic.as_ref().map_or(0.0, |t| t.offered);
+    let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
+    let same = a.name == b.name && a.name != DELETE;
+    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(offered(a), offered(b)))
+}
+
+/// The stage that a shard has not, if none of its tunnels was up.
+const DELETE: &str = "delete";
+
+/// Gives a shard that had nothing to delete a stage in which it did nothing, beside the other's; false if the stages still
+/// are not the same.
+fn align(
+    (ours, our_times): (&mut Vec<StageResult>, &mut Times),
+    (theirs, their_times): (&mut Vec<StageResult>, &mut Times),
+) -> bool {
+    let mut at = 0;
+    while at < ours.len().max(theirs.len()) {
+        match (ours.get(at), theirs.get(at)) {
+            (Some(a), Some(b)) if a.name == b.name => {}
+            (_, Some(b)) if b.name == DELETE => {
+                let idle = idle(b, at.checked_sub(1).and_then(|before| ours.get(before)));
+                ours.insert(at, idle);
+                our_times.insert(at, BTreeMap::new());
+            }
+            (Some(a), _) if a.name == DELETE => {
+                let idle = idle(a, at.checked_sub(1).and_then(|before| theirs.get(before)));
+                theirs.insert(at, idle);
+                their_times.insert(at, BTreeMap::new());
+            }
+            _ => return false,
+        }
+        at += 1;
+    }
+    true
+}
+
+/// A stage at the time of another shard's in which nothing was done; what the process held is what it held `before`.
+fn idle(beside: &StageResult, before: Option<&StageResult>) -> StageResult {
+    let (name, method) = (beside.name.clone(), beside.method.clone());
+    let mut stage =
+        StageResult { name, method, from: beside.from, to: beside.to, success: 1.0, ..StageResult::default() };
+    if let Some(before) = before {
+        (stage.configured, stage.up, stage.sas) = (before.configured, before.up, before.sas);
+        stage.used.threads = vec![0.0; before.used.threads.len()];
+        stage.used.waited = vec![0.0; before.used.waited.len()];
+        (stage.used.resident, stage.used.descriptors) = (before.used.resident, before.used.descriptors);
+    }
+    stage
 }
 
 fn add_tester(into: &mut Tester, other: &Tester) {
@@ -172,9 +295,6 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.retransmits += other.retransmits;
     into.retried += other.retried;
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
-    let length = if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from };
-    let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
-    (into.attempted_rate, into.achieved_rate) = (per_second(into.started), per_second(into.done));
     if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
         add_traffic(a, b);
     }
@@ -193,6 +313,9 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     a.receive_overflows += b.receive_overflows;
     a.queue_octets = a.queue_octets.max(b.queue_octets);
     a.not_sent += b.not_sent;
+    if a.not_sent_why.is_none() {
+        a.not_sent_why.clone_from(&b.not_sent_why);
+    }
     a.icmp_errors += b.icmp_errors;
     a.resident += b.resident;
     a.descriptors += b.descriptors;
@@ -206,6 +329,8 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
         a.failed += b.failed;
         a.dropped += b.dropped;
     }
+    into.warm_up = into.warm_up.max(other.warm_up);
+    into.rates(if into.planned_seconds > 0.0 { into.planned_seconds } else { into.to - into.from });
 }
 
 fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
@@ -220,6 +345,7 @@ fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
     a.loss_there = mean(a.loss_there, b.loss_there, sent);
     a.loss = mean(Some(a.loss), Some(b.loss), sent).unwrap_or(0.0);
     a.overhead = mean(Some(a.overhead), Some(b.overhead), sent).unwrap_or(1.0);
+    a.first_back = a.first_back.into_iter().chain(b.first_back).reduce(f64::min);
     a.offered += b.offered;
     a.sent += b.sent;
     a.late += b.late;
@@ -299,6 +425,104 @@ mod tests {
         assert!(leaks.leak && leaks.end.sas == 1 && leaks.sentence.contains("1 IKE SAs are left"), "{leaks:?}");
         let judged = result.thresholds.last().expect("no leak is one");
         assert!(judged.threshold == threshold::NO_LEAK && !judged.met && result.exit_code == 1, "{judged:?}");
+    }
+
+    /// A shard whose tunnels have all failed, so that it had nothing to delete.
+    fn blocked(shard: u64) -> (LoadResult, Times) {
+        let (mut result, mut times) = part(shard, 0, 1);
+        result.stages[0].used.threads = vec![0.3];
+        result.stages[0].used.resident = 1000;
+        times[0].clear();
+        (result, times)
+    }
+
+    /// One whose tunnels came up and were deleted.
+    fn honest(shard: u64) -> (LoadResult, Times) {
+        let (mut result, mut times) = part(shard, 100, 1_000);
+        result.stages[0].used.threads = vec![0.2];
+        let mut delete = StageResult { name: "delete".into(), started: 100, done: 100, ..StageResult::default() };
+        (delete.from, delete.to, delete.planned, delete.used.threads) = (3.0, 4.0, 100, vec![0.1]);
+        delete.used.resident = 500;
+        result.stages.push(delete);
+        times.push(times[0].clone());
+        (result, times)
+    }
+
+    #[test]
+    fn a_shard_with_nothing_up_is_joined_too() {
+        for parts in [vec![blocked(0), honest(1)], vec![honest(0), blocked(1)]] {
+            let (result, times, warnings) = merge(parts).expect("of one run");
+            assert!(warnings.is_empty(), "{warnings:?}");
+            let [setup, delete] = &result.stages[..] else { panic!("{:?}", result.stages) };
+            assert_eq!((setup.done, setup.failed, delete.done, delete.planned), (100, 2, 100, 100));
+            assert_eq!((delete.from, delete.to, delete.success, delete.used.resident), (3.0, 4.0, 1.0, 1500));
+            assert_eq!((delete.used.threads.len(), times.len(), times[1]["T_up"].len()), (2, 2, 100));
+            assert_eq!((result.exit_code, result.limit.who.as_str()), (1, "peer"));
+        }
+        // Between the trials of a search for the number of tunnels, too.
+        let trials = |mut one: (LoadResult, Times)| {
+            let again = one.clone();
+            one.0.stages.extend(again.0.stages);
+            one.1.extend(again.1);
+            one
+        };
+        let (result, ..) = merge(vec![trials(blocked(0)), trials(honest(1))]).expect("of one run");
+        let names: Vec<&str> = result.stages.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["setup", "delete", "setup", "delete"]);
+        let mut other = honest(1);
+        other.0.stages[1].name = "storm".into();
+        assert!(merge(vec![honest(0), other]).expect_err("another workload").contains("has other stages"));
+    }
+
+    #[test]
+    fn one_shard_that_was_the_limit_limits_the_run() {
+        let limited = |shard: u64, share: u64| {
+            let (mut result, times) = part(shard, 100, 1_000);
+            result.tester.shards = 4;
+            (result.stages[0].failed, result.stages[0].failures) = (0, Vec::new());
+            result.stages[0].window.started = 100;
+            let why = format!("This tester was the limit: {share} % of its starts were late.");
+            let who = if share > 1 { "tester" } else { "nobody" };
+            result.limit = Limit { who: who.into(), sentence: why, tester_limited: share > 1 };
+            (result, times)
+        };
+        let (result, ..) = merge((0..4).map(|n| limited(n, 0)).collect()).expect("of one run");
+        assert_eq!((result.exit_code, result.limit.tester_limited), (0, false), "{:?}", result.limit);
+        let (result, ..) = merge((0..4).map(|n| limited(n, n)).collect()).expect("of one run");
+        assert_eq!((result.exit_code, result.limit.who.as_str()), (4, "tester"));
+        let says = "In shard 2 of 4: This tester was the limit: 2 % of its starts were late. So it was in shard 3.";
+        assert_eq!((result.limit.sentence.as_str(), result.limit.tester_limited), (says, true));
+    }
+
+    #[test]
+    fn shards_of_different_times_rates_or_thresholds_are_named() {
+        let shard = |n: u64| {
+            let mut one = part(n, 10, 1_000);
+            one.0.started = "2026-11-21T02:21:36.500Z".into();
+            (one.0.stages[0].from, one.0.stages[0].planned, one.0.stages[0].planned_seconds) = (2.0, 500, 10.0);
+            one
+        };
+        let warnings = |change: &dyn Fn(&mut LoadResult)| {
+            let (one, mut other) = (shard(0), shard(1));
+            change(&mut other.0);
+            merge(vec![one, other]).expect("of one run").2
+        };
+        // A process that was started later waits less for its begin; and not every number can be halved.
+        assert!(warnings(&|_| {}).is_empty());
+        let aligned = warnings(&|r| {
+            (r.started, r.stages[0].from, r.stages[0].planned) = ("2026-11-21T02:21:37.600Z".into(), 0.9, 499);
+        });
+        assert!(aligned.is_empty(), "{aligned:?}");
+        let another_day = warnings(&|r| r.started = "2026-11-22T02:21:36.500Z".into());
+        assert!(another_day.len() == 1 && another_day[0].contains("shard 1 began 86400.0 s later"), "{another_day:?}");
+        let rate = warnings(&|r| r.stages[0].planned = 1000);
+        assert!(rate.len() == 1 && rate[0].contains("(1000 in 10.0 s) than shard 0 (500 in 10.0 s)"), "{rate:?}");
+        let length = warnings(&|r| r.stages[0].planned_seconds = 20.0);
+        assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
+        let judged = warnings(&|r| r.thresholds[0].threshold = "success>=50%".into());
+        assert!(judged.len() == 1 && judged[0].contains("other thresholds (success>=50%)"), "{judged:?}");
+        let stopped = warnings(&|r| (r.interrupted, r.stages[0].planned) = (true, 3));
+        assert!(stopped.len() == 1 && stopped[0].contains("shard 1 was ended by a signal"), "{stopped:?}");
     }
 
     #[test]

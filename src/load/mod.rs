@@ -9,6 +9,7 @@ pub mod book;
 pub mod ca;
 pub mod capacity;
 pub mod files;
+pub mod fresh;
 pub mod gauge;
 pub mod keep;
 pub mod leak;

@@ -83,15 +83,22 @@ impl Psks {
     ///
     /// # Errors
     ///
-    /// In words, if the file cannot be read or holds no key.
+    /// In words, if the file cannot be read, holds no key, or has an empty line before one: a key left out would give every
+    /// later tunnel that of its neighbour.
     pub fn from_lines(path: &Path) -> Result<Psks, String> {
         let text = read(path)?;
-        let keys: Vec<Arc<Secret>> = text
-            .lines()
-            .map(|line| line.strip_suffix('\r').unwrap_or(line))
-            .filter(|line| !line.is_empty())
-            .map(|line| Arc::new(Secret::new(line.as_bytes())))
-            .collect();
+        let lines = text.trim_end_matches(['\n', '\r']).lines().map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let mut keys = Vec::new();
+        for (number, line) in (1..).zip(lines) {
+            if line.is_empty() {
+                return Err(format!(
+                    "{}:{number}: an empty line in place of tunnel {}'s key",
+                    path.display(),
+                    number - 1
+                ));
+            }
+            keys.push(Arc::new(Secret::new(line.as_bytes())));
+        }
         if keys.is_empty() {
             return Err(format!("{} holds no key", path.display()));
         }

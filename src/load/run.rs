@@ -55,6 +55,8 @@ pub struct Setup {
     pub linger: Duration,
     /// Tunnels that the plan begins, where that is fewer than there may be: what the gauges call configured.
     pub configured: u64,
+    /// Set DF, so that what is longer than the route's MTU does not leave.
+    pub dont_fragment: bool,
     /// Keep the datagrams of the failed and the slowest handshakes.
     pub keep: bool,
     /// How packets are sent through the tunnels, if any are.
@@ -83,8 +85,10 @@ pub struct Network {
 pub struct Outcome {
     /// What was measured.
     pub stats: Stats,
-    /// Per shard, what its thread used.
+    /// Per shard, what its thread used while the plan lasted.
     pub used: Vec<Used>,
+    /// CPU time of all shards in the whole stage.
+    pub cpu: Duration,
     /// CPU time of the whole process.
     pub process_cpu: Duration,
     /// Per core of the machine, what it did.
@@ -97,6 +101,8 @@ pub struct Outcome {
     pub sas: u64,
     /// Most octets seen waiting in one receive buffer.
     pub queue: usize,
+    /// What was planned for this time, from the begin, is not measured.
+    pub warm_up: Duration,
     /// Begin and end.
     pub from: Instant,
     /// End.
@@ -122,6 +128,8 @@ struct Member {
     reports: mpsc::Receiver<io::Result<Report>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    /// Tunnels that were up at the end of its last stage.
+    up: u64,
 }
 
 /// What is shown of a stage while it lasts: the shards' gauges, and the time.
@@ -173,7 +181,7 @@ impl Fleet {
                     socket_buffer: setup.socket_buffer,
                     share: shared.then_some(setup.threads.max(1)),
                     any_address: setup.peers.sources.len() > 1,
-                    dont_fragment: false,
+                    dont_fragment: setup.dont_fragment,
                 },
                 clock,
             )?;
@@ -225,7 +233,7 @@ impl Fleet {
                 .name(format!("shard-{octet}"))
                 .spawn(move || Shard::new(config, link).serve(&orders_in, &reports_out))
                 .map_err(StartError::Thread)?;
-            shards.push(Member { orders, reports, waker, thread: Some(thread) });
+            shards.push(Member { orders, reports, waker, thread: Some(thread), up: 0 });
             lanes.push((lane, gauges));
         }
         Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers, process: setup.process })
@@ -283,28 +291,37 @@ impl Fleet {
     ) -> io::Result<Outcome> {
         self.stages += 1;
         let start = at.unwrap_or_else(|| self.clock.now() + AHEAD);
-        let (cores, process_cpu) = (Core::all(), resource::process_cpu());
+        let length = work.length();
         let stage = Stage { label: self.stages.to_string(), start, work, warm_up, drain };
+        let up: u64 = self.shards.iter().map(|shard| shard.up).sum();
         for shard in &self.shards {
-            shard.orders.send(Order::Stage(stage.clone())).map_err(|_| gone())?;
+            // Where no tunnel is up, everybody has as little to do.
+            let part = if up > 0 { shard.up as f64 / up as f64 } else { 1.0 / self.shards.len() as f64 };
+            let stage = Stage { work: stage.work.clone().part(part), ..stage.clone() };
+            shard.orders.send(Order::Stage(stage)).map_err(|_| gone())?;
             shard.waker.wake();
         }
         let mut outcome = Outcome {
             stats: Stats::default(),
             used: Vec::new(),
+            cpu: Duration::ZERO,
             process_cpu: Duration::ZERO,
             cores: Vec::new(),
             link: LinkCounters::default(),
             up: 0,
             sas: 0,
             queue: 0,
+            warm_up,
             from: start,
             to: start,
             stopped: false,
         };
-        for shard in &self.shards {
+        // What the machine does before the begin and after the plan would hide how busy it was meanwhile.
+        let mut machine = Machine { from: start, to: length.map(|length| start + length), begin: None, end: None };
+        for shard in &mut self.shards {
             let report = loop {
-                match shard.reports.recv_timeout(every) {
+                let now = self.clock.now();
+                match shard.reports.recv_timeout(machine.look(now).map_or(every, |wait| wait.min(every))) {
                     Ok(report) => break report?,
                     Err(mpsc::RecvTimeoutError::Timeout) => watch(&self.lanes, self.clock.now()),
                     Err(mpsc::RecvTimeoutError::Disconnected) => return Err(gone()),
@@ -312,15 +329,16 @@ impl Fleet {
             };
             outcome.stats.merge(&report.stats);
             outcome.used.push(report.used);
+            outcome.cpu += report.whole.cpu;
             outcome.link = resource::together(&outcome.link, &report.link);
+            shard.up = report.up;
             outcome.up += report.up;
             outcome.sas += report.sas;
             outcome.queue = outcome.queue.max(report.queue);
             outcome.stopped |= report.stopped;
         }
         outcome.to = self.clock.now();
-        outcome.process_cpu = resource::process_cpu().saturating_sub(process_cpu);
-        outcome.cores = Core::all().iter().zip(&cores).map(|(now, before)| now.since(before)).collect();
+        (outcome.process_cpu, outcome.cores) = machine.used();
         Ok(outcome)
     }
 }
@@ -336,6 +354,44 @@ impl Drop for Fleet {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+/// What the whole machine did between two instants.
+struct Machine {
+    from: Instant,
+    /// The end of the plan, where that is known beforehand.
+    to: Option<Instant>,
+    begin: Option<(Duration, Vec<Core>)>,
+    end: Option<(Duration, Vec<Core>)>,
+}
+
+impl Machine {
+    fn now() -> (Duration, Vec<Core>) {
+        (resource::process_cpu(), Core::all())
+    }
+
+    /// Looks if it is time to; how long until it is the next time.
+    fn look(&mut self, now: Instant) -> Option<Duration> {
+        if now < self.from {
+            return Some(self.from.since(now));
+        }
+        if self.begin.is_none() {
+            self.begin = Some(Machine::now());
+        }
+        let to = self.to.filter(|_| self.end.is_none())?;
+        if now < to {
+            return Some(to.since(now));
+        }
+        self.end = Some(Machine::now());
+        None
+    }
+
+    fn used(self) -> (Duration, Vec<Core>) {
+        let (now, cores) = self.end.unwrap_or_else(Machine::now);
+        // A stage that was over before it could be looked at has used nothing to speak of.
+        let (before, earlier) = self.begin.unwrap_or_else(|| (now, cores.clone()));
+        (now.saturating_sub(before), cores.iter().zip(&earlier).map(|(now, before)| now.since(before)).collect())
     }
 }
 

@@ -15,7 +15,7 @@ use super::arrival::{Arrivals, Lane, Schedule};
 use super::book::{Book, Open};
 use super::gauge::Gauges;
 use super::keep::Keeper;
-use super::measure::{Stats, Timed};
+use super::measure::Stats;
 use super::pace::Pace;
 use super::peers::{Peers, Sources};
 use super::resource::{self, Used};
@@ -35,12 +35,21 @@ const BATCH: usize = 8;
 const CLOSED_BATCH: usize = 16;
 /// Operations that are begun at most before the sockets are looked at again.
 const STARTS: usize = 16;
+/// After so many full batches in a row this tester is behind. Then answers go first, or they would wait in the sockets until
+/// their requests are sent again, and the repeats would keep it behind for good.
+const BEHIND: u32 = 32;
+/// Datagrams of a turn while it is behind.
+const BEHIND_BATCH: usize = 64;
+/// Operations begun in such a turn: few enough that their answers are fewer than what it takes in.
+const BEHIND_STARTS: usize = 8;
 /// The part of its window that a closed loop likes to take at once.
 const TOGETHER: u64 = 4;
 /// How long a shard sleeps at most without looking for orders.
 const NAP: Duration = Duration::from_millis(50);
 /// How long the last echoes are waited for.
 const LAST_ECHOES: Duration = Duration::from_secs(1);
+/// How long a stage lasts longer at most for tunnels whose Child SA the peer has deleted at its end.
+const LAST_CHILDREN: Duration = Duration::from_secs(3);
 /// How often the receive queues are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -110,6 +119,8 @@ pub enum Work {
         live: Option<Duration>,
         /// Begin no more when one was refused.
         until_refused: bool,
+        /// Tunnels that were up before are begun before those that never were.
+        again: bool,
     },
     /// One after the other, as the BMWG drafts have it: each begins when the one before is up.
     Serial {
@@ -137,7 +148,7 @@ pub enum Work {
     },
     /// Send packets through what is up.
     Traffic {
-        /// Bits of inner packets per second, through all tunnels of all shards.
+        /// Bits of inner packets per second through all tunnels. The coordinator gives each shard what its part of them makes.
         rate: f64,
         /// For how long.
         length: Duration,
@@ -148,13 +159,36 @@ pub enum Work {
     Forget,
 }
 
+impl Work {
+    /// How long its plan is, where there is a plan.
+    pub fn length(&self) -> Option<Duration> {
+        match self {
+            Work::SetUp { schedule, .. } | Work::Create { schedule, .. } => {
+                Some(schedule.length()).filter(|_| !schedule.is_at_once())
+            }
+            Work::Hold(length) | Work::Failover(length) | Work::Traffic { length, .. } => Some(*length),
+            Work::Serial { .. } | Work::Closed { .. } | Work::Delete(_) | Work::Forget => None,
+        }
+    }
+
+    /// What a shard has to do that has this part of the tunnels that are up: 0 to 1.
+    pub fn part(self, part: f64) -> Work {
+        match self {
+            Work::Traffic { rate, length } => Work::Traffic { rate: rate * part, length },
+            other => other,
+        }
+    }
+}
+
 /// What a shard reports of a stage.
 #[derive(Debug)]
 pub struct Report {
     /// What was measured.
     pub stats: Stats,
-    /// What the thread used.
+    /// What the thread used while the plan lasted: without the wait for its begin and for the last answers.
     pub used: Used,
+    /// What it used in the whole stage.
+    pub whole: Used,
     /// What passed its sockets.
     pub link: LinkCounters,
     /// The engine's counters since the run began.
@@ -190,6 +224,14 @@ pub struct Shard<L> {
     queue: usize,
     looked: Instant,
     until_refused: bool,
+    /// Datagrams of a turn, of the present stage.
+    batch: usize,
+    /// Full batches in a row.
+    full: u32,
+    /// Tunnels that were up before come first.
+    again: bool,
+    /// What the thread used from the begin of the stage to the end of its plan, once that is over.
+    used: Option<Used>,
     /// Of which configured Child SA more are made.
     child_name: String,
 }
@@ -221,7 +263,7 @@ impl<L: Link> Shard<L> {
         let mut book = Book::new(lane, Arc::clone(&peers), gauges, keeper);
         book.traffic = traffic.map(|spec| Box::new(Traffic::new(spec)));
         let child_name = peers.base.children.first().map_or_else(String::new, |child| child.name.clone());
-        let driver = Driver::with_batch(endpoint, link, recorder, BATCH);
+        let driver = Driver::new(endpoint, link, recorder);
         Shard {
             driver,
             book,
@@ -239,6 +281,10 @@ impl<L: Link> Shard<L> {
             queue: 0,
             looked: Instant::ZERO,
             until_refused: false,
+            batch: BATCH,
+            full: 0,
+            again: false,
+            used: None,
             child_name,
         }
     }
@@ -271,21 +317,23 @@ impl<L: Link> Shard<L> {
     }
 
     fn stage(&mut self, stage: &Stage) -> io::Result<Report> {
-        let (used, link) = (Used::of_thread(), self.driver.link.counters());
-        self.queue = 0;
+        let link = self.driver.link.counters();
+        (self.queue, self.used) = (0, None);
         let purpose = match &stage.work {
             Work::Create { what, .. } => *what,
             Work::Delete(_) => Open::Delete,
             _ => Open::SetUp,
         };
         self.book.begin_stage(stage.start, stage.warm_up, purpose);
-        self.driver.set_batch(BATCH);
+        self.set_batch(BATCH);
         while self.driver.link.now() < stage.start {
             self.turn(stage.start)?;
         }
+        // What it uses while it waits, for the begin now and for the last answers later, would hide how busy it was.
+        let used = Used::of_thread();
         match &stage.work {
-            Work::SetUp { schedule, live, until_refused } => {
-                (self.book.live, self.until_refused) = (*live, *until_refused);
+            Work::SetUp { schedule, live, until_refused, again } => {
+                (self.book.live, self.until_refused, self.again) = (*live, *until_refused, *again || *until_refused);
                 self.run(stage, Arc::clone(schedule), Open::SetUp)?;
                 self.book.live = None;
             }
@@ -302,11 +350,21 @@ impl<L: Link> Shard<L> {
             Work::Traffic { rate, length } => self.traffic(stage, *rate, *length)?,
             Work::Forget => self.forget()?,
         }
+        // What has lost its Child SA only just now may still get another one.
+        let patience = self.driver.link.now() + LAST_CHILDREN;
+        while let Some(next) = self.book.next_bare()
+            && self.driver.link.now() < patience
+            && !self.stopped()
+        {
+            self.turn(next.min(patience))?;
+        }
         let stats = self.book.end_stage();
         let now = self.driver.link.counters();
+        let whole = Used::of_thread().since(&used);
         Ok(Report {
             stats,
-            used: Used::of_thread().since(&used),
+            used: self.used.take().map_or(whole, |end| end.since(&used)),
+            whole,
             link: resource::between(&link, &now),
             engine: self.driver.endpoint.counters().clone(),
             up: self.book.up(),
@@ -330,7 +388,7 @@ impl<L: Link> Shard<L> {
             let mut begun = 0;
             while let Some(planned) = arrivals.peek().map(|after| stage.start + after) {
                 let now = self.driver.link.now();
-                if planned > now || begun == STARTS {
+                if planned > now || begun == self.starts() {
                     break;
                 }
                 arrivals.take();
@@ -350,6 +408,10 @@ impl<L: Link> Shard<L> {
             let next = arrivals.peek().map(|after| stage.start + after);
             let now = self.driver.link.now();
             if next.is_none() {
+                // Of what is due at once, all the work is yet to be done.
+                if !self.at_once && self.used.is_none() {
+                    self.used = Some(Used::of_thread());
+                }
                 let patience = if self.stopped() { stage.drain.min(Duration::from_secs(2)) } else { stage.drain };
                 let until = *drained.get_or_insert(now + patience);
                 let trying = self.book.traffic.as_ref().is_some_and(|traffic| traffic.is_trying());
@@ -391,7 +453,7 @@ impl<L: Link> Shard<L> {
 
     /// As many at once as the window holds.
     fn closed(&mut self, stage: &Stage, count: u64, window: u64) -> io::Result<()> {
-        self.driver.set_batch(CLOSED_BATCH);
+        self.set_batch(CLOSED_BATCH);
         let mut left = self.lane.share(count);
         let mut progress = (u64::MAX, self.driver.link.now());
         let mut pace = Pace::new(self.driver.link.now());
@@ -439,7 +501,7 @@ impl<L: Link> Shard<L> {
             {
                 begun += 1;
                 self.book.due(due);
-                self.book.stats.time(Timed::Lag, now.since(due));
+                self.book.lag(due, now.since(due));
                 self.set_up(place, due, now);
             }
             self.turn(self.book.next_lost().map_or(end, |next| next.min(end)))?;
@@ -459,7 +521,7 @@ impl<L: Link> Shard<L> {
     fn traffic(&mut self, stage: &Stage, rate: f64, length: Duration) -> io::Result<()> {
         let end = stage.start + length;
         if let Some(traffic) = &mut self.book.traffic {
-            traffic.begin(stage.start, end, rate / self.lane.stride as f64);
+            traffic.begin(stage.start, end, rate);
         }
         while self.driver.link.now() < end && !self.stopped() {
             self.turn(end)?;
@@ -483,7 +545,7 @@ impl<L: Link> Shard<L> {
         if op == Open::Delete {
             let Some(place) = self.next_up() else { return false };
             self.book.due(planned);
-            self.book.stats.time(Timed::Lag, lag);
+            self.book.lag(planned, lag);
             self.command(place, op, planned, now);
             return true;
         }
@@ -501,7 +563,7 @@ impl<L: Link> Shard<L> {
             self.book.drop_start(planned, |d| &mut d.no_tunnel);
             return false;
         };
-        self.book.stats.time(Timed::Lag, lag);
+        self.book.lag(planned, lag);
         match op {
             Open::SetUp => self.set_up(place, planned, now),
             op => self.command(place, op, planned, now),
@@ -511,8 +573,8 @@ impl<L: Link> Shard<L> {
 
     /// A tunnel that is down: first those that were never begun, then those that have been down longest.
     fn free_place(&mut self) -> Option<usize> {
-        // Where the order of tunnels is the question, every trial has the same ones.
-        if self.until_refused
+        // Every trial of a search has the same ones, and a storm those that were up.
+        if self.again
             && let Some(place) = self.book.take_down()
         {
             return Some(place);
@@ -570,6 +632,7 @@ impl<L: Link> Shard<L> {
                 self.driver.endpoint.share_spec(sa, &base);
             }
         }
+        self.book.judge_bare(now);
         // An IKE SA without its Child: the peer is told, or it would keep what nobody uses.
         while let Some(place) = self.book.take_to_delete() {
             if let Some(sa) = self.book.sa(place)
@@ -607,9 +670,37 @@ impl<L: Link> Shard<L> {
         self.turn(now).map(drop)
     }
 
+    fn set_batch(&mut self, batch: usize) {
+        (self.batch, self.full) = (batch, 0);
+        self.driver.set_batch(batch);
+    }
+
+    /// Operations that are begun before the sockets are looked at again.
+    fn starts(&self) -> usize {
+        if self.full >= BEHIND { BEHIND_STARTS } else { STARTS }
+    }
+
+    /// A turn has received so many: notices that this tester falls behind, and that it has caught up.
+    fn keep_up(&mut self, received: usize) {
+        let behind = self.full >= BEHIND;
+        if received >= if behind { BEHIND_BATCH } else { self.batch } {
+            self.full = self.full.saturating_add(1);
+            if self.full == BEHIND {
+                self.driver.set_batch(BEHIND_BATCH);
+            }
+        } else {
+            self.full = 0;
+            if behind {
+                self.driver.set_batch(self.batch);
+            }
+        }
+    }
+
     /// One turn, at most until then; the datagrams that came.
     fn turn(&mut self, until: Instant) -> io::Result<usize> {
+        let until = self.book.next_bare().map_or(until, |next| next.min(until));
         let turn = self.driver.turn(Some(until), &mut self.book)?;
+        self.keep_up(turn.received);
         self.work_off();
         let now = self.driver.link.now();
         if now.since(self.looked) >= LOOK {

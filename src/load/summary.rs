@@ -166,7 +166,10 @@ pub struct StageResult {
     pub planned: u64,
     /// Mean planned rate per second.
     pub planned_rate: f64,
-    /// Mean rate per second of operations begun, over the planned time.
+    /// Seconds of it that were not measured.
+    #[serde(default)]
+    pub warm_up: f64,
+    /// Mean rate per second of operations begun in the planned time, after the warm-up.
     #[serde(default)]
     pub attempted_rate: f64,
     /// Tunnels that the run is to have, in this process; 0 where that does not apply.
@@ -175,7 +178,8 @@ pub struct StageResult {
     /// Everything was due at once: the tester took the time it needed.
     #[serde(default)]
     pub at_once: bool,
-    /// Mean rate per second of operations that succeeded, over the planned time.
+    /// Mean rate per second of operations that succeeded in the planned time, after the warm-up: what came up later counts as
+    /// done, not as achieved.
     pub achieved_rate: f64,
     /// Operations begun.
     pub started: u64,
@@ -241,13 +245,16 @@ pub struct TrafficResult {
     pub sent: u64,
     /// Packets due that the tester came to too late.
     pub late: u64,
-    /// Packets that could not be sent: no tunnel was up.
+    /// Packets that could not be sent: no tunnel was up, or the selectors do not hold who echoes.
     pub unsent: u64,
     /// Packets that came back.
     pub returned: u64,
     /// Bits of inner packets per second that were sent.
     pub sent_rate: f64,
-    /// Bits of inner packets per second that came back while packets were sent.
+    /// Seconds until the first packet came back.
+    #[serde(default)]
+    pub first_back: Option<f64>,
+    /// Bits of inner packets per second that came back, from the first one that did to the last one that was sent.
     pub throughput: f64,
     /// Share of the packets sent that did not come back.
     pub loss: f64,
@@ -302,14 +309,14 @@ pub struct Dropped {
     pub in_flight: u64,
     /// No tunnel was free.
     pub no_tunnel: u64,
-    /// The system would not send a datagram.
+    /// Datagrams that the system would not send, of operations that were begun: they count in no sum of operations.
     pub not_sent: u64,
 }
 
 impl Dropped {
-    /// All together.
+    /// Operations that were planned and not begun.
     pub fn total(&self) -> u64 {
-        self.late + self.in_flight + self.no_tunnel + self.not_sent
+        self.late + self.in_flight + self.no_tunnel
     }
 }
 
@@ -364,13 +371,13 @@ impl Latency {
 /// What the tester used during a stage.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UsedResult {
-    /// CPU time of each thread, as a share of a core.
+    /// CPU time of each thread while the plan lasted, as a share of a core.
     pub threads: Vec<f64>,
     /// Time each thread waited for a core, as a share of the time that passed.
     pub waited: Vec<f64>,
-    /// CPU seconds of all threads.
+    /// CPU seconds of all threads, in the whole stage.
     pub cpu_seconds: f64,
-    /// CPU seconds of the whole process.
+    /// CPU seconds of the whole process while the plan lasted.
     pub process_cpu_seconds: f64,
     /// CPU microseconds per operation that succeeded or failed.
     pub cpu_per_operation: f64,
@@ -384,8 +391,11 @@ pub struct UsedResult {
     pub receive_overflows: u64,
     /// Most octets seen waiting in a receive buffer.
     pub queue_octets: u64,
-    /// Datagrams that the system would not send.
+    /// Datagrams that the system would not send, whatever they were about.
     pub not_sent: u64,
+    /// The first of them: from where, to where, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_sent_why: Option<String>,
     /// ICMP errors.
     pub icmp_errors: u64,
     /// Resident memory of this process at the end, in octets.
@@ -439,6 +449,33 @@ pub struct Capacity {
     pub curve: Vec<Step>,
     /// What happened there, in a sentence.
     pub finding: String,
+    /// What kept a search for a rate from going higher.
+    #[serde(default)]
+    pub ceiling: Ceiling,
+}
+
+/// What kept a search from going higher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ceiling {
+    /// The peer missed a threshold.
+    #[default]
+    Peer,
+    /// The tester could not do more.
+    Tester,
+    /// Every tunnel of the tester was busy, though the peer answered.
+    Tunnels,
+    /// No higher rate was asked for.
+    MaxRate,
+    /// Nothing succeeded at all.
+    Futile,
+}
+
+impl Ceiling {
+    /// The figure says nothing about what the peer could do beyond it.
+    pub fn is_tester(self) -> bool {
+        matches!(self, Ceiling::Tester | Ceiling::Tunnels)
+    }
 }
 
 /// One rate, tried.
@@ -574,42 +611,18 @@ impl Tester {
     }
 }
 
-impl TrafficResult {
-    /// The counts; rates are [`StageResult::offer`]'s to say, which finds the bits that came back in time here.
-    fn of(passed: &super::traffic::Passed) -> TrafficResult {
-        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
-        // Dead peers and other packets of the peer's are sealed, too: never less than nothing is lost.
-        let known = passed.sealed >= passed.opened;
-        TrafficResult {
-            size: passed.size,
-            sent: passed.sent,
-            late: passed.late,
-            unsent: passed.unsent,
-            returned: passed.returned,
-            throughput: (passed.in_time * passed.size * 8) as f64,
-            loss: share(passed.sent.saturating_sub(passed.returned), passed.sent),
-            loss_there: known.then(|| share(passed.sent.saturating_sub(passed.sealed), passed.sent)),
-            loss_back: known.then(|| share(passed.sealed - passed.opened, passed.sealed)),
-            bad: passed.bad,
-            active: passed.active,
-            ..TrafficResult::default()
-        }
-    }
-}
-
 impl StageResult {
-    /// What a stage of traffic was offered: bits per second by all `processes`, and what that makes of its figures.
-    pub fn offer(&mut self, rate: f64, processes: u64) {
-        let octets = self.used.octets.0 as f64;
-        let seconds = self.planned_seconds.max(f64::MIN_POSITIVE);
-        let Some(traffic) = &mut self.traffic else { return };
-        let rate_of = |packets: u64| packets as f64 * traffic.size as f64 * 8.0 / seconds;
-        let (sent, in_time) = (rate_of(traffic.sent), rate_of(traffic.returned).min(traffic.throughput / seconds));
-        (traffic.offered, traffic.sent_rate, traffic.throughput) = (rate / processes as f64, sent, in_time);
-        let inner = traffic.sent as f64 * traffic.size as f64;
-        // UDP payload is what the sockets count: an IPv4 and a UDP header come on top.
-        traffic.overhead = if inner > 0.0 { (octets + traffic.sent as f64 * 28.0) / inner } else { 1.0 };
-        self.planned = traffic.sent + traffic.late + traffic.unsent;
+    /// The rates: of what was planned over a time, what was begun and what was done in that time and after the warm-up, in
+    /// whole seconds; else of everything, over `length` seconds.
+    pub fn rates(&mut self, length: f64) {
+        let seconds = self.warm_up.ceil() as usize..self.planned_seconds.floor() as usize;
+        let bins = self.bins.get(seconds.start..seconds.end.min(self.bins.len())).unwrap_or_default();
+        let (started, done, length) = match seconds.len() {
+            0 => (self.started, self.done, length),
+            n => (bins.iter().map(|b| b.started).sum(), bins.iter().map(|b| b.done).sum(), n as f64),
+        };
+        let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
+        (self.attempted_rate, self.achieved_rate) = (per_second(started), per_second(done));
     }
 
     /// The figures, without what the tester used.
@@ -670,11 +683,11 @@ impl StageResult {
             result.planned_seconds = result.to - result.from;
         }
         let length = if planned.1 > 0.0 { result.planned_seconds } else { result.to - result.from };
-        let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
-        (result.attempted_rate, result.achieved_rate) = (per_second(result.started), per_second(result.done));
+        result.warm_up = outcome.warm_up.as_secs_f64();
+        result.rates(length);
         (result.up, result.sas) = (outcome.up, outcome.sas);
         let wall = |u: &super::resource::Used| u.wall.as_secs_f64().max(f64::MIN_POSITIVE);
-        let cpu: f64 = outcome.used.iter().map(|u| u.cpu.as_secs_f64()).sum();
+        let cpu = outcome.cpu.as_secs_f64();
         let operations = (result.done + result.failed + result.faulty.done + result.faulty.failed).max(1);
         let core = |c: &Core| CoreResult {
             number: c.number,
@@ -694,6 +707,7 @@ impl StageResult {
             receive_overflows: outcome.link.receive_overflows,
             queue_octets: outcome.queue as u64,
             not_sent: outcome.link.not_sent,
+            not_sent_why: outcome.stats.not_sent.clone(),
             icmp_errors: outcome.link.icmp_errors,
             resident: super::resource::resident(),
             descriptors: super::resource::descriptors(),

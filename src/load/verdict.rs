@@ -2,6 +2,7 @@
 
 use super::summary::{Latency, Limit, LoadResult, StageResult, Tester};
 use super::threshold::{self, duration};
+use super::traffic;
 
 /// What the tester allows itself before it calls itself the limit.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -17,6 +18,9 @@ impl Default for Honesty {
         Honesty { cpu: 0.8, lag: 1_000.0 }
     }
 }
+
+/// Shorter than this a stage says nothing about how busy the tester is, in seconds.
+const MOMENT: f64 = 0.1;
 
 /// Says of a run whose thresholds are judged what it came to: what it must meet beside them, who was the limit, and with
 /// which code it ends. The same for one run and for several merged ones.
@@ -57,7 +61,7 @@ pub fn limit(stages: &[StageResult], tester: &Tester, met: bool) -> Limit {
             tester_limited: true,
         };
     }
-    let (who, sentence) = match stages.iter().find_map(peer_reason) {
+    let (who, sentence) = match stages.iter().find_map(peer_reason).or_else(|| traffic_reason(stages)) {
         Some(reason) => ("peer", format!("The peer (or the path to it) was the limit: {reason}; the tester had room to spare.")),
         None if met => ("nobody", "Nobody was the limit: the peer took everything that was offered, and the tester had room to spare.".into()),
         None => ("peer", "The peer (or the path to it) was the limit: it answered everything, but not within the thresholds; the tester had room to spare.".into()),
@@ -108,15 +112,18 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     let mut out = Vec::new();
     let name = &stage.name;
     let d = &stage.dropped;
+    if d.not_sent > 0 {
+        let why = stage.used.not_sent_why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        out.push(format!("in {name} the system would not send {} datagrams{why}", d.not_sent));
+    }
     // Where the tunnels are used up, the plan was larger than the run; that is no lack of power.
-    if d.late + d.in_flight + d.not_sent > 0 {
+    if d.late + d.in_flight > 0 {
         out.push(format!(
-            "in {name} it could not begin {} of {} planned operations ({} too late, {} with too many open, {} not sent)",
-            d.late + d.in_flight + d.not_sent,
+            "in {name} it could not begin {} of {} planned operations ({} too late, {} with too many open)",
+            d.late + d.in_flight,
             stage.started + d.total(),
             d.late,
-            d.in_flight,
-            d.not_sent
+            d.in_flight
         ));
     }
     if let Some(traffic) = stage.traffic.as_ref().filter(|t| t.late * 100 > t.sent + t.late) {
@@ -124,6 +131,18 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
             "in {name} it could not send {} of {} packets in time",
             traffic.late,
             traffic.late + traffic.sent
+        ));
+    }
+    // Where tunnels were lost, that is the reason, and it is the peer's.
+    if let Some(traffic) =
+        stage.traffic.as_ref().filter(|t| stage.lost.is_empty() && stage.up > 0 && t.unsent * 100 > t.sent)
+    {
+        out.push(format!(
+            "in {name} {} of {} packets had no tunnel to go through, though {} were up: do the selectors hold the host that \
+             echoes (--echo)?",
+            traffic.unsent,
+            traffic.unsent + traffic.late + traffic.sent,
+            stage.up
         ));
     }
     if d.no_tunnel * 100 > stage.started && ["churn", "soak"].contains(&name.as_str()) {
@@ -143,7 +162,8 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
         .map(|(n, share)| (n, *share))
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap_or((0, 0.0));
-    if busiest > tester.max_cpu {
+    // A moment is always busy.
+    if busiest > tester.max_cpu && stage.to - stage.from >= MOMENT {
         out.push(format!("in {name} its thread {thread} used {:.0} % of a core", busiest * 100.0));
     }
     let waited = stage.used.waited.iter().copied().fold(0.0, f64::max);
@@ -217,12 +237,18 @@ fn peer_reason(stage: &StageResult) -> Option<String> {
     })
 }
 
+/// Packets did not come back as they were offered.
+fn traffic_reason(stages: &[StageResult]) -> Option<String> {
+    let mut steps = stages.iter().filter_map(|stage| stage.traffic.as_ref());
+    steps.any(|step| !traffic::carries(step)).then(|| traffic::finding(stages))?.map(|found| found.finding)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::FailureClass;
     use crate::load::measure::During;
-    use crate::load::summary::{Dropped, Failures};
+    use crate::load::summary::{Dropped, Failures, TrafficResult};
 
     fn tester() -> Tester {
         Tester {
@@ -241,7 +267,7 @@ mod tests {
     }
 
     fn stage() -> StageResult {
-        StageResult { name: "setup".into(), started: 100, done: 100, ..StageResult::default() }
+        StageResult { name: "setup".into(), started: 100, done: 100, to: 1.0, ..StageResult::default() }
     }
 
     fn judge(stage: StageResult, met: bool) -> Limit {
@@ -260,7 +286,17 @@ mod tests {
         late.latency.insert("start_lag".into(), lag);
         let mut lossy = stage();
         lossy.used.receive_overflows = 7;
+        let mut elsewhere = StageResult { up: 1, ..stage() };
+        elsewhere.traffic = Some(TrafficResult { sent: 25, unsent: 75, ..TrafficResult::default() });
+        let mut gone = elsewhere.clone();
+        gone.lost.insert(FailureClass::PeerDeleted, 3);
+        assert_eq!(judge(gone, true).who, "peer", "what could not be sent because tunnels went down");
+        let mut unsent = stage();
+        unsent.dropped.not_sent = 8;
+        unsent.used.not_sent_why = Some("from 192.0.2.1 to 192.0.2.2: no route".into());
         for (stage, says) in [
+            (unsent, "would not send 8 datagrams (from 192.0.2.1 to 192.0.2.2: no route)"),
+            (elsewhere, "75 of 100 packets had no tunnel"),
             (dropped, "could not begin 3 of 103"),
             (busy, "thread 1 used 93 % of a core"),
             (late, "2.50 ms late"),
@@ -313,5 +349,16 @@ mod tests {
         assert!(judge(lost, true).sentence.contains("2 tunnels that were up went down"));
         assert!(judge(stage(), false).sentence.contains("not within the thresholds"));
         assert_eq!(judge(stage(), true).who, "nobody");
+        let passed = |throughput| {
+            let traffic = TrafficResult { offered: 1e8, sent: 1000, throughput, ..TrafficResult::default() };
+            StageResult { name: "traffic".into(), traffic: Some(traffic), up: 1, ..StageResult::default() }
+        };
+        let limit = judge(passed(8.5e7), true);
+        assert!(
+            limit.who == "peer" && limit.sentence.contains("of 100.0 Mb/s offered 85.0 Mb/s came back"),
+            "{limit:?}"
+        );
+        assert!(judge(passed(0.0), true).sentence.contains("nothing came back of 100.0 Mb/s"));
+        assert_eq!(judge(passed(9.9e7), true).who, "nobody");
     }
 }

@@ -167,7 +167,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
     // hence `up * processes` below.
     let mut player = Player { fleet, watch, played: Played::default(), drain: order.drain, configured, held: None };
     let until_refused = order.workload == Workload::Tunnels;
-    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused };
+    let set_up = |live| Work::SetUp { schedule: Arc::clone(&schedule), live, until_refused, again: false };
     match order.workload {
         Workload::Setup => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
@@ -197,7 +197,8 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         }
         Workload::Closed(window) => {
             let work = Work::Closed { count: order.tunnels, window };
-            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (order.tunnels, 0.0))?;
+            let mine = Lane { first: process, stride: processes }.share(order.tunnels);
+            player.stage("closed", "closed-loop", order.start, work, Duration::ZERO, (mine, 0.0))?;
         }
         Workload::Churn(live) => {
             player.stage("churn", "open-loop", order.start, set_up(Some(live)), order.warm_up, planned)?;
@@ -257,11 +258,13 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         }
         Workload::Traffic { length } => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
-            for &rate in &order.offers {
+            // Our part of it is that of the tunnels.
+            let part = configured as f64 / order.configured().max(1) as f64;
+            for rate in order.offers.iter().map(|rate| rate * part) {
                 let work = Work::Traffic { rate, length };
                 player.stage("traffic", "open-loop", None, work, Duration::ZERO, (0, length.as_secs_f64()))?;
                 let stage = player.played.stages.last_mut().expect("it was played just now");
-                stage.offer(rate, processes);
+                stage.offer(rate);
                 if player.played.interrupted {
                     break;
                 }
@@ -277,7 +280,7 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
                 "storm",
                 "open-loop",
                 None,
-                Work::SetUp { schedule: storm, live: None, until_refused: false },
+                Work::SetUp { schedule: storm, live: None, until_refused: false, again: true },
                 Duration::ZERO,
                 (up, 0.0),
             )?;

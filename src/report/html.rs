@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::run_text::{FIX_NOTE, FTD_NOTE, ftd_is_missing};
 use crate::scenario::file::{Role, VendorName, Who};
 use crate::scenario::result::{CaseResult, RunResult, VendorFix};
 use crate::scenario::rung::{Rung, RungKind, WITHHELD};
@@ -147,7 +148,12 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
             }
             @if !case.fix.is_empty() {
                 h3 { "Fix" }
+                p.advice.dim { (FIX_NOTE) }
                 @for fix in &case.fix { p.vendor { strong { (fix.vendor) } } (lines_of(fix)) }
+                @if ftd_is_missing(case.fix.iter().map(|fix| fix.vendor.as_str())) {
+                    p.vendor { strong { "FTD" } }
+                    p.advice { (FTD_NOTE) }
+                }
             }
             @if case.capture.is_some() || case.transcript.is_some() {
                 p.dim {
@@ -237,11 +243,13 @@ fn class(rung: &Rung, changed: bool) -> String {
 fn lines_of(fix: &VendorFix) -> Markup {
     let vendor = VendorName::of_label(&fix.vendor).unwrap_or_default();
     let advice = |line: &String| commands::is_advice(vendor, line);
+    let global = |line: &String| commands::is_for_every_tunnel(line);
     html! {
-        @for lines in fix.commands.chunk_by(|a, b| advice(a) == advice(b)) {
+        @for lines in fix.commands.chunk_by(|a, b| advice(a) == advice(b) && global(a) == global(b)) {
             @if lines.first().is_some_and(advice) {
                 @for line in lines { p.advice { (line.trim()) } }
             } @else {
+                @if lines.first().is_some_and(global) { p.advice { "for the whole box, and so for every tunnel:" } }
                 pre { (lines.join("\n")) }
             }
         }
@@ -301,6 +309,20 @@ mod tests {
         let page = page(&run);
         assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
         assert_eq!(page.matches("<script>").count(), 1);
+    }
+
+    #[test]
+    fn a_fix_says_what_else_it_changes() {
+        let mut run = sample();
+        assert!(!page(&run).contains(FIX_NOTE), "no case has a fix");
+        let commands = ["crypto ikev2 policy 10", " group 14 19", "crypto isakmp nat-traversal 20"].map(String::from);
+        run.cases[0].fix = vec![VendorFix { vendor: "ASA".into(), commands: commands.into() }];
+        let text = page(&run);
+        assert_eq!((text.matches(FIX_NOTE).count(), text.matches(FTD_NOTE).count()), (1, 1));
+        let marked = "so for every tunnel:</p><pre>crypto isakmp nat-traversal 20</pre>";
+        assert!(text.contains("<pre>crypto ikev2 policy 10\n group 14 19</pre>") && text.contains(marked), "{text}");
+        run.cases[0].fix.push(VendorFix { vendor: "FTD".into(), commands: vec!["deploy".into()] });
+        assert!(!page(&run).contains(FTD_NOTE));
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn recovery(result: &LoadResult) -> Markup {
     html! {
         h2 { "Recovery from the storm" }
         table {
-            tr { th { "up again" } @for share in ["50 %", "90 %", "99 %", "100 %"] { th { (share) } } th { "storm factor" } }
+            tr { th { "up again" } @for share in ["50 %", "90 %", "99 %", "100 %"] { th { (share) } } th { "times as long as by plan" } }
             tr {
                 td { "after" } @for seconds in &recovery.seconds { td { (words(seconds)) } }
                 td { (recovery.factor.map_or_else(|| "none".to_owned(), |f| format!("{f:.2}"))) }
@@ -365,6 +365,7 @@ mod tests {
             steps: vec![step(100.0, 100.0, true), step(200.0, 120.0, false)],
             curve: vec![step(100.0, 100.0, true), step(300.0, 90.0, false)],
             finding: "100.0 per second was held".into(),
+            ..Capacity::default()
         });
         result
     }

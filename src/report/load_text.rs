@@ -27,10 +27,10 @@ pub fn render(result: &LoadResult, paint: Paint) -> String {
             let seconds = recovery.seconds.get(n).copied().flatten();
             seconds.map_or_else(|| "never".to_owned(), |s| duration(s * 1e6))
         };
-        let factor = recovery.factor.map_or_else(|| "none".to_owned(), |f| format!("{f:.2}"));
+        let factor = recovery.factor.map_or_else(String::new, |f| format!("; {f:.2} times as long as by plan"));
         let _ = writeln!(
             out,
-            "\nrecovery\n  50 % up after {}, 90 % {}, 99 % {}, 100 % {}; storm factor {factor}",
+            "\nrecovery\n  50 % up after {}, 90 % {}, 99 % {}, 100 % {}{factor}",
             at(0),
             at(1),
             at(2),

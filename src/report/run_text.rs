@@ -14,6 +14,20 @@ use crate::scenario::runner::PEER_LOG;
 use crate::scenario::verdict::Verdict;
 use crate::vendor::commands;
 
+/// Stands once before what is to be typed.
+pub(super) const FIX_NOTE: &str = "Names, numbers and addresses are samples. A policy, proposal or profile may serve other \
+                                   tunnels, and a line replaces what it held or adds to it: look first what is there, and \
+                                   keep the values that others need.";
+/// What an FTD has, where only the ASA's lines are written: its engine is the same.
+pub(super) const FTD_NOTE: &str = "the ASA's settings, entered in FMC or FDM and deployed; show, clear and debug in system \
+                                   support diagnostic-cli";
+
+/// Whether [`FTD_NOTE`] belongs beside the fixes of these vendors, by their labels.
+pub(super) fn ftd_is_missing<'a>(labels: impl Iterator<Item = &'a str>) -> bool {
+    let labels: Vec<&str> = labels.collect();
+    labels.contains(&"ASA") && !labels.contains(&"FTD")
+}
+
 /// Width of the verdict's column.
 const VERDICT: usize = 12;
 /// So many lines of a persona's log are shown without `-v`.
@@ -245,7 +259,11 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
     }
     section("How it is reproduced", &body);
     section("What you will see", &symptoms(s, width));
-    let mut body = String::new();
+    let ftd_is_missing = ftd_is_missing(s.fix.keys().map(|vendor| vendor.label()));
+    let mut body = if s.fix.is_empty() { String::new() } else { wrap(FIX_NOTE, width, 2) };
+    if s.fix.values().flatten().any(|line| commands::is_for_every_tunnel(line)) {
+        body.push_str(&wrap("[every tunnel] marks a setting of the whole box.", width, 2));
+    }
     let mut fixes: Vec<_> = s.fix.iter().collect();
     fixes.sort_by_key(|(vendor, _)| vendor.order());
     for (vendor, lines) in fixes {
@@ -261,8 +279,19 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
                 body.push_str(&in_our_words(line, width));
                 continue;
             }
-            let tag = if known(line) == Some(Evidence::Inferred) { "  [inferred]" } else { "" };
-            writeln!(body, "      {line}{tag}").expect("a String takes any text");
+            let tags: Vec<&str> = [
+                (known(line) == Some(Evidence::Inferred), "[inferred]"),
+                (commands::is_for_every_tunnel(line), "[every tunnel]"),
+            ]
+            .into_iter()
+            .filter_map(|(is, tag)| is.then_some(tag))
+            .collect();
+            writeln!(body, "{}", format!("      {line}  {}", tags.join(" ")).trim_end())
+                .expect("a String takes any text");
+        }
+        if vendor.label() == "ASA" && ftd_is_missing {
+            body.push_str("  FTD\n");
+            body.push_str(&in_our_words(FTD_NOTE, width));
         }
     }
     section("Fix", &body);

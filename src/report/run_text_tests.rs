@@ -95,6 +95,24 @@ fn a_catalogue_entry_reads_well() {
 }
 
 #[test]
+fn a_fix_says_what_else_it_changes() {
+    let all = load::embedded().expect("they load");
+    let of = |id: &str| {
+        let one = all.iter().find(|one| one.scenario.id == id).expect("it is there");
+        let text = entry(one, 200);
+        text.split_once("\nFix\n").map(|(_, fix)| fix.to_owned()).expect("it has a fix")
+    };
+    let fix = of("auth/fragmentation-mismatch");
+    assert_eq!(fix.matches("may serve other tunnels").count(), 1, "{fix}");
+    assert!(fix.contains("      crypto ikev2 fragmentation mtu 1400  [every tunnel]\n"), "{fix}");
+    assert!(fix.contains("[every tunnel] marks"), "{fix}");
+    let (asa, after) = fix.split_once("\n  FTD\n").expect("FTD follows the ASA");
+    assert!(asa.contains("  ASA") && after.contains("system support diagnostic-cli") && after.contains("  PAN-OS"));
+    let own = of("sa-init/parent-sa-failed");
+    assert!(own.contains("  FTD") && !own.contains(FTD_NOTE) && !own.contains("[every tunnel]"), "{own}");
+}
+
+#[test]
 fn the_list() {
     let all = load::embedded().expect("they load");
     let text = list(&all);

@@ -23,6 +23,30 @@ pub fn is_advice(vendor: &str, line: &str) -> bool {
     LISTS.iter().any(|(name, ..)| *name == vendor) && evidence(vendor, line).is_none()
 }
 
+/// Whether a command is a setting of the whole box, and so one of every tunnel's.
+pub fn is_for_every_tunnel(line: &str) -> bool {
+    // A line that stands below another one belongs to what that one names.
+    let line = line.strip_prefix("no ").unwrap_or(line);
+    EVERY_TUNNEL.iter().any(|head| begins(line, head))
+}
+
+/// What has neither a peer, a profile nor an interface.
+const EVERY_TUNNEL: &[&str] = &[
+    "crypto ikev2 cookie-challenge",
+    "crypto ikev2 dpd",
+    "crypto ikev2 fragmentation",
+    "crypto ikev2 http-url",
+    "crypto ikev2 limit",
+    "crypto ikev2 nat",
+    "crypto ikev2 notify",
+    "crypto ikev2 window",
+    "crypto ipsec nat-transparency",
+    "crypto ipsec security-association",
+    "crypto isakmp",
+    "license",
+    "sysopt connection",
+];
+
 /// It is this command and no longer word.
 fn begins(line: &str, head: &str) -> bool {
     line.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ';', ':']))
@@ -33,8 +57,11 @@ const STRONG: &[&str] = &[
     "crypto",
     "clear",
     "debug",
+    "delete network",
+    "no crypto",
     "show",
     "tunnel-group",
+    "undebug",
     "access-list",
     "group-policy",
     "sysopt",
@@ -51,11 +78,7 @@ const STRONG: &[&str] = &[
 type List = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const LISTS: &[List] = &[
-    (
-        "cisco-ios-xe",
-        IOS,
-        &["eku request", "license boot level hseck9", "subject-alt-name", "debug crypto pki validation"],
-    ),
+    ("cisco-ios-xe", IOS, &["eku request", "subject-alt-name", "debug crypto pki validation"]),
     (
         "cisco-asa",
         ASA,
@@ -76,7 +99,7 @@ const LISTS: &[List] = &[
             "set network ike gateway G protocol-common nat-traversal keep-alive-interval",
             "set shared certificate-profile",
             "show counter global filter delta yes packet-filter yes",
-            "request high-availability sync-to-remote",
+            "debug ike global on normal",
         ],
     ),
 ];
@@ -87,7 +110,7 @@ const IOS: &[&str] = &[
     "authentication remote",
     "chain-validation continue",
     "clear crypto ikev2 sa",
-    "clear crypto ipsec sa peer",
+    "clear crypto sa peer",
     "clear crypto session",
     "copy running-config startup-config",
     "crypto ikev2 cookie-challenge",
@@ -108,6 +131,7 @@ const IOS: &[&str] = &[
     "crypto pki authenticate",
     "crypto pki enroll",
     "crypto pki trustpoint",
+    "debug crypto condition peer",
     "debug crypto ikev2",
     "deny",
     "dpd",
@@ -124,6 +148,7 @@ const IOS: &[&str] = &[
     "ip route",
     "ip sla",
     "ip tcp adjust-mss",
+    "license feature hseck9",
     "lifetime",
     "match address",
     "match identity remote",
@@ -160,6 +185,7 @@ const IOS: &[&str] = &[
     "tunnel mode ipsec ipv4",
     "tunnel protection ipsec policy ipv4",
     "tunnel protection ipsec profile",
+    "undebug all",
 ];
 
 const ASA: &[&str] = &[
@@ -183,6 +209,7 @@ const ASA: &[&str] = &[
     "crypto isakmp identity",
     "crypto isakmp nat-traversal",
     "crypto map",
+    "debug crypto condition peer",
     "encryption",
     "group",
     "group-policy",
@@ -195,6 +222,7 @@ const ASA: &[&str] = &[
     "lifetime seconds",
     "logging timestamp",
     "nat (inside,outside) source static",
+    "no capture",
     "ntp server",
     "peer-id-validate",
     "ping",
@@ -205,6 +233,7 @@ const ASA: &[&str] = &[
     "route outside",
     "set ikev2 ipsec-proposal",
     "show asp drop",
+    "show capture",
     "show clock",
     "show crypto ca certificates",
     "show crypto key mypubkey",
@@ -217,6 +246,7 @@ const ASA: &[&str] = &[
     "tunnel mode ipsec ipv4",
     "tunnel-group",
     "type echo protocol ipIcmpEcho",
+    "undebug all",
     "vpn-idle-timeout",
     "vpn-tunnel-protocol",
     "write memory",
@@ -227,6 +257,7 @@ const PAN: &[&str] = &[
     "clear vpn ipsec-sa tunnel",
     "commit",
     "debug ike global on debug",
+    "debug ike pcap off",
     "debug ike pcap on",
     "less mp-log ikemgr.log",
     "ping",
@@ -263,7 +294,7 @@ mod tests {
         let of = |line| evidence("cisco-ios-xe", line);
         assert_eq!(of(" crypto ikev2 dpd 10 2 periodic"), Some(Evidence::Observed));
         assert_eq!(of("crypto ikev2 frobnicate"), Some(Evidence::Inferred), "not on the list");
-        assert_eq!(of("license boot level hseck9"), Some(Evidence::Inferred));
+        assert_eq!(of("license frobnicate"), Some(Evidence::Inferred));
         assert_eq!(of("nothing is broken"), None);
         assert_eq!(of("peers that begin at once"), None, "no command, though one is called peer");
         let panos = "set network ike gateway G protocol-common nat-traversal keep-alive-interval 10";

@@ -25,6 +25,11 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
             names.push(name);
         }
     }
+    out.danger(
+        "a policy without match is for every tunnel, and with the first one of its own a box no longer uses its default \
+         policy. If show running-config | section crypto ikev2 policy lists one, add the proposal lines to that one \
+         instead; if it lists none and the box has other tunnels, see first what they use: show crypto ikev2 policy.",
+    );
     out.line("crypto ikev2 policy IKELAB");
     for name in &names {
         out.line(format!(" proposal {name}"));
@@ -70,12 +75,23 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
         out.line(" nat force-encap");
     }
     if spec.fragmentation {
+        out.note("for the whole box:");
         out.line("crypto ikev2 fragmentation mtu 1400");
     }
-    match spec.children.as_slice() {
-        [child] if mirror::is_any_to_any(child) => tunnel_interface(&mut out, mirror, child),
-        children => crypto_map(&mut out, mirror, children),
-    }
+    let outside = match spec.children.as_slice() {
+        [child] if mirror::is_any_to_any(child) => {
+            tunnel_interface(&mut out, mirror, child);
+            "through the tunnel interface"
+        }
+        children => {
+            crypto_map(&mut out, mirror, children);
+            "through <OUTSIDE-INTERFACE>"
+        }
+    };
+    out.before_traffic(&format!(
+        "a route to ikelab's networks {outside}, no NAT between the two ends' networks, and leave in the access lists \
+         and zones on the way"
+    ));
     out.finish()
 }
 
@@ -193,7 +209,7 @@ fn crypto_map(out: &mut Out, mirror: &Mirror<'_>, children: &[ChildSpec]) {
     for (index, child) in children.iter().enumerate() {
         let number = index + 1;
         let sets = transform_sets(out, child, &format!("IKELAB-ESP{number}"));
-        let pairs = mirror::v4_pairs(out, child);
+        let pairs = mirror::map_pairs(out, child);
         if sets.is_empty() || pairs.is_empty() {
             out.gap(format!("child {}, of which too little is left", child.name));
             continue;
@@ -216,8 +232,13 @@ fn crypto_map(out: &mut Out, mirror: &Mirror<'_>, children: &[ChildSpec]) {
         }
         out.line(format!(" match address IKELAB-ACL{number}"));
     }
-    out.line("interface <OUTSIDE-INTERFACE>");
-    out.line(" crypto map IKELAB");
+    out.danger(
+        "an interface has one crypto map. If show running-config interface <OUTSIDE-INTERFACE> has one, the next lines \
+         would take it off, with every tunnel in it: put the entries above into that map, under free numbers. If there \
+         is none, enter these without the mark before them:",
+    );
+    out.note("interface <OUTSIDE-INTERFACE>");
+    out.note(" crypto map IKELAB");
 }
 
 /// A static virtual tunnel interface, whose selectors are 0.0.0.0/0 on both sides.
@@ -234,6 +255,7 @@ fn tunnel_interface(out: &mut Out, mirror: &Mirror<'_>, child: &ChildSpec) {
         out.line(format!(" set security-association lifetime seconds {}", lifetime.as_secs()));
     }
     out.line("interface Tunnel<N>");
+    out.line(" ip unnumbered <OUTSIDE-INTERFACE>");
     out.line(format!(" tunnel source {}", mirror.near));
     out.line(format!(" tunnel destination {}", mirror.far));
     out.line(" tunnel mode ipsec ipv4");

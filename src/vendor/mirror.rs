@@ -162,6 +162,9 @@ impl Parts {
     }
 }
 
+/// Columns of a comment, its mark left out.
+const COMMENT_WIDTH: usize = 100;
+
 /// A configuration under construction.
 pub(super) struct Out {
     vendor: Vendor,
@@ -183,6 +186,32 @@ impl Out {
 
     pub fn note(&mut self, text: impl AsRef<str>) {
         self.line(format!("{} {}", self.comment, text.as_ref()));
+    }
+
+    /// Before what would take something from the box's other tunnels.
+    pub fn danger(&mut self, text: &str) {
+        self.notes(&format!("DANGER: {text}"));
+    }
+
+    /// A comment of several lines.
+    pub fn notes(&mut self, text: &str) {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            if line.len() + word.len() > COMMENT_WIDTH {
+                self.note(std::mem::take(&mut line).trim_end());
+            }
+            line.push_str(word);
+            line.push(' ');
+        }
+        self.note(line.trim_end());
+    }
+
+    /// What this does not write and traffic needs.
+    pub fn before_traffic(&mut self, needed: &str) {
+        self.notes(&format!("Before traffic passes: {needed}."));
+        self.note(
+            "See: ikelab failures data/routing; ikelab failures data/nat-exemption; ikelab failures data/security-policy",
+        );
     }
 
     /// Something that the box's words do not cover.
@@ -311,6 +340,22 @@ pub(super) fn v4_pairs(out: &mut Out, child: &ChildSpec) -> Vec<((Ipv4Addr, u8),
     };
     let (near, far) = (nets(&child.remote_ts), nets(&child.local_ts));
     near.iter().flat_map(|n| far.iter().map(|f| (*n, *f))).collect()
+}
+
+/// The pairs of a child that may stand in a crypto map: one from everywhere to everywhere would make the box encrypt all
+/// that leaves the interface.
+pub(super) fn map_pairs(out: &mut Out, child: &ChildSpec) -> Vec<((Ipv4Addr, u8), (Ipv4Addr, u8))> {
+    let mut pairs = v4_pairs(out, child);
+    let all = pairs.len();
+    pairs.retain(|((_, near), (_, far))| (*near, *far) != (0, 0));
+    if pairs.len() < all {
+        out.gap(format!(
+            "everything to everything in child {}, beside other children: in a crypto map this would encrypt all that \
+             leaves the interface; as the only child it becomes a tunnel interface",
+            child.name
+        ));
+    }
+    pairs
 }
 
 /// Whether a child carries everything, as a route-based tunnel does.

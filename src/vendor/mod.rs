@@ -4,6 +4,8 @@ mod asa;
 pub mod commands;
 pub mod counters;
 pub mod evidence;
+#[cfg(test)]
+pub(crate) mod hazard;
 mod ios;
 mod mirror;
 mod panos;
@@ -61,19 +63,17 @@ pub fn initiate_prompt(loaded: &Loaded) -> ControlAction {
     })
 }
 
-/// What to ask a person to do to clear the box's state, when the connection file has no `control.clear`.
+/// What to ask a person to do to clear the box's state, when the connection file has no `control.clear`. It names us:
+/// the box may have other tunnels.
 pub fn clear_prompt(loaded: &Loaded) -> ControlAction {
-    ControlAction::Prompt(
-        match loaded.peer.vendor {
-            Some(Vendor::PaloAltoPanos) => "on the firewall, enter: clear vpn ike-sa gateway <GATEWAY>",
-            Some(Vendor::CiscoIosXe | Vendor::CiscoAsa | Vendor::CiscoFtd) => {
-                "on the box, enter: clear crypto ikev2 sa"
-            }
-            Some(Vendor::StrongSwan) => "on the peer, enter: swanctl --terminate --ike <CONNECTION>",
-            None => "at the peer, clear the IKE SAs it has with us",
-        }
-        .into(),
-    )
+    let us = loaded.spec.local_addr.map_or_else(|| "<ADDRESS-OF-IKELAB>".to_owned(), |a| a.to_string());
+    ControlAction::Prompt(match loaded.peer.vendor {
+        Some(Vendor::PaloAltoPanos) => "on the firewall, enter: clear vpn ike-sa gateway <GATEWAY>".into(),
+        Some(Vendor::CiscoIosXe) => format!("on the router, enter: clear crypto ikev2 sa remote {us}"),
+        Some(Vendor::CiscoAsa | Vendor::CiscoFtd) => format!("on the firewall, enter: clear crypto ikev2 sa {us}"),
+        Some(Vendor::StrongSwan) => "on the peer, enter: swanctl --terminate --ike <CONNECTION>".into(),
+        None => "at the peer, clear the IKE SAs it has with us".into(),
+    })
 }
 
 #[cfg(test)]

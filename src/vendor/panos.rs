@@ -52,16 +52,26 @@ pub(super) fn render(mirror: &Mirror<'_>) -> PeerConfig {
         let name = if index == 0 { "ikelab".to_owned() } else { format!("ikelab-{}", index + 1) };
         tunnel(&mut out, mirror, child, &name);
     }
+    out.before_traffic(
+        "the unit tunnel.N itself (set network interface tunnel units), in a zone and a virtual router, a route to \
+         ikelab's networks through it, security rules for both directions, and a commit",
+    );
     out.finish()
 }
 
 /// One profile for all proposals: PAN-OS offers every combination of its lists.
 fn ike_profile(out: &mut Out, mirror: &Mirror<'_>) {
     let (mut encr, mut hash, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let is_aead = mirror.spec.ike_proposals.first().is_some_and(|first| Parts::of(first).is_aead());
     for proposal in &mirror.spec.ike_proposals {
         let parts = Parts::of(proposal);
+        // The hash is for every cipher of the profile.
+        if parts.is_aead() != is_aead {
+            out.gap("AES-GCM beside CBC in IKE: a profile has one hash for both; the kind that comes first is taken");
+            continue;
+        }
         // The hash is the PRF, too.
-        let its_hash = if parts.is_aead() { out.prfs(&parts.prf) } else { out.integs(Phase::Ike, &parts.integ) };
+        let its_hash = if is_aead { out.prfs(&parts.prf) } else { out.integs(Phase::Ike, &parts.integ) };
         let (its_encr, its_groups) = (out.encrs(Phase::Ike, &parts.encr), out.groups(&parts.groups));
         if !its_encr.is_empty() && !its_hash.is_empty() && !its_groups.is_empty() {
             add(&mut encr, its_encr);
@@ -76,7 +86,16 @@ fn ike_profile(out: &mut Out, mirror: &Mirror<'_>) {
         out.note("PAN-OS combines the lists freely, so this accepts more than the proposals it was made from.");
     }
     out.line(format!("{IKE} encryption {}", list(&encr)));
-    out.line(format!("{IKE} hash {}", list(&hash)));
+    if is_aead {
+        out.notes(&format!(
+            "as in others' configurations with AES-GCM; an example of Palo Alto Networks' has a hash here: if this is \
+             not taken, or no proposal matches, use {}:",
+            list(&hash)
+        ));
+        out.line(format!("{IKE} hash non-auth"));
+    } else {
+        out.line(format!("{IKE} hash {}", list(&hash)));
+    }
     out.line(format!("{IKE} dh-group {}", list(&groups)));
     if let Some(lifetime) = mirror.ike_lifetime() {
         out.line(format!("{IKE} lifetime seconds {}", lifetime.as_secs()));

@@ -60,16 +60,73 @@ snapshots! {
     panos_rich: rich, PaloAltoPanos;
 }
 
-#[test]
-fn any_to_any_becomes_a_tunnel_interface() {
+/// The baseline with a child that carries everything, and another one if `beside`.
+fn any_to_any(beside: bool) -> Loaded {
     let mut loaded = baseline();
+    let other = loaded.spec.children[0].clone();
     let child = &mut loaded.spec.children[0];
     child.local_ts = vec![crate::wire::TrafficSelector::any_v4()];
     child.remote_ts = child.local_ts.clone();
-    let ios = text(peer_config(&loaded, Vendor::CiscoIosXe));
-    assert!(ios.contains("tunnel mode ipsec ipv4") && !ios.contains("crypto map"), "{ios}");
+    loaded.spec.children.extend(beside.then_some(other));
+    loaded
+}
+
+#[test]
+fn any_to_any_becomes_a_tunnel_interface() {
+    let loaded = any_to_any(false);
+    for vendor in [Vendor::CiscoIosXe, Vendor::CiscoAsa, Vendor::CiscoFtd] {
+        let cisco = text(peer_config(&loaded, vendor));
+        assert!(cisco.contains("tunnel mode ipsec ipv4") && !cisco.contains("crypto map"), "{cisco}");
+        assert!(!cisco.contains("0.0.0.0 0.0.0.0"), "{cisco}");
+    }
     let panos = text(peer_config(&loaded, Vendor::PaloAltoPanos));
     assert!(!panos.contains("auto-key proxy-id"), "{panos}");
+}
+
+#[test]
+fn any_to_any_never_stands_in_a_crypto_map() {
+    let loaded = any_to_any(true);
+    for vendor in [Vendor::CiscoIosXe, Vendor::CiscoAsa, Vendor::CiscoFtd] {
+        let config = peer_config(&loaded, vendor);
+        assert!(config.gaps.iter().any(|gap| gap.starts_with("everything to everything")), "{:?}", config.gaps);
+        let commands: Vec<&str> = config.text.lines().filter(|line| !line.starts_with('!')).collect();
+        assert!(!commands.iter().any(|line| line.contains("ip 0.0.0.0")), "{}", config.text);
+        assert!(commands.iter().any(|line| line.contains("10.20.20.0")), "the other child stays: {}", config.text);
+    }
+}
+
+/// Most boxes that this is pasted into carry other tunnels.
+#[test]
+fn no_configuration_takes_down_other_tunnels() {
+    for loaded in [baseline(), rich(), any_to_any(false), any_to_any(true)] {
+        for vendor in [Vendor::CiscoIosXe, Vendor::CiscoAsa, Vendor::CiscoFtd, Vendor::PaloAltoPanos] {
+            let config = peer_config(&loaded, vendor);
+            let comment = if vendor == Vendor::PaloAltoPanos { '#' } else { '!' };
+            let commands: Vec<&str> = config.text.lines().filter(|line| !line.starts_with(comment)).collect();
+            assert_eq!(hazard::of(vendor.name(), &commands), [""; 0], "{}", config.text);
+            for (before, line) in config.text.lines().zip(config.text.lines().skip(1)) {
+                let marked = before.starts_with(comment);
+                assert!(marked || !commands::is_for_every_tunnel(line), "{line}: {}", config.text);
+                assert!(marked || !line.starts_with("crypto ikev2 policy IKELAB"), "{}", config.text);
+                let number = line.strip_prefix("crypto ikev2 policy ").and_then(|rest| rest.parse().ok());
+                assert!(number.is_none_or(|number: u32| (65_000..=65_535).contains(&number)), "{line}");
+            }
+            assert!(config.text.contains("Before traffic passes"), "{}", config.text);
+        }
+    }
+}
+
+#[test]
+fn a_hash_is_none_with_aes_gcm() {
+    let mut loaded = rich();
+    loaded.spec.ike_proposals.truncate(1);
+    let aead = text(peer_config(&loaded, Vendor::PaloAltoPanos));
+    assert!(aead.contains("ikelab hash non-auth\n") && aead.contains("use sha384"), "{aead}");
+    let mixed = text(peer_config(&rich(), Vendor::PaloAltoPanos));
+    assert!(mixed.contains("NOT EXPRESSED: AES-GCM beside CBC"), "{mixed}");
+    assert!(!mixed.contains("ike-crypto-profiles ikelab encryption [ aes-256-gcm aes"), "{mixed}");
+    let cbc = text(peer_config(&baseline(), Vendor::PaloAltoPanos));
+    assert!(cbc.contains("ikelab hash sha256\n"), "{cbc}");
 }
 
 #[test]
@@ -87,4 +144,23 @@ fn what_a_person_is_asked_to_do() {
     );
     assert_eq!(ask(Some(Vendor::StrongSwan)).0, "on the peer, enter: swanctl --initiate --child lan");
     assert_eq!(ask(None).1, "at the peer, clear the IKE SAs it has with us");
+    assert_eq!(
+        ask(Some(Vendor::CiscoIosXe)).1,
+        "on the router, enter: clear crypto ikev2 sa remote 203.0.113.10",
+        "ours, not everybody's"
+    );
+}
+
+#[test]
+fn no_prompt_takes_down_other_tunnels() {
+    let mut loaded = baseline();
+    for local_addr in [loaded.spec.local_addr, None] {
+        loaded.spec.local_addr = local_addr;
+        for vendor in Vendor::ALL {
+            loaded.peer.vendor = Some(*vendor);
+            for prompt in [initiate_prompt(&loaded), clear_prompt(&loaded)] {
+                assert_eq!(hazard::of(vendor.name(), &[prompt.text()]), [""; 0]);
+            }
+        }
+    }
 }

@@ -57,6 +57,28 @@ fn ip_fragmentation_is_seen_and_can_be_forbidden() {
     assert!(!done.stdout.contains("IP-fragmented"), "{done}");
 }
 
+/// A load run forbids it as well.
+#[test]
+fn a_load_run_can_forbid_ip_fragmentation() {
+    let net = Net::new();
+    set_mtu(&net, "1300");
+    let (a, b) = large(&net);
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
+    let off = a.knob(Knob::Ikelab, "ike", "fragmentation: false");
+    let load = |name: &str, more: &[&str]| {
+        let ikelab = Ikelab::named(&net, Side::A, name, &off, None);
+        let args = ["--rate", "1", "--for", "1s", "--drain", "3s", "--max-lag", "20s", "--max-cpu", "100%"];
+        let done = ikelab.run("load", &[&args[..], more].concat(), SOON);
+        let result = ikelab.run_dir().result().unwrap_or_else(|| panic!("no result: {done}"));
+        let stage = &result["stages"][0];
+        (done, stage["done"].as_u64(), stage["used"]["not_sent"].as_u64())
+    };
+    let (done, up, not_sent) = load("load", &[]);
+    assert_eq!((up, not_sent), (Some(1), Some(0)), "{done}\n{}", peer.log());
+    let (done, up, not_sent) = load("load-df", &["--dont-fragment"]);
+    assert!(up == Some(0) && not_sent > Some(0), "{done}\n{}", peer.log());
+}
+
 /// A path that lets only small datagrams through: a dead end for whole messages, and not for smaller fragments, as
 /// initiator and as responder.
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::Ikelab;
 use crate::netns::{Net, Side};
 use crate::peer::{DataPlane, Id, Knob, Peer, PeerConfig};
-use crate::process::Finished;
+use crate::process::{Finished, run};
 use crate::strongswan::StrongSwan;
 
 /// The machine that runs the tests may be busy: how late the tester is, is not the question here.
@@ -67,6 +67,30 @@ fn hundreds_of_tunnels_with_their_own_identities() {
         assert!(log.contains(&format!("peer-{n}@a.test")), "peer-{n}");
     }
     assert_eq!(lab.peer.ike_sas().len(), 300);
+}
+
+/// Two threads, each with a source address of its own.
+#[test]
+fn over_ipv6_from_two_addresses() {
+    let net = Net::new();
+    run(net.command(Side::A, "ip").args(["addr", "add", "fd99::3/64", "dev", "e0", "nodad"]), LIMIT).expect_success();
+    let (a, b) = ends(&net);
+    let (a, b) = (a.over_ipv6(&net, Side::A), b.over_ipv6(&net, Side::B));
+    let b = b.knob(Knob::SwanConnection, "remote_addrs", "fd99::1,fd99::3");
+    let peer = StrongSwan::start(&net, Side::B, &b, DataPlane::Shim);
+    let args = ["--rate", "50", "--for", "4s", "--threads", "2", "--sources", "fd99::1,fd99::3", "--keep"];
+    let (done, result) = load(&net, &a, "ipv6", &args);
+    assert_eq!(done.code(), Some(0), "{done}");
+    let stage = &result["stages"][0];
+    assert_eq!((number(&stage["done"]), number(&stage["failed"]), number(&stage["up"])), (200, 0, 200), "{stage:#}");
+    assert_eq!((&result["connection"]["remote"], &result["tester"]["sources"]), (&"[fd99::2]:500".into(), &2.into()));
+    // strongSwan has half of them from each address.
+    let log = peer.log();
+    let from = |address: &str| {
+        let end = format!("...{address}[");
+        log.lines().filter(|line| line.contains("established between") && line.contains(&end)).count()
+    };
+    assert_eq!((from("fd99::1"), from("fd99::3"), peer.ike_sas().len()), (100, 100, 200));
 }
 
 #[test]

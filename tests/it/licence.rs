@@ -98,12 +98,14 @@ impl Lab {
         let outcome = |(report, stage): (Report, &Stage)| Outcome {
             stats: report.stats,
             used: vec![report.used],
+            cpu: report.whole.cpu,
             process_cpu: Duration::ZERO,
             cores: Vec::new(),
             link: report.link,
             up: report.up,
             sas: report.sas,
             queue: report.queue,
+            warm_up: stage.warm_up,
             from: stage.start,
             to: stage.start,
             stopped: report.stopped,
@@ -116,7 +118,7 @@ impl Lab {
 fn offered(persona: &'static str, rates: &[f64]) -> (Vec<StageResult>, VirtualPeer) {
     let mut lab = Lab::new(persona, 8);
     let schedule = Arc::new(Schedule::count(8, 20.0));
-    lab.stage(Work::SetUp { schedule, live: None, until_refused: false }, SECOND);
+    lab.stage(Work::SetUp { schedule, live: None, until_refused: false, again: false }, SECOND);
     for &rate in rates {
         lab.stage(Work::Traffic { rate, length: STEP }, STEP);
     }
@@ -124,7 +126,7 @@ fn offered(persona: &'static str, rates: &[f64]) -> (Vec<StageResult>, VirtualPe
     assert_eq!((outcomes[0].up, outcomes[0].stats.failed), (8, 0));
     let result = |(outcome, rate): (&Outcome, &f64)| {
         let mut result = StageResult::of("traffic", "open-loop", outcome, (0, STEP.as_secs_f64()));
-        result.offer(*rate, 1);
+        result.offer(*rate);
         result
     };
     (outcomes[1..].iter().zip(rates).map(result).collect(), peer)
@@ -175,7 +177,7 @@ fn a_box_without_the_licence_carries_all_of_it() {
 fn the_tunnel_after_the_two_hundred_and_twenty_fifth_is_refused() {
     let mut lab = Lab::new("cisco-ios-xe", 230);
     let schedule = Arc::new(Schedule::count(230, 50.0));
-    lab.stage(Work::SetUp { schedule, live: None, until_refused: true }, 6 * SECOND);
+    lab.stage(Work::SetUp { schedule, live: None, until_refused: true, again: false }, 6 * SECOND);
     let (outcomes, _) = lab.play();
     let [outcome] = &outcomes[..] else { panic!("one stage") };
     let found = capacity::tunnels(&[outcome.stats.refused.clone().ok_or(outcome.stats.done)], 230);

@@ -9,11 +9,11 @@ use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, FailureClass, IdMatch, Li
 use ikelab::fault::{Action, Rule, When};
 use ikelab::load::answer::{Answering, Headend};
 use ikelab::load::arrival::{Schedule, Spacing};
-use ikelab::load::gauge;
 use ikelab::load::peers::{Change, FAULTY, Faulty, Peers};
 use ikelab::load::run::{Fleet, Setup};
 use ikelab::load::template::Pool;
 use ikelab::load::workload::{Order, Played, Workload, play};
+use ikelab::load::{gauge, keep};
 use ikelab::seed::Seeds;
 use ikelab::time::RealClock;
 use ikelab::wire::IdPayload;
@@ -65,6 +65,7 @@ impl Lab {
             too_late: 10 * SECOND,
             linger: Duration::ZERO,
             configured: 100,
+            dont_fragment: false,
             keep: true,
             traffic: None,
         };
@@ -136,6 +137,12 @@ fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
     assert_eq!(headend.sum(|s| &s.deleted), 100);
     let page = gauge::prometheus(fleet.gauges());
     assert!(page.contains("ike_tunnel_up{tunnel=\"99\"} 0") && page.contains("ike_established_total 100"), "{page}");
+    // Two of each thread's 50 handshakes are looked at.
+    let sample = keep::freshness(fleet.keepers());
+    assert!(sample.is_fresh() && (sample.handshakes, sample.child_keys) == (4, 8), "{sample:?}");
+    // Set-ups and deletes, each with how late it was begun; and what has not happened is there with a zero.
+    assert!(page.contains("ike_stage_seconds_count{stage=\"start_lag\"} 200\n"), "{page}");
+    assert!(page.contains("ike_failures_total{class=\"no_response\",stage=\"init\"} 0\n"), "{page}");
     drop(fleet);
     let answered = headend.finish().expect("it ends");
     assert_eq!(answered.iter().map(|a| a.engine.child_up).sum::<u64>(), 100);
@@ -169,7 +176,7 @@ fn tunnels_with_a_wrong_key_fail_beside_honest_ones() {
         setup.faulty_failures.iter().map(|f| (f.class.as_str(), f.stage.as_str(), f.count)).collect();
     assert_eq!(failures, [("auth_failed", "auth", 25)]);
     let dir = tempfile::tempdir().expect("a scratch folder");
-    ikelab::load::keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
+    keep::write(dir.path(), ikelab::time::UnixTime(0), fleet.keepers()).expect("it is writable");
     let text = std::fs::read_to_string(dir.path().join("handshakes.txt")).expect("written");
     assert!(text.contains("auth_failed in auth") && text.contains("IKE_AUTH response #1"), "{text}");
 }
@@ -251,6 +258,48 @@ fn what_a_crash_of_the_headend_takes_away_is_brought_up_again_and_timed() {
 }
 
 #[test]
+fn a_storm_brings_back_the_tunnels_that_were_up() {
+    let mut lab = Lab::new(1, Limits::default());
+    (lab.setup.tunnels, lab.setup.configured, lab.order.tunnels) = (u64::MAX, 30, u64::MAX);
+    (lab.order.schedule, lab.order.workload, lab.order.delete_rate) =
+        (Schedule::count(30, 200.0), Workload::Storm, None);
+    let (played, headend, fleet) = lab.play();
+    assert_eq!(played.stages.last().map(|storm| (storm.done, storm.up)), Some((30, 30)));
+    assert_eq!(headend.sum(|s| &s.ike_up), 60);
+    let page = gauge::prometheus(fleet.gauges());
+    for tunnel in [0, 29] {
+        assert!(page.contains(&format!("ike_tunnel_up{{tunnel=\"{tunnel}\"}} 1")), "{page}");
+    }
+    assert!(!page.contains("ike_tunnel_up{tunnel=\"30\"}"), "{page}");
+}
+
+#[test]
+fn what_is_begun_in_the_warm_up_is_not_measured() {
+    let mut lab = Lab::new(1, Limits::default());
+    // For the whole warm-up nobody answers, as if a box had to wake up: the first request of each tunnel is lost.
+    lab.setup.rules = vec![Rule {
+        name: "lost".into(),
+        when: When { initiator: Some(true), exchange: Some(ExchangeType::IKE_SA_INIT), ..When::default() },
+        action: Action::DropSent,
+        times: Some(20),
+    }];
+    lab.setup.threads = 1;
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(100), attempts: 5, ..RetransmitSpec::default() };
+    });
+    (lab.order.schedule, lab.order.warm_up) = (Schedule::constant(20.0, 3 * SECOND), SECOND);
+    let (played, _headend, _fleet) = lab.play();
+    let setup = &played.stages[0];
+    assert_eq!((setup.done, setup.window.done, setup.warm_up), (60, 40, 1.0), "{setup:?}");
+    for latency in ["T_init", "T_auth", "T_up", "start_lag"] {
+        assert_eq!(count(&played, "setup", latency), 40, "{latency}");
+    }
+    assert_eq!((setup.requests, setup.retransmits), (80, 0), "{setup:?}");
+    assert!((19.0..=21.0).contains(&setup.achieved_rate) && setup.retried > 0, "{setup:?}");
+}
+
+#[test]
 fn the_first_refused_tunnel_is_named() {
     let mut lab = Lab::new(1, Limits { max_ike_sas: Some(7), ..Limits::default() });
     lab.order.workload = Workload::Tunnels;
@@ -308,6 +357,24 @@ fn what_comes_too_late_or_is_too_much_is_dropped_and_counted() {
 }
 
 #[test]
+fn source_addresses_that_are_not_this_hosts_are_named_with_what_helps() {
+    let mut lab = Lab::new(1, Limits::default());
+    lab.setup.peers.sources = Pool::parse("203.0.113.0/28").expect("a network");
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(50), attempts: 2, ..RetransmitSpec::default() };
+    });
+    lab.order.schedule = Schedule::count(20, 200.0);
+    let (played, _headend, _fleet) = lab.play();
+    let setup = &played.stages[0];
+    // Each set-up was begun, and both of its datagrams were refused.
+    assert_eq!((setup.started, setup.failed, setup.dropped.total()), (20, 20, 0), "{setup:?}");
+    assert_eq!((setup.dropped.not_sent, setup.used.not_sent), (40, 40), "{setup:?}");
+    let why = setup.used.not_sent_why.as_deref().unwrap_or_default();
+    assert!(why.contains("is no address of this host (`ip route add local 203.0.113."), "{why}");
+}
+
+#[test]
 fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
     let mut lab = Lab::new(1, Limits::default());
     lab.order.workload = Workload::Hold(2 * SECOND);
@@ -328,7 +395,32 @@ fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
     let work = ikelab::load::shard::Work::Hold(2 * SECOND);
     let outcome = fleet.stage(None, work, Duration::ZERO, order.drain, SECOND, &mut |_, _| {}).expect("loopback works");
     assert_eq!(outcome.stats.lost.get(&FailureClass::DpdTimeout), Some(&100), "{:?}", outcome.stats.lost);
+    let page = gauge::prometheus(fleet.gauges());
+    assert!(page.contains("ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 100\n"), "{page}");
     assert_eq!(outcome.up, 0);
+}
+
+#[test]
+fn a_tunnel_that_loses_only_its_child_sa_is_lost() {
+    // Its lifetime ends there and nobody asks for a rekey: as after an idle timeout, the IKE SA stays.
+    let mut lab = Lab::with(1, Limits::default(), |right| {
+        right.children[0].lifetime = Some(SECOND);
+        right.behaviour.rekey.as_responder = false;
+    });
+    lab.order.workload = Workload::Hold(5 * SECOND);
+    let (played, headend, fleet) = lab.play();
+    let lost = |class: FailureClass| played.stages.iter().filter_map(|s| s.lost.get(&class)).sum::<u64>();
+    let hold = &played.stages[1];
+    assert_eq!((hold.name.as_str(), hold.up, lost(FailureClass::PeerDeleted)), ("hold", 0, 100), "{hold:?}");
+    assert_eq!(headend.sum(|s| &s.deleted), 100, "what nobody uses is not left there");
+    let page = gauge::prometheus(fleet.gauges());
+    for line in [
+        "ike_tunnel_up{tunnel=\"99\"} 0",
+        "ike_sas{state=\"established\"} 0",
+        "ike_failures_total{class=\"peer_deleted\",stage=\"up\"} 100",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+    }
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use ikelab::load::files;
-use ikelab::load::summary::LoadResult;
+use ikelab::load::summary::{Ceiling, LoadResult};
 
 use crate::cli_errors::{interrupt, rest, until, until_line};
 
-struct Lab(tempfile::TempDir);
+pub struct Lab(tempfile::TempDir);
 
 /// `ikelab listen`, which does not outlive a test that fails.
-struct Headend(Child);
+pub struct Headend(Child);
 
 impl Drop for Headend {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Headend {
 
 impl Headend {
     /// Ctrl-C, and its exit code.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         interrupt(&self.0);
         self.0.wait().unwrap().code()
     }
@@ -33,19 +33,24 @@ const PATIENT: [&str; 4] = ["--max-lag", "20s", "--max-cpu", "100%"];
 
 impl Lab {
     /// A headend on `127.0.0.NN` with a port of its own, and the file of its initiators.
-    fn new(host: u8) -> (Lab, Headend) {
+    pub fn new(host: u8) -> (Lab, Headend) {
         Lab::with(host, "", &["--threads", "2"])
     }
 
     /// The same with more lines in the headend's file and other flags.
-    fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
+    pub fn with(host: u8, more: &str, flags: &[&str]) -> (Lab, Headend) {
+        Lab::at("127.0.0.1", &format!("127.0.0.{host}"), more, flags)
+    }
+
+    /// The same with both ends' addresses.
+    fn at(ours: &str, theirs: &str, more: &str, flags: &[&str]) -> (Lab, Headend) {
         let lab = Lab(tempfile::tempdir().unwrap());
         let end = |id: &str, remote: &str, ts: (u8, u8)| {
             format!(
-                "version: 1\nlocal: {{address: 127.0.0.{}, id: \"{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_env: \
+                "version: 1\nlocal: {{address: \"{}\", id: \"{id}\"}}\nremote: {remote}\nauth: {{local: {{psk_env: \
                  IKELAB_TEST_PSK}}}}\nike: {{proposals: [aes128gcm16-prfsha256-x25519]}}\nchildren: [{{proposals: [aes128gcm16], \
                  local_ts: [10.{}.0.0/16], remote_ts: [10.{}.0.0/16]}}]\n",
-                if ts.0 == 2 { host } else { 1 },
+                if ts.0 == 2 { theirs } else { ours },
                 ts.0,
                 ts.1
             )
@@ -56,36 +61,36 @@ impl Lab {
         listen.args(flags).args(["--source-port", "0", "--natt-port", "0"]).stdout(Stdio::piped());
         let mut child = listen.spawn().unwrap();
         let text = until_line(&mut child, "listening on");
-        let ports: Vec<&str> =
-            text.split(&format!("127.0.0.{host}:")).skip(1).map(|t| t.split([',', ' ']).next().unwrap()).collect();
-        let remote = format!("{{address: 127.0.0.{host}, port: {}, natt_port: {}}}", ports[0], ports[1]);
+        let listening = if theirs.contains(':') { format!("[{theirs}]:") } else { format!("{theirs}:") };
+        let ports: Vec<&str> = text.split(&listening).skip(1).map(|t| t.split([',', ' ']).next().unwrap()).collect();
+        let remote = format!("{{address: \"{theirs}\", port: {}, natt_port: {}}}", ports[0], ports[1]);
         std::fs::write(lab.path().join("i.yaml"), end("email:peer-{n}@lab", &remote, (1, 2))).unwrap();
         (lab, Headend(child))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ikelab"));
         command.args(args).current_dir(self.path()).env("IKELAB_TEST_PSK", "sesame").stdin(Stdio::null());
         command.env_remove("JOB_COMPLETION_INDEX").env_remove("IKELAB_SHARDS");
         command
     }
 
-    fn load(&self, args: &[&str]) -> Output {
+    pub fn load(&self, args: &[&str]) -> Output {
         let mut command = self.command(&["load", "-c", "i.yaml", "--source-port", "0", "--natt-port", "0"]);
         command.args(args).args(PATIENT).output().unwrap()
     }
 
-    fn result(&self, out: &str) -> LoadResult {
+    pub fn result(&self, out: &str) -> LoadResult {
         let text = std::fs::read_to_string(self.path().join(out).join("result.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 }
 
-fn says(output: &Output) -> String {
+pub fn says(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -119,6 +124,28 @@ fn a_run_leaves_a_result_and_says_who_was_the_limit() {
     let text = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&listened["counters"]["ike_sas_up"], &listened["threads"]), (&100.into(), &2.into()), "{listened:#}");
+}
+
+/// Both ends' threads share one address; whose a datagram is, is steered by the SPIs in it. An IPv6 header in front of them is
+/// nothing that this must see.
+#[test]
+fn threads_at_both_ends_over_ipv6() {
+    let (lab, mut headend) = Lab::at("::1", "::1", "", &["--threads", "2"]);
+    let output = lab.load(&["--rate", "50", "--for", "2s", "--threads", "2", "--out", "run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let result = lab.result("run");
+    assert!(result.connection.remote.starts_with("[::1]:"), "{}", result.connection.remote);
+    assert!(result.tester.shared_port && result.tester.threads == 2, "{:?}", result.tester);
+    let [setup, delete] = &result.stages[..] else { panic!("{:?}", result.stages) };
+    assert_eq!((setup.done, setup.failed, setup.retransmits, setup.up), (100, 0, 0, 100), "{setup:?}");
+    assert_eq!((delete.done, delete.failed, delete.up), (100, 0, 0), "{delete:?}");
+    assert_eq!(headend.end(), Some(0));
+    let text = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
+    let listened: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let by_thread = listened["ike_sas_up_by_thread"].as_array().unwrap();
+    assert!(by_thread.len() == 2 && by_thread.iter().all(|up| up.as_u64() > Some(10)), "{listened:#}");
+    assert_eq!((&listened["counters"]["child_sas_up"], &listened["counters"]["failed"]), (&100.into(), &0.into()));
+    assert!(listened["listening_on"].as_array().unwrap().iter().all(|at| at.as_str().unwrap().starts_with("[::1]:")));
 }
 
 #[test]
@@ -340,12 +367,22 @@ fn a_search_finds_the_rate_of_rekeys_and_of_a_churn() {
     assert_eq!(output.status.code(), Some(4), "{}", says(&output));
     let one = lab.result("one").capacity.unwrap();
     assert!(one.finding.contains("no tunnel was free (--tunnels allows more)"), "{}", one.finding);
+    // Nor does it when there are fewer tunnels than are to be set up.
+    let output = search(&["--tunnels", "20", "--rate", "50", "--for", "1s", "--out", "few"]);
+    assert_eq!(output.status.code(), Some(4), "{}", says(&output));
+    let few = lab.result("few").capacity.unwrap();
+    assert!(!few.steps[0].held && few.ceiling == Ceiling::Tunnels, "{few:?}");
     // Where nothing succeeds a lower rate is not tried.
     std::fs::write(lab.path().join("psks"), "wrong\n").unwrap();
     let output = search(&["--psk-lines", "psks", "--rate", "20", "--for", "1s", "--out", "none"]);
     assert_eq!(output.status.code(), Some(1), "{}", says(&output));
     let none = lab.result("none").capacity.unwrap();
-    assert!(none.steps.len() == 1 && none.finding.contains("not one succeeded at 20.0 per second"), "{none:?}");
+    assert!(
+        none.steps.len() == 1
+            && none.ceiling == Ceiling::Futile
+            && none.finding.contains("not one succeeded at 20.0 per second"),
+        "{none:?}"
+    );
     headend.end();
 }
 
@@ -443,6 +480,7 @@ fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
     let found = result.traffic.as_ref().unwrap();
     assert!(found.plateau.is_some_and(|at| (1.6e6..2.3e6).contains(&at)) && found.carried == 250e3, "{found:?}");
     assert!(text.contains("throughput\n  a plateau at ") && text.contains("there or in the peer"), "{text}");
+    assert!(result.limit.who == "peer" && result.limit.sentence.contains(&found.finding), "{:?}", result.limit);
     headend.end();
     let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
@@ -497,6 +535,56 @@ fn a_headend_without_a_cap_carries_what_is_offered_over_threads() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && text.contains(says), "{text}");
     }
+    headend.end();
+}
+
+#[test]
+fn an_echo_host_that_does_not_answer_is_a_missed_threshold() {
+    // Without --echo nobody takes the packets.
+    let (lab, mut headend) = Lab::with(89, "", &["--threads", "1"]);
+    let args =
+        ["--workload", "traffic", "--rate", "10", "--for", "1s", "--threads", "1", "--tunnels", "2", "--hold", "1s"];
+    let output = lab.load(&[&args[..], &["--offer", "500k,1M", "--out", "mute"]].concat());
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let result = lab.result("mute");
+    assert!(result.limit.who == "peer" && result.limit.sentence.contains("nothing came back of 1.0 Mb/s"), "{text}");
+    assert!(text.contains("MISSED carried>0") && text.contains("0 kb/s"), "{text}");
+    let asked = ["--threshold", "loss<=1%", "--threshold", "throughput<1M", "--threshold", "carried>=500k"];
+    let output = lab.load(&[&args[..], &["--offer", "500k", "--out", "asked"], &asked].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", says(&output));
+    let met: Vec<bool> = lab.result("asked").thresholds.iter().map(|t| t.met).collect();
+    assert_eq!(met, [false, true, false], "{}", says(&output));
+    headend.end();
+}
+
+#[test]
+fn traffic_goes_where_the_tunnels_are() {
+    // One tunnel, which one of four threads has; and two processes, of which one has two of three.
+    let (lab, mut headend) = Lab::with(88, "", &["--threads", "1", "--echo"]);
+    let args = ["--workload", "traffic", "--rate", "10", "--for", "1s", "--hold", "1s", "--offer", "1M,3M"];
+    let output = lab.load(&[&args[..], &["--tunnels", "1", "--threads", "4", "--out", "one"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let steps = |out: &str| -> Vec<(f64, u64, u64)> {
+        let stages = lab.result(out).stages;
+        stages.iter().filter_map(|s| s.traffic.as_ref()).map(|t| (t.offered, t.sent + t.late, t.unsent)).collect()
+    };
+    assert_eq!(steps("one"), [(1e6, 90, 0), (3e6, 268, 0)]);
+    for (shard, offered) in [("0/2", [2e6 / 3.0, 2e6]), ("1/2", [1e6 / 3.0, 1e6])] {
+        let output =
+            lab.load(&[&args[..], &["--tunnels", "3", "--threads", "2", "--shard", shard, "--out", "s"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+        for ((rate, sent, unsent), offered) in steps("s").into_iter().zip(offered) {
+            let packets = offered / 8.0 / 1400.0;
+            assert!((rate - offered).abs() < 1.0 && unsent == 0, "{rate} {unsent}");
+            assert!((sent as f64 - packets).abs() <= 2.0, "{shard}: {sent} of {packets}");
+        }
+        std::fs::remove_dir_all(lab.path().join("s")).unwrap();
+    }
+    // A host that no tunnel leads to: nothing can be sent, and that is no fault of the peer's.
+    let output = lab.load(&[&args[..], &["--tunnels", "2", "--echo", "10.77.0.1", "--out", "astray"]].concat());
+    let text = says(&output);
+    assert!(output.status.code() == Some(4) && text.contains("packets had no tunnel to go through"), "{text}");
     headend.end();
 }
 
@@ -570,6 +658,7 @@ fn rates_figures_and_help_are_what_they_say() {
     assert_eq!(lab.result("half").stages[0].planned_rate, 10.0, "{}", says(&output));
     for (args, line) in [
         (&["--rate", "50%:half"][..], "--rate: half/result.json holds no rate of set-ups that a --search has found"),
+        (&["--for", "5s", "--warm-up", "5s"], "--warm-up: 5s is not shorter than --for 5s"),
         (&["--search", "--workload", "hold"], "--search: with --workload setup, churn, rekey-ike or rekey-child"),
         (&["--search", "--workload", "rekey-ike"], "--search: how many --tunnels are to be rekeyed?"),
         (&["--search", "--shard", "0/2"], "--search: each shard would look for a limit of its own"),

@@ -30,6 +30,10 @@ mod load;
 mod load_classes;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod load_cli;
+#[allow(clippy::disallowed_methods)] // here, too
+mod load_job;
+#[allow(clippy::disallowed_methods)] // and here
+mod load_shards;
 mod mobike;
 mod pair;
 #[allow(clippy::disallowed_methods)] // and here
