@@ -172,10 +172,13 @@ fn differences(first: &LoadResult, part: &LoadResult) -> Vec<String> {
 /// many are.
 fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
     let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a.abs().max(b.abs());
-    let offered = |s: &StageResult| s.traffic.as_ref().map_or(0.0, |t| t.offered);
+    // Each is offered what its part of the tunnels makes.
+    let offered =
+        |s: &StageResult| Some(s.traffic.as_ref()?.offered / s.configured as f64).filter(|_| s.configured > 0);
     let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
+    let offers = offered(a).zip(offered(b)).is_some_and(|(a, b)| differ(a, b));
     let same = a.name == b.name && a.name != DELETE;
-    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(offered(a), offered(b)))
+    same && (shares || differ(a.planned_seconds, b.planned_seconds) || offers)
 }
 
 /// The stage that a shard has not, if none of its tunnels was up.
@@ -519,6 +522,16 @@ mod tests {
         assert!(rate.len() == 1 && rate[0].contains("(1000 in 10.0 s) than shard 0 (500 in 10.0 s)"), "{rate:?}");
         let length = warnings(&|r| r.stages[0].planned_seconds = 20.0);
         assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
+        // Of 3 Mb/s each is offered what its tunnels make.
+        let offers = |second: f64| {
+            let (mut one, mut other) = (shard(0), shard(1));
+            for (part, configured, offered) in [(&mut one, 2, 2e6), (&mut other, 1, second)] {
+                let traffic = TrafficResult { offered, ..TrafficResult::default() };
+                (part.0.stages[0].configured, part.0.stages[0].traffic) = (configured, Some(traffic));
+            }
+            merge(vec![one, other]).expect("of one run").2
+        };
+        assert!(offers(1e6).is_empty() && offers(2e6)[0].contains("another plan"), "{:?}", offers(1e6));
         let judged = warnings(&|r| r.thresholds[0].threshold = "success>=50%".into());
         assert!(judged.len() == 1 && judged[0].contains("other thresholds (success>=50%)"), "{judged:?}");
         let stopped = warnings(&|r| (r.interrupted, r.stages[0].planned) = (true, 3));
