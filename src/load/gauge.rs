@@ -205,8 +205,8 @@ mod tests {
             "ike_stage_seconds_sum{stage=\"T_up\"} 0.0015",
             "ike_failures_total{class=\"auth_failed\",stage=\"auth\"} 1",
             "ike_failures_total{class=\"no_response\",stage=\"init\"} 0",
-            "ike_failures_total{class=\"pfs_mismatch_at_rekey\",stage=\"rekey\"} 0",
             "ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 0",
+            "ike_failures_total{class=\"pfs_mismatch_at_rekey\",stage=\"rekey\"} 0",
             "ike_sas{state=\"configured\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

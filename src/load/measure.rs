@@ -114,7 +114,7 @@ pub enum During {
     Delete,
     /// Another INFORMATIONAL, like a liveness check, while something else was waiting for its turn.
     Informational,
-    /// Nothing was under way: the tunnel was up, and went down unasked. Metrics count it so; results count it as lost.
+    /// It was up, and nothing was under way.
     Up,
 }
 

@@ -409,7 +409,7 @@ fn a_tunnel_that_loses_only_its_child_sa_is_lost() {
     });
     lab.order.workload = Workload::Hold(5 * SECOND);
     let (played, headend, fleet) = lab.play();
-    let lost = |class: FailureClass| played.stages.iter().filter_map(|s| s.lost.get(&class)).sum::<u64>();
+    let lost = |class| played.stages.iter().filter_map(|s| s.lost.get(&class)).sum::<u64>();
     let hold = &played.stages[1];
     assert_eq!((hold.name.as_str(), hold.up, lost(FailureClass::PeerDeleted)), ("hold", 0, 100), "{hold:?}");
     assert_eq!(headend.sum(|s| &s.deleted), 100, "what nobody uses is not left there");

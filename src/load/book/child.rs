@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::super::measure::During;
 use super::{Book, Open};
 use crate::engine::{FailureClass, Side};
-use crate::load::measure::During;
 use crate::time::Instant;
 
 /// A tunnel whose Child SA the peer has deleted is not lost if it gets another one within this time: some peers delete first
