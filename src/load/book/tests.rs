@@ -98,3 +98,12 @@ fn a_rekey_of_what_the_peer_has_deleted_has_failed() {
     says(&mut book, 5_200, Event::ChildRekeyed { old: 7, new: 8 });
     assert_eq!((book.open(), book.stats.done, book.child(0), book.next_bare()), (0, 1, 8, None));
 }
+
+#[test]
+fn what_goes_down_between_two_stages_belongs_to_the_next() {
+    let mut book = up();
+    assert_eq!(book.end_stage().lost.len(), 0);
+    says(&mut book, 3_000, Event::Deleted { by: Side::Peer });
+    book.begin_stage(at(4_000), Duration::ZERO, Open::SetUp);
+    assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
+}
