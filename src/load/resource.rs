@@ -6,6 +6,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::link::LinkCounters;
 
+/// Shares are of this much time at least.
+const BRIEF: Duration = Duration::from_millis(50);
+
 /// What one thread used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Used {
@@ -41,7 +44,17 @@ impl Used {
 
     /// CPU time as a share of the time that passed: 1.0 is a whole core.
     pub fn share(&self) -> f64 {
-        if self.wall.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.wall.as_secs_f64() }
+        self.cpu.as_secs_f64() / self.over()
+    }
+
+    /// Time for which it was ready and waited for a core, as a share of the time that passed.
+    pub fn waited_share(&self) -> f64 {
+        self.waited.as_secs_f64() / self.over()
+    }
+
+    /// The time that passed, in seconds. A thread with next to nothing to do is done in an instant, and all of that it was busy.
+    fn over(&self) -> f64 {
+        self.wall.max(BRIEF).as_secs_f64()
     }
 }
 
@@ -159,6 +172,15 @@ mod tests {
         assert_eq!(cores[0], Core { number: 0, busy: 14, softirq: 3, idle: 42, steal: 7 });
         assert!((cores[0].share(cores[0].busy) - 14.0 / 63.0).abs() < 1e-9);
         assert_eq!(Core::default().share(0), 0.0);
+    }
+
+    #[test]
+    fn a_thread_that_is_done_in_an_instant_was_not_busy() {
+        let micros = Duration::from_micros;
+        let idle = Used { cpu: micros(60), wall: micros(60), waited: micros(40) };
+        assert!(idle.share() < 0.01 && idle.waited_share() < 0.01, "{idle:?}");
+        let busy = Used { cpu: micros(90_000), wall: micros(100_000), waited: micros(10_000) };
+        assert!((busy.share() - 0.9).abs() < 1e-9 && (busy.waited_share() - 0.1).abs() < 1e-9, "{busy:?}");
     }
 
     #[test]

@@ -686,7 +686,6 @@ impl StageResult {
         result.warm_up = outcome.warm_up.as_secs_f64();
         result.rates(length);
         (result.up, result.sas) = (outcome.up, outcome.sas);
-        let wall = |u: &super::resource::Used| u.wall.as_secs_f64().max(f64::MIN_POSITIVE);
         let cpu = outcome.cpu.as_secs_f64();
         let operations = (result.done + result.failed + result.faulty.done + result.faulty.failed).max(1);
         let core = |c: &Core| CoreResult {
@@ -697,7 +696,7 @@ impl StageResult {
         };
         result.used = UsedResult {
             threads: outcome.used.iter().map(super::resource::Used::share).collect(),
-            waited: outcome.used.iter().map(|u| u.waited.as_secs_f64() / wall(u)).collect(),
+            waited: outcome.used.iter().map(super::resource::Used::waited_share).collect(),
             cpu_seconds: cpu,
             process_cpu_seconds: outcome.process_cpu.as_secs_f64(),
             cpu_per_operation: cpu * 1e6 / operations as f64,
