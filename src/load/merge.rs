@@ -174,7 +174,8 @@ fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
     let offered = |s: &StageResult| s.traffic.as_ref().map_or(0.0, |t| t.offered);
     let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
     let same = a.name == b.name && a.name != DELETE;
-    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(offered(a), offered(b)))
+    let plan = |s: &StageResult| [s.planned_seconds, s.warm_up, offered(s)];
+    same && (shares || plan(a).into_iter().zip(plan(b)).any(|(a, b)| differ(a, b)))
 }
 
 /// The stage that a shard has not, if none of its tunnels was up.
@@ -515,6 +516,8 @@ mod tests {
         assert!(rate.len() == 1 && rate[0].contains("(1000 in 10.0 s) than shard 0 (500 in 10.0 s)"), "{rate:?}");
         let length = warnings(&|r| r.stages[0].planned_seconds = 20.0);
         assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
+        let cold = warnings(&|r| r.stages[0].warm_up = 5.0);
+        assert!(cold.len() == 1 && cold[0].contains("another plan"), "{cold:?}");
         let judged = warnings(&|r| r.thresholds[0].threshold = "success>=50%".into());
         assert!(judged.len() == 1 && judged[0].contains("other thresholds (success>=50%)"), "{judged:?}");
         let stopped = warnings(&|r| (r.interrupted, r.stages[0].planned) = (true, 3));
