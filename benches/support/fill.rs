@@ -46,6 +46,7 @@ pub fn run(beside: u64, file: &str) {
         too_late: SECOND,
         linger: Duration::ZERO,
         configured: beside + WARM + MEASURED,
+        dont_fragment: false,
         keep: true,
         traffic: None,
     };

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "hold")]
     once: bool,
     /// Delete the tunnel after this long, like 30s
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, visible_alias = "for", value_name = "DURATION")]
     hold: Option<String>,
     /// Move to another address of this host some time after the tunnel came up, by MOBIKE (RFC 4555); may stand several times
     #[arg(long, value_name = "ADDR@DURATION", conflicts_with = "preflight")]

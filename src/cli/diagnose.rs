@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exit::{CliError, Exit};
 use super::live::finding_json;
 use super::term;
-use crate::config::{self, Vendor};
+use crate::config;
 use crate::diagnose::transcript::{self, Ours};
 use crate::diagnose::{Finding, diagnose};
 use crate::engine::{ConnectionSpec, IdMatch, ProposalSpec};
@@ -37,10 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     let vendor = match args.vendor.as_deref() {
         None => None,
-        Some(name) => Some(
-            Vendor::from_name(name)
-                .ok_or_else(|| CliError::usage(format!("--vendor: no vendor is called \"{name}\"")))?,
-        ),
+        Some(name) => Some(config::vendor(name).map_err(|e| CliError::usage(format!("--vendor: {e}")))?),
     };
     let mut loaded = args.config.as_deref().map(config::load).transpose()?;
     loaded.iter_mut().for_each(Persona::complete);

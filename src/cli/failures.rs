@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::term;
 use crate::report::run_text;
 use crate::scenario::load;
 use crate::scenario::matcher;
@@ -22,6 +23,10 @@ pub struct FailuresArgs {
     pub scenarios: Vec<PathBuf>,
 }
 
+/// What to do when no entry has the line.
+const NO_HIT: &str = "nothing in the catalogue looks like that line; paste the message without time and host name, or read \
+                      `ikelab failures`";
+
 /// Runs the command; the exit code.
 pub fn run(args: &FailuresArgs) -> u8 {
     match render(args, width()) {
@@ -31,7 +36,7 @@ pub fn run(args: &FailuresArgs) -> u8 {
             code
         }
         Err(message) => {
-            eprintln!("ikelab failures: {message}");
+            term::error(&message);
             2
         }
     }
@@ -45,7 +50,7 @@ fn render(args: &FailuresArgs, width: usize) -> Result<(String, u8), String> {
     if let Some(line) = &args.line {
         let hits = matcher::find(line, all.iter().map(|one| &one.scenario));
         return Ok(match hits.as_slice() {
-            [] => ("nothing in the catalogue looks like that line\n".to_owned(), 1),
+            [] => (format!("{NO_HIT}\n"), 1),
             hits => (run_text::hits(&hits[..hits.len().min(5)]), 0),
         });
     }
@@ -86,7 +91,7 @@ mod tests {
         // The notify alone tells neither from the other.
         assert!(code == 0 && text.contains("auth/psk-mismatch") && text.contains("auth/id-mismatch"), "{text}");
         let (text, code) = render(&args(None, Some("%SYS-5-CONFIG_I: Configured from console")), 80).expect("no error");
-        assert!(code == 1 && text.contains("nothing"));
+        assert!(code == 1 && text.contains("nothing") && text.contains("`ikelab failures`"));
         assert!(render(&args(Some("psk-mismach"), None), 80).expect_err("misspelt").contains("psk-mismatch"));
         let error = render(&args(Some("psk"), None), 80).expect_err("a part of several");
         assert!(error.contains("; did you mean \"auth/psk-"), "{error}");

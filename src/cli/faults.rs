@@ -8,7 +8,7 @@ use super::data::Data;
 use super::exit::{CliError, Exit};
 use super::term;
 use crate::engine::Endpoint;
-use crate::fault::table::{self, FaultRow};
+use crate::fault::table::{self, FaultRow, Roles};
 use crate::fault::{FaultPlan, FiringLog, Seam};
 use crate::report::paint::{Paint, Tone, wrap};
 use crate::seed::PlanSeed;
@@ -136,14 +136,18 @@ fn page(row: &FaultRow, paint: Paint) -> String {
         text += &line("Argument", &format!("{} ({}): {}; {default}", arg.name, arg.unit, arg.help));
     }
     text += &line("Scenario", &format!("faults: [{}]", row.example()));
-    text += &line("Command", &format!("ikelab connect FILE --fault {}", command(row)));
+    text += &line("Command", &command(row));
     text
 }
 
-/// The value of `--fault` with samples for what must be given.
-fn command(row: &FaultRow) -> String {
+/// A command that orders the fault, with samples for what must be given: of the end that can play it.
+pub(super) fn command(row: &FaultRow) -> String {
     let given: Vec<String> = row.sample().iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if given.is_empty() { row.name.to_owned() } else { format!("{}={}", row.name, given.join(",")) }
+    let order = if given.is_empty() { row.name.to_owned() } else { format!("{}={}", row.name, given.join(",")) };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=/@+%".contains(c);
+    let order = if order.chars().all(plain) { order } else { format!("'{order}'") };
+    let end = if row.roles == Roles::Responder { "listen" } else { "connect" };
+    format!("ikelab {end} -c FILE --fault {order}")
 }
 
 fn to_json(only: Option<&FaultRow>) -> Value {

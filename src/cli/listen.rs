@@ -109,6 +109,14 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         if !args.faults.is_empty() {
             return Err(CliError::usage("--fault and --threads do not go together"));
         }
+        let bent = match (&args.common.path, all.iter().find(|loaded| !loaded.path.is_clean())) {
+            (Some(_), _) => Some("--path".to_owned()),
+            (None, bent) => bent.map(|loaded| format!("{}: path", name(loaded))),
+        };
+        if let Some(bent) = bent {
+            let instead = "leave one of them out, or put `ikelab path` between";
+            return Err(CliError::usage(format!("{bent} and --threads do not go together; {instead}")));
+        }
         let addresses = addresses(&all);
         let connections = all.into_iter().map(|loaded| loaded.spec).collect();
         let wrong = |text: &String| CliError::usage(format!("--data-cap: `{text}` is not a rate like 85M"));

@@ -117,11 +117,13 @@ pub struct Args {
     /// Deletes per second at the end [default: twice the rate, 200 at least]
     #[arg(long, value_name = "RATE")]
     pub(super) delete_rate: Option<f64>,
-    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms'; may be repeated [default: success>=99.9%, and
-    /// lost<=0 where tunnels are kept]
+    /// A threshold, like 'success>=99.9%' or 'p99(setup)<200ms', of traffic 'carried>=50M', 'throughput>=80M' or
+    /// 'loss<=0.1%'; may be repeated [default: success>=99.9%, lost<=0 where tunnels are kept, of traffic also carried>0: some
+    /// rate came back]
     #[arg(long, value_name = "EXPR")]
     pub(super) threshold: Vec<String>,
-    /// Source addresses: networks, ranges or single ones, separated by commas
+    /// Source addresses: networks, ranges or single ones, separated by commas. They must be this host's:
+    /// `ip route add local NETWORK dev lo` makes a whole network so, and the peer needs a route back to it
     #[arg(long, value_name = "POOL")]
     sources: Option<String>,
     /// A file with one pre-shared key per line, for tunnel 0, 1, ...; used again from the first when there are fewer than

@@ -100,12 +100,11 @@ impl Plan {
             // Nothing is to come up; or something is to be refused.
             [] if matches!(workload, Workload::Flood | Workload::Tunnels) => Vec::new(),
             // What was up is to stay up.
-            [] if matches!(
-                workload,
-                Workload::Hold(_) | Workload::Churn(_) | Workload::Soak { .. } | Workload::Traffic { .. }
-            ) =>
-            {
+            [] if matches!(workload, Workload::Hold(_) | Workload::Churn(_) | Workload::Soak { .. }) => {
                 vec![threshold::DEFAULT, threshold::NONE_LOST]
+            }
+            [] if matches!(workload, Workload::Traffic { .. }) => {
+                vec![threshold::DEFAULT, threshold::NONE_LOST, threshold::CARRIES]
             }
             [] => vec![threshold::DEFAULT],
             given => given.iter().map(String::as_str).collect(),

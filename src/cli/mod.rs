@@ -9,9 +9,12 @@ mod connect;
 mod crl;
 mod data;
 mod diagnose;
+#[cfg(test)]
+mod documents;
 pub mod exit;
 pub mod failures;
 mod faults;
+mod keyboard;
 mod listen;
 mod listen_many;
 mod live;
@@ -149,10 +152,26 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    /// One thing may be said by the word that another command has for it.
+    #[test]
+    fn a_duration_and_a_vendor_have_one_word_in_all_commands() {
+        for words in [
+            "peer-config -c f --vendor cisco-asa",
+            "peer-config -c f --for cisco-asa",
+            "diagnose runs/x --vendor cisco-asa",
+            "connect -c f --hold 30s",
+            "connect -c f --for 30s",
+            "listen -c f --for 30s",
+        ] {
+            let args = ["ikelab"].into_iter().chain(words.split(' '));
+            assert!(super::Cli::try_parse_from(args).is_ok(), "{words}");
+        }
     }
 }

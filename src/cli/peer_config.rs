@@ -13,14 +13,14 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// The box: cisco-ios-xe, cisco-asa, cisco-ftd, paloalto-panos or strongswan [default: the file's remote.vendor]
-    #[arg(long = "for", value_name = "VENDOR")]
+    #[arg(long, visible_alias = "for", value_name = "VENDOR")]
     vendor: Option<String>,
 }
 
 /// Prints it. What the box's words cannot say is a comment in the text and a warning.
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     let given = match &args.vendor {
-        Some(name) => Some(crate::config::vendor(name).map_err(|e| CliError::usage(format!("--for: {e}")))?),
+        Some(name) => Some(crate::config::vendor(name).map_err(|e| CliError::usage(format!("--vendor: {e}")))?),
         None => None,
     };
     let mut loaded = crate::config::load(&args.config)?;
@@ -30,8 +30,8 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         let names: Vec<&str> = Vendor::ALL.iter().map(|v| v.name()).collect();
         let file = args.config.display();
         return Err(CliError::usage(format!(
-            "which box? {file} has no remote.vendor; say --for {}",
-            names.join(", --for ")
+            "which box? {file} has no remote.vendor; say --vendor {}",
+            names.join(", --vendor ")
         )));
     };
     let config = crate::vendor::peer_config(&loaded, vendor);

@@ -38,7 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct PreflightArgs {
     /// "Will it survive tonight?": force each rekey, liveness check and reconnect now, with a ping before and after
-    #[arg(long, conflicts_with_all = ["once", "hold"])]
+    #[arg(long, conflicts_with_all = ["once", "hold", "faults"])]
     pub preflight: bool,
     /// With --preflight: also wait this long for rekeys that the peer begins, like 65m
     #[arg(long, value_name = "DURATION", requires = "preflight")]

@@ -12,11 +12,12 @@ use clap::{Args, ValueEnum};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::common::Common;
+use super::common::{self, Common};
 use super::exit::CliError;
 use super::rundir::RunDir;
 use super::signals::Stop;
-use crate::config;
+use super::term;
+use crate::config::{self, Loaded};
 use crate::engine::{Limits, RetransmitSpec};
 use crate::esp;
 use crate::link::Link;
@@ -35,6 +36,7 @@ use crate::scenario::halt::{GOODBYE, Halt};
 use crate::scenario::lanes::{self, Lane};
 use crate::scenario::load::{self, LoadedScenario};
 use crate::scenario::peer::PeerDriver;
+use crate::scenario::person::Person;
 use crate::scenario::persona::Doubles;
 use crate::scenario::pki::Authority;
 use crate::scenario::result::{CaseResult, PeerInfo, RESULT_VERSION, RunResult, Security, Summary};
@@ -56,6 +58,9 @@ pub const REPORT: &str = "report.html";
 const USAGE: u8 = 2;
 /// Exit code for an environment that does not let us run.
 const ENVIRONMENT: u8 = 3;
+
+/// What scenarios expect is timed for the path as it is; what is wrong with a path has scenarios of its own.
+const NO_PATH: &str = "run does not bend the path; put `ikelab path` between, or use the path/ scenarios";
 
 /// Arguments of `ikelab run`.
 #[derive(Args, Clone, Debug, Default)]
@@ -112,7 +117,7 @@ pub fn run(args: &RunArgs) -> u8 {
     match try_run(args) {
         Ok(code) => code,
         Err((code, message)) => {
-            eprintln!("ikelab run: {message}");
+            term::error(&message);
             code
         }
     }
@@ -131,6 +136,9 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     if args.list {
         print!("{}", run_text::list(&scenarios));
         return Ok(0);
+    }
+    if args.common.path.is_some() {
+        return Err(usage(format!("--path: {NO_PATH}")));
     }
     let max_time = args.max_time.as_deref().map(max_time).transpose().map_err(usage)?;
     let clock = RealClock::start();
@@ -161,6 +169,15 @@ fn try_run(args: &RunArgs) -> Result<u8, Failure> {
     Ok(result.exit_code())
 }
 
+/// The baseline of a connection file.
+fn baseline(file: &Path) -> Result<Loaded, Failure> {
+    let loaded = config::load(file).map_err(|error| (USAGE, error.to_string()))?;
+    match loaded.path.is_clean() {
+        true => Ok(loaded),
+        false => Err((USAGE, format!("{}: path: {NO_PATH}", file.display()))),
+    }
+}
+
 fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
     let mut all = load::embedded().map_err(|error| error.to_string())?;
     for path in &args.scenarios {
@@ -170,7 +187,11 @@ fn scenarios(args: &RunArgs) -> Result<Vec<LoadedScenario>, String> {
             all.push(one);
         }
     }
-    load::select(all, &args.selectors)
+    // As in the other commands, where the peer has a place without a flag.
+    let address =
+        args.selectors.iter().any(|text| text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok());
+    let hint = if address { "; an address goes to --peer" } else { "" };
+    load::select(all, &args.selectors).map_err(|error| error + hint)
 }
 
 /// What a run is made of, whoever the peer is.
@@ -226,13 +247,22 @@ impl Run<'_> {
         let args = self.args;
         let environment = |error: String| (ENVIRONMENT, error);
         let (mut loaded, name) = match &args.config {
-            Some(file) => (config::load(file).map_err(|error| (USAGE, error.to_string()))?, file.display().to_string()),
+            Some(file) => (baseline(file)?, file.display().to_string()),
             None => {
                 let loaded = config::parse(EMBEDDED_BASELINE, "embedded.yaml", Path::new(""), &|_| None);
                 (loaded.map_err(|error| (USAGE, error.to_string()))?, "embedded".to_owned())
             }
         };
         Persona::complete(&mut loaded);
+        // Whoever asks for another peer by name knows that it is not the box.
+        let named_box = match &loaded.remote_host {
+            _ if args.config.is_none() || args.sim || args.persona.is_some() => None,
+            Some(host) => Some(host.clone()),
+            None => loaded.spec.remote_addr.map(|address| address.to_string()),
+        };
+        let left_out = |verb: &str, address: &String| {
+            format!("nothing {verb} sent to {address}, which {name} names; add --peer {address} to test it")
+        };
         let mut spec = loaded.spec;
         let dress = match &args.persona {
             Some(name) => Some(Dress::all(*named(name).map_err(|why| (USAGE, why))?)),
@@ -257,10 +287,13 @@ impl Run<'_> {
             true => "192.0.2.2:500 (embedded, simulated network)".to_owned(),
             false => format!("{} (embedded)", embedded::loopback(0).1),
         };
-        let notes = match dress {
+        let mut notes = match dress {
             Some(dress) => persona_notes(&dress.persona),
             None => embedded_notes(&spec.retransmit),
         };
+        if let Some(address) = &named_box {
+            notes.insert(0, format!("NOTE: {}", left_out("is", address)));
+        }
         let persona = dress.map(|dress| dress.persona.name.to_owned());
         let info = PeerInfo { address, embedded: true, notes, persona, controlled: true };
         let stop = Stop::watch_all(wakers, Arc::new(AtomicBool::new(false))).map_err(failure)?;
@@ -358,6 +391,10 @@ impl Run<'_> {
             .map_err(|error| environment(error.to_string()))?;
         // What a person waited, whatever passed in virtual time.
         played.seconds = self.clock.now().since(began).as_secs_f64();
+        // Again at the end: the head has scrolled away by now.
+        if let Some(address) = &named_box {
+            term::warning(&left_out("was", address));
+        }
         Ok((played, out, printer))
     }
 
@@ -382,7 +419,7 @@ impl Run<'_> {
             out,
             export_keys,
             halt,
-            tell: Box::new(|text| eprintln!("{text}")),
+            person: Person::reading(|text| eprintln!("{text}")),
             doubles: None,
         }
     }
@@ -395,7 +432,7 @@ impl Run<'_> {
         let file = args.config.as_ref().ok_or_else(|| {
             usage("--peer needs the working baseline: a connection file, given with -c FILE".to_owned())
         })?;
-        let mut loaded = config::load(file).map_err(|error| usage(error.to_string()))?;
+        let mut loaded = baseline(file)?;
         Persona::complete(&mut loaded);
         super::crl::fetch(&mut loaded);
         let (address, port) = peer_address(peer).map_err(usage)?;
@@ -437,9 +474,7 @@ impl Run<'_> {
             persona: None,
             controlled: loaded.control.initiate.is_some(),
         };
-        for warning in &loaded.warnings {
-            eprintln!("{}: {warning}", file.display());
-        }
+        common::warn(&loaded);
         let clears = matches!(loaded.control.clear, Some(config::ControlAction::Shell(_)));
         let limits = loaded.limits.clone().unwrap_or_else(limits);
         let authority = loaded.issuer.as_ref().map(|issuer| Authority::of(issuer, clock.epoch())).transpose();
@@ -451,27 +486,51 @@ impl Run<'_> {
         };
         let stop = Stop::watch(link.waker()).map_err(failure)?;
         let (head, out, mut printer) = self.begin(&info, &file.display().to_string())?;
-        let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears);
-        let many = self.plan.scenarios();
-        printer.print(&format!("     {many} scenarios, about {}\n", estimate::words(about / args.hurry.unwrap_or(1))));
-        let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let controller = Controller::new(&loaded, Some(&out.join("control")), clock).halted_by(stop.flag());
+        let about = estimate::plan(self.plan, &baseline.spec.retransmit, clears) / args.hurry.unwrap_or(1);
+        let hands = estimate::by_hand(self.plan, &|order| controller.by_hand(order));
+        printer.print(&plan_lines(self.plan, about, hands));
+        let ping = loaded.data.ping.as_ref().map(|ping| ping.address);
         let halt = Halt::new(stop.flag(), self.deadline());
         let peer = Box::new(controller);
         let link = Middleboxes::new(link, common.sockets());
         let played = match args.hurry {
             None => {
-                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
-                suite::run(&mut bench, self.plan, head, &mut printer)
+                let spec = self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false);
+                suite::run(&mut attended(spec), self.plan, head, &mut printer)
             }
             Some(times) => {
                 let link = Hurried::new(link, times);
-                let mut bench = Bench::new(self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false));
-                suite::run(&mut bench, self.plan, head, &mut printer)
+                let spec = self.bench_spec(&out, 0, ping)(link, baseline, carry, peer, halt, false);
+                suite::run(&mut attended(spec), self.plan, head, &mut printer)
             }
         };
         Ok((played.map_err(|error| environment(error.to_string()))?, out, printer))
     }
+}
+
+/// A bench with whoever sits at the terminal.
+fn attended<L: Link>(spec: BenchSpec<L>) -> Bench<L> {
+    Bench::new(BenchSpec { person: spec.person.at_a_keyboard(super::keyboard::enter()), ..spec })
+}
+
+/// How long the plan will take, and what of it somebody at the box has to do: `hands` are cases that want it to initiate,
+/// and cases that want something else of it.
+fn plan_lines(plan: &Plan<'_>, about: Duration, hands: (usize, usize)) -> String {
+    let beside = if hands == (0, 0) { "" } else { ", beside what you do at the box:" };
+    let mut text = format!("     {} scenarios, about {}{beside}\n", plan.scenarios(), estimate::words(about));
+    if hands.0 > 0 {
+        text += &format!(
+            "     {} of the {} cases need the box to initiate: you are asked each time and have 60 s; control.initiate in \
+             the file does it for you, --role initiator leaves most of them out\n",
+            hands.0,
+            plan.cases.len()
+        );
+    }
+    if hands.1 > 0 {
+        text += &format!("     {} need something else of it, such as a rekey: you are asked, too\n", hands.1);
+    }
+    text
 }
 
 /// What `--max-time` says; the last of it is kept for an orderly end.
@@ -608,7 +667,7 @@ impl Progress for Printer {
         // What a scenario brought about is explained for whoever asks; that an honest tunnel fails, to everybody.
         let honest_failure = result.phase.is_none() && result.verdict != crate::scenario::verdict::Verdict::Pass;
         if let (true, false, Some(name)) = (self.verbose || honest_failure, self.quiet, &result.transcript) {
-            let why = super::diagnose::first_failure(&self.out.join(name), super::term::stdout_paint());
+            let why = super::diagnose::first_failure(&self.out.join(name), term::stdout_paint());
             why.lines().for_each(|line| self.print(&format!("       {line}\n")));
         }
     }
@@ -650,5 +709,51 @@ mod tests {
         assert_eq!(code(RunArgs { peer: Some("127.0.0.9".into()), ..RunArgs::default() }), Err(USAGE), "no baseline");
         let missing = RunArgs { scenarios: vec!["/nonexistent.yaml".into()], ..args };
         assert_eq!(code(missing), Err(USAGE));
+    }
+
+    #[test]
+    fn what_run_does_not_take_it_says_so() {
+        let why = |args: RunArgs| try_run(&args).map_err(|(code, message)| format!("{code} {message}"));
+        for peer in ["192.0.2.10", "192.0.2.10:500", "2001:db8::1"] {
+            let error = why(RunArgs { selectors: vec![peer.into()], ..RunArgs::default() }).unwrap_err();
+            assert_eq!(error, format!("2 no scenario is called {peer:?}; an address goes to --peer"));
+        }
+        let error = why(RunArgs { selectors: vec!["no-such".into()], ..RunArgs::default() }).unwrap_err();
+        assert!(!error.contains("--peer"), "{error}");
+
+        // A path that is bent would spoil what is judged, so it is refused, wherever it stands.
+        let common = Common { path: Some("loss=5%".into()), ..Common::default() };
+        let error = why(RunArgs { common, ..RunArgs::default() }).unwrap_err();
+        assert_eq!(error, format!("2 --path: {NO_PATH}"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lab.yaml");
+        fs::write(&file, format!("{EMBEDDED_BASELINE}\npath: {{loss: 5%}}\n")).unwrap();
+        for peer in [None, Some("127.0.0.9".to_owned())] {
+            let error = why(RunArgs { config: Some(file.clone()), peer, ..RunArgs::default() }).unwrap_err();
+            assert_eq!(error, format!("2 {}: path: {NO_PATH}", file.display()));
+        }
+    }
+
+    /// Half of the cases wait for a person where no command makes the box initiate: that stands beside the estimate.
+    #[test]
+    fn the_plan_says_what_a_person_has_to_do() {
+        let scenarios = load::embedded().unwrap();
+        let again = |_: &str, _: Role| String::new();
+        let plan = Plan::new(&scenarios, &Role::ALL, &again);
+        let text = |by_hand: &dyn Fn(bool) -> bool| {
+            let hands = estimate::by_hand(&plan, &|order| by_hand(order.is_none()));
+            (hands, plan_lines(&plan, Duration::from_secs(600), hands))
+        };
+        let (_, driven) = text(&|_| false);
+        assert!(driven.ends_with(" scenarios, about 10 min\n"), "{driven}");
+        let (hands, alone) = text(&|_| true);
+        assert!(hands.0 > 100 && hands.1 > 0, "{hands:?}");
+        let asked = format!("     {} of the {} cases need the box to initiate: ", hands.0, plan.cases.len());
+        assert!(alone.contains("about 10 min, beside what you do at the box:\n") && alone.contains(&asked), "{alone}");
+        assert!(alone.contains("60 s") && alone.contains("--role initiator"), "{alone}");
+        assert!(alone.contains(&format!("     {} need something else", hands.1)), "{alone}");
+        let initiator = Plan::new(&scenarios, &[Role::Initiator], &again);
+        let left = estimate::by_hand(&initiator, &|order| order.is_none()).0;
+        assert!(left * 10 < hands.0, "{left}: the advice promises most of them");
     }
 }

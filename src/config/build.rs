@@ -477,11 +477,18 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         }
         _ => Ok(ControlAction::from_text(&at.value)),
     };
+    // Nobody is asked for these: what they do is read or awaited.
+    let command = |at: &At<String>| match action(at)? {
+        ControlAction::Prompt(_) => {
+            Err(Problem::new("this is a command's work, nobody is asked for it").hint("a shell command").at(at.place))
+        }
+        shell => Ok(shell),
+    };
     Ok(ControlSpec {
         initiate: at.initiate.as_ref().map(action).transpose()?,
         clear: at.clear.as_ref().map(action).transpose()?,
-        show: at.show.iter().flatten().map(action).collect::<Result<_, _>>()?,
-        reload: at.reload.as_ref().map(action).transpose()?,
+        show: at.show.iter().flatten().map(command).collect::<Result<_, _>>()?,
+        reload: at.reload.as_ref().map(command).transpose()?,
         rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
         rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
         orders: {
@@ -490,7 +497,7 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
             let mut orders = BTreeMap::new();
             for (key, at) in ControlSpec::ORDERS.into_iter().zip(given) {
                 if let Some(at) = at {
-                    orders.insert(key, action(at)?);
+                    orders.insert(key, if key == ControlSpec::CERTIFICATE { command(at)? } else { action(at)? });
                 }
             }
             orders

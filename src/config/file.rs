@@ -320,9 +320,10 @@ pub(crate) struct LimitsSection {
 pub(crate) struct ControlSection {
     /// Makes the box initiate.
     pub initiate: Option<At<String>>,
-    /// Clears what the box has for us.
+    /// Clears what the box has for us: a command runs before each scenario; a person is asked only after those that leave
+    /// something behind, which is waited out otherwise.
     pub clear: Option<At<String>>,
-    /// Shows its state; captured before and after each scenario.
+    /// Shows its state, by commands; captured before and after each scenario.
     pub show: Option<Vec<At<String>>>,
     /// Loads a changed configuration into the box.
     pub reload: Option<At<String>>,

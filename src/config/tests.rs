@@ -163,6 +163,11 @@ fn errors_say_where_what_and_what_instead() {
             "interval: often",
             "lab.yaml:16:17: dpd.interval: `often` is not a duration (for example 500ms, 10s, 8h)",
         ),
+        (
+            "  clear: \"prompt: please clear it\"",
+            "  show: [\"prompt: look\"]",
+            "lab.yaml:23:10: control.show[0]: this is a command's work, nobody is asked for it (a shell command)",
+        ),
         ("interval: 10s", "interval: 0s", "lab.yaml:16:17: dpd.interval: must be longer than nothing"),
         (
             "mode: on-demand",

@@ -138,7 +138,13 @@ impl Schedule {
 
     /// All arrivals of an even schedule; the mean of a random one.
     pub fn total(&self) -> u64 {
-        self.planned(-1.0, self.length().as_secs_f64().max(1.0) + 1.0).round() as u64
+        let mean = self.planned(-1.0, self.length().as_secs_f64().max(1.0) + 1.0).round() as u64;
+        if self.spacing == Spacing::Poisson || self.at_once.is_some() || self.jitter.is_some() {
+            return mean;
+        }
+        // The first one comes at the begin: where the integral ends between two numbers, there is one more than the lower.
+        let more = self.limit.is_none_or(|limit| mean < limit) && self.time_of(mean as f64).is_some();
+        mean + u64::from(more)
     }
 
     /// The rate's integral from the begin to `seconds`.
@@ -322,6 +328,10 @@ mod tests {
         assert_eq!(times(Schedule::at_once(5), Lane { first: 1, stride: 2 }), [0.0, 0.0]);
         assert_eq!(Schedule::at_once(5).total(), 5);
         assert_eq!(Schedule::count(7, 1000.0).total(), 7);
+        for (rate, count) in [(33.3, 34), (33.5, 34), (33.7, 34), (0.4, 1), (33.0, 33), (0.1, 1)] {
+            let fraction = Schedule::constant(rate, Duration::from_secs(1));
+            assert_eq!((times(fraction.clone(), ALL).len(), fraction.total()), (count, count as u64), "{rate}");
+        }
         // A plan that is used up early is no longer than that, and its rate is the one at which it is used up.
         let short = Schedule::new(
             vec![Segment { from: 100.0, to: 100.0, length: Duration::from_secs(60) }],

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::book::UP;
 use super::measure::Timed;
 
 /// Upper bounds of the latency buckets, in microseconds.
@@ -15,6 +16,27 @@ pub const BUCKETS: [u64; 16] = [
 
 /// Tunnels whose state is shown one by one; beyond these only sums are.
 pub const SINGLE_TUNNELS: usize = 1000;
+
+/// Classes and stages of failures. Each pair is shown from the begin: of a series that appears with its first failure nobody
+/// can tell the increase.
+const CLASSES: [&str; 15] = [
+    "no_response",
+    "cookie_loop",
+    "no_proposal_ike",
+    "invalid_ke_loop",
+    "auth_failed",
+    "id_mismatch",
+    "ts_unacceptable",
+    "no_proposal_child",
+    "temporary_failure",
+    "no_additional_sas",
+    "peer_deleted",
+    "dpd_timeout",
+    "malformed",
+    "rejected",
+    "local",
+];
+const STAGES: [&str; 7] = ["init", "auth", "child", "rekey", "delete", "informational", UP];
 
 /// One shard's figures.
 #[derive(Debug)]
@@ -121,15 +143,16 @@ pub fn prometheus(shards: &[(super::arrival::Lane, std::sync::Arc<Gauges>)]) -> 
     single("ike_retransmits_total", "counter", "Requests sent again.", sum(|g| &g.retransmits));
     single("ike_half_open", "gauge", "Set-ups under way.", sum(|g| &g.half_open));
     single("ike_tester_dropped_total", "counter", "Starts that the tester could not make.", sum(|g| &g.dropped));
-    out.push_str("# HELP ike_failures_total Failures by class and stage.\n# TYPE ike_failures_total counter\n");
-    let mut failures: BTreeMap<_, u64> = BTreeMap::new();
+    out.push_str(
+        "# HELP ike_failures_total Failures by class and stage; tunnels that went down unasked have the stage up.\n\
+         # TYPE ike_failures_total counter\n",
+    );
+    let pairs = CLASSES.into_iter().flat_map(|class| STAGES.map(|stage| ((class, stage), 0)));
+    let mut failures: BTreeMap<_, u64> = pairs.collect();
     for (_, gauges) in shards {
         for (key, count) in gauges.failures() {
             *failures.entry(key).or_default() += count;
         }
-    }
-    if failures.is_empty() {
-        failures.insert(("no_response", "init"), 0);
     }
     for ((class, stage), count) in failures {
         let _ = writeln!(out, "ike_failures_total{{class=\"{class}\",stage=\"{stage}\"}} {count}");
@@ -202,6 +225,8 @@ mod tests {
             "ike_stage_seconds_bucket{stage=\"T_up\",le=\"+Inf\"} 1",
             "ike_stage_seconds_sum{stage=\"T_up\"} 0.0015",
             "ike_failures_total{class=\"auth_failed\",stage=\"auth\"} 1",
+            "ike_failures_total{class=\"no_response\",stage=\"init\"} 0",
+            "ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 0",
             "ike_sas{state=\"configured\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -142,6 +142,8 @@ pub struct Stats {
     pub retransmits: u64,
     /// Operations that needed at least one retransmission.
     pub retried: u64,
+    /// The first datagram that the system would not send: from where, to where, and why, in words.
+    pub not_sent: Option<String>,
     /// The first set-up that failed: how many had succeeded before it, and why, in words.
     pub refused: Option<(u64, String)>,
     /// What passed through the tunnels, in a stage of traffic.
@@ -171,14 +173,14 @@ pub struct Dropped {
     pub in_flight: u64,
     /// No tunnel was free for it: all were busy, or none was up to be rekeyed.
     pub no_tunnel: u64,
-    /// The system would not send.
+    /// Datagrams that the system would not send, of operations that were begun: they count in no sum of operations.
     pub not_sent: u64,
 }
 
 impl Dropped {
     /// All together.
     pub fn total(&self) -> u64 {
-        self.late + self.in_flight + self.no_tunnel + self.not_sent
+        self.late + self.in_flight + self.no_tunnel
     }
 }
 
@@ -244,6 +246,9 @@ impl Stats {
         self.retried += other.retried;
         if let Some(more) = &other.traffic {
             self.traffic.get_or_insert_default().add(more);
+        }
+        if self.not_sent.is_none() {
+            self.not_sent.clone_from(&other.not_sent);
         }
         if self.refused.is_none() {
             self.refused.clone_from(&other.refused);

@@ -313,6 +313,9 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     a.receive_overflows += b.receive_overflows;
     a.queue_octets = a.queue_octets.max(b.queue_octets);
     a.not_sent += b.not_sent;
+    if a.not_sent_why.is_none() {
+        a.not_sent_why.clone_from(&b.not_sent_why);
+    }
     a.icmp_errors += b.icmp_errors;
     a.resident += b.resident;
     a.descriptors += b.descriptors;
@@ -342,6 +345,7 @@ fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
     a.loss_there = mean(a.loss_there, b.loss_there, sent);
     a.loss = mean(Some(a.loss), Some(b.loss), sent).unwrap_or(0.0);
     a.overhead = mean(Some(a.overhead), Some(b.overhead), sent).unwrap_or(1.0);
+    a.first_back = a.first_back.into_iter().chain(b.first_back).reduce(f64::min);
     a.offered += b.offered;
     a.sent += b.sent;
     a.late += b.late;

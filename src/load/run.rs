@@ -128,6 +128,8 @@ struct Member {
     reports: mpsc::Receiver<io::Result<Report>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    /// Tunnels that were up at the end of its last stage.
+    up: u64,
 }
 
 /// What is shown of a stage while it lasts: the shards' gauges, and the time.
@@ -231,7 +233,7 @@ impl Fleet {
                 .name(format!("shard-{octet}"))
                 .spawn(move || Shard::new(config, link).serve(&orders_in, &reports_out))
                 .map_err(StartError::Thread)?;
-            shards.push(Member { orders, reports, waker, thread: Some(thread) });
+            shards.push(Member { orders, reports, waker, thread: Some(thread), up: 0 });
             lanes.push((lane, gauges));
         }
         Ok(Fleet { clock, shards, lanes, stop, network, stages: 0, keepers, process: setup.process })
@@ -291,8 +293,12 @@ impl Fleet {
         let start = at.unwrap_or_else(|| self.clock.now() + AHEAD);
         let length = work.length();
         let stage = Stage { label: self.stages.to_string(), start, work, warm_up, drain };
+        let up: u64 = self.shards.iter().map(|shard| shard.up).sum();
         for shard in &self.shards {
-            shard.orders.send(Order::Stage(stage.clone())).map_err(|_| gone())?;
+            // Where no tunnel is up, everybody has as little to do.
+            let part = if up > 0 { shard.up as f64 / up as f64 } else { 1.0 / self.shards.len() as f64 };
+            let stage = Stage { work: stage.work.clone().part(part), ..stage.clone() };
+            shard.orders.send(Order::Stage(stage)).map_err(|_| gone())?;
             shard.waker.wake();
         }
         let mut outcome = Outcome {
@@ -312,7 +318,7 @@ impl Fleet {
         };
         // What the machine does before the begin and after the plan would hide how busy it was meanwhile.
         let mut machine = Machine { from: start, to: length.map(|length| start + length), begin: None, end: None };
-        for shard in &self.shards {
+        for shard in &mut self.shards {
             let report = loop {
                 let now = self.clock.now();
                 match shard.reports.recv_timeout(machine.look(now).map_or(every, |wait| wait.min(every))) {
@@ -325,6 +331,7 @@ impl Fleet {
             outcome.used.push(report.used);
             outcome.cpu += report.whole.cpu;
             outcome.link = resource::together(&outcome.link, &report.link);
+            shard.up = report.up;
             outcome.up += report.up;
             outcome.sas += report.sas;
             outcome.queue = outcome.queue.max(report.queue);

@@ -148,7 +148,7 @@ pub enum Work {
     },
     /// Send packets through what is up.
     Traffic {
-        /// Bits of inner packets per second, through all tunnels of all shards.
+        /// Bits of inner packets per second through all tunnels. The coordinator gives each shard what its part of them makes.
         rate: f64,
         /// For how long.
         length: Duration,
@@ -168,6 +168,14 @@ impl Work {
             }
             Work::Hold(length) | Work::Failover(length) | Work::Traffic { length, .. } => Some(*length),
             Work::Serial { .. } | Work::Closed { .. } | Work::Delete(_) | Work::Forget => None,
+        }
+    }
+
+    /// What a shard has to do that has this part of the tunnels that are up: 0 to 1.
+    pub fn part(self, part: f64) -> Work {
+        match self {
+            Work::Traffic { rate, length } => Work::Traffic { rate: rate * part, length },
+            other => other,
         }
     }
 }
@@ -513,7 +521,7 @@ impl<L: Link> Shard<L> {
     fn traffic(&mut self, stage: &Stage, rate: f64, length: Duration) -> io::Result<()> {
         let end = stage.start + length;
         if let Some(traffic) = &mut self.book.traffic {
-            traffic.begin(stage.start, end, rate / self.lane.stride as f64);
+            traffic.begin(stage.start, end, rate);
         }
         while self.driver.link.now() < end && !self.stopped() {
             self.turn(end)?;

@@ -244,13 +244,16 @@ pub struct TrafficResult {
     pub sent: u64,
     /// Packets due that the tester came to too late.
     pub late: u64,
-    /// Packets that could not be sent: no tunnel was up.
+    /// Packets that could not be sent: no tunnel was up, or the selectors do not hold who echoes.
     pub unsent: u64,
     /// Packets that came back.
     pub returned: u64,
     /// Bits of inner packets per second that were sent.
     pub sent_rate: f64,
-    /// Bits of inner packets per second that came back while packets were sent.
+    /// Seconds until the first packet came back.
+    #[serde(default)]
+    pub first_back: Option<f64>,
+    /// Bits of inner packets per second that came back, from the first one that did to the last one that was sent.
     pub throughput: f64,
     /// Share of the packets sent that did not come back.
     pub loss: f64,
@@ -305,14 +308,14 @@ pub struct Dropped {
     pub in_flight: u64,
     /// No tunnel was free.
     pub no_tunnel: u64,
-    /// The system would not send a datagram.
+    /// Datagrams that the system would not send, of operations that were begun: they count in no sum of operations.
     pub not_sent: u64,
 }
 
 impl Dropped {
-    /// All together.
+    /// Operations that were planned and not begun.
     pub fn total(&self) -> u64 {
-        self.late + self.in_flight + self.no_tunnel + self.not_sent
+        self.late + self.in_flight + self.no_tunnel
     }
 }
 
@@ -387,8 +390,11 @@ pub struct UsedResult {
     pub receive_overflows: u64,
     /// Most octets seen waiting in a receive buffer.
     pub queue_octets: u64,
-    /// Datagrams that the system would not send.
+    /// Datagrams that the system would not send, whatever they were about.
     pub not_sent: u64,
+    /// The first of them: from where, to where, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_sent_why: Option<String>,
     /// ICMP errors.
     pub icmp_errors: u64,
     /// Resident memory of this process at the end, in octets.
@@ -604,29 +610,6 @@ impl Tester {
     }
 }
 
-impl TrafficResult {
-    /// The counts; rates are [`StageResult::offer`]'s to say, which finds the bits that came back in time here.
-    fn of(passed: &super::traffic::Passed) -> TrafficResult {
-        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
-        // Dead peers and other packets of the peer's are sealed, too: never less than nothing is lost.
-        let known = passed.sealed >= passed.opened;
-        TrafficResult {
-            size: passed.size,
-            sent: passed.sent,
-            late: passed.late,
-            unsent: passed.unsent,
-            returned: passed.returned,
-            throughput: (passed.in_time * passed.size * 8) as f64,
-            loss: share(passed.sent.saturating_sub(passed.returned), passed.sent),
-            loss_there: known.then(|| share(passed.sent.saturating_sub(passed.sealed), passed.sent)),
-            loss_back: known.then(|| share(passed.sealed - passed.opened, passed.sealed)),
-            bad: passed.bad,
-            active: passed.active,
-            ..TrafficResult::default()
-        }
-    }
-}
-
 impl StageResult {
     /// The rates: of what was planned over a time, what was begun and what was done in that time and after the warm-up, in
     /// whole seconds; else of everything, over `length` seconds.
@@ -639,20 +622,6 @@ impl StageResult {
         };
         let per_second = |count: u64| if length > 0.0 { count as f64 / length } else { 0.0 };
         (self.attempted_rate, self.achieved_rate) = (per_second(started), per_second(done));
-    }
-
-    /// What a stage of traffic was offered: bits per second by all `processes`, and what that makes of its figures.
-    pub fn offer(&mut self, rate: f64, processes: u64) {
-        let octets = self.used.octets.0 as f64;
-        let seconds = self.planned_seconds.max(f64::MIN_POSITIVE);
-        let Some(traffic) = &mut self.traffic else { return };
-        let rate_of = |packets: u64| packets as f64 * traffic.size as f64 * 8.0 / seconds;
-        let (sent, in_time) = (rate_of(traffic.sent), rate_of(traffic.returned).min(traffic.throughput / seconds));
-        (traffic.offered, traffic.sent_rate, traffic.throughput) = (rate / processes as f64, sent, in_time);
-        let inner = traffic.sent as f64 * traffic.size as f64;
-        // UDP payload is what the sockets count: an IPv4 and a UDP header come on top.
-        traffic.overhead = if inner > 0.0 { (octets + traffic.sent as f64 * 28.0) / inner } else { 1.0 };
-        self.planned = traffic.sent + traffic.late + traffic.unsent;
     }
 
     /// The figures, without what the tester used.
@@ -743,6 +712,7 @@ impl StageResult {
             receive_overflows: outcome.link.receive_overflows,
             queue_octets: outcome.queue as u64,
             not_sent: outcome.link.not_sent,
+            not_sent_why: outcome.stats.not_sent.clone(),
             icmp_errors: outcome.link.icmp_errors,
             resident: super::resource::resident(),
             descriptors: super::resource::descriptors(),

@@ -1,4 +1,4 @@
-//! Thresholds: `success>=99.9%`, `p99(setup)<200ms`, `rate>=500`, `rtx<=1%`, `failed(auth_failed)<=3`.
+//! Thresholds: `success>=99.9%`, `p99(setup)<200ms`, `rate>=500`, `rtx<=1%`, `failed(auth_failed)<=3`, `throughput>=80M`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::Timed;
 use super::summary::StageResult;
+use super::traffic;
 
 /// One threshold.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +29,12 @@ enum Metric {
     Dropped,
     Lost,
     Failed(Option<String>),
+    /// Of traffic: the largest share of packets that did not come back, of all its steps.
+    Loss,
+    /// The largest throughput of all its steps.
+    Throughput,
+    /// The largest rate offered of which as good as all came back.
+    Carried,
     /// A quantile (1.0 is the largest) of a latency.
     Latency(f64, Timed),
 }
@@ -56,6 +63,8 @@ pub const DEFAULT: &str = "success>=99.9%";
 
 /// Where tunnels are kept for a while: none of them goes down unasked.
 pub const NONE_LOST: &str = "lost<=0";
+/// What traffic must meet as well, where there is no other: some rate that was offered is carried.
+pub const CARRIES: &str = "carried>0";
 
 /// What a soak must meet beside its thresholds.
 pub const NO_LEAK: &str = "no leak";
@@ -101,7 +110,11 @@ impl Threshold {
 
     /// Holds it against a stage.
     pub fn judge(&self, stage: &StageResult, times: &BTreeMap<String, Histogram<u64>>) -> Judged {
-        let Some(value) = self.metric.measure(stage, times) else {
+        self.judged(self.metric.measure(stage, times))
+    }
+
+    fn judged(&self, value: Option<f64>) -> Judged {
+        let Some(value) = value else {
             return Judged { threshold: self.text.clone(), measured: "nothing measured".into(), met: false };
         };
         // 999 of 1,000 are 99.9 %, whatever the last binary digit says. A plan of 500 per second has done what it could when
@@ -118,7 +131,7 @@ impl Threshold {
 }
 
 /// Judges a run. Thresholds are about the stage that the workload is about: the storm or the rekeys, else the first. What
-/// happens to tunnels that are up, and to those that go, belongs to the run as a whole.
+/// happens to tunnels that are up, and to those that go, belongs to the run as a whole; so do the steps of traffic.
 pub fn judge_run(
     thresholds: &[Threshold],
     stages: &[StageResult],
@@ -149,7 +162,10 @@ pub fn judge_run(
             }
         }
     }
-    thresholds.iter().map(|t| t.judge(&stage, &own)).collect()
+    thresholds
+        .iter()
+        .map(|t| t.metric.of_traffic(stages).map_or_else(|| t.judge(&stage, &own), |v| t.judged(v)))
+        .collect()
 }
 
 /// What thresholds ask of several rounds together.
@@ -176,8 +192,8 @@ const IN_FLIGHT: f64 = 0.01;
 /// What is lost in binary fractions.
 const ROUNDING: f64 = 1e-12;
 
-const EXAMPLES: &str =
-    "write success>=99.9%, p99(setup)<200ms, rate>=500, rtx<=1%, failed(auth_failed)<=0, lost<=0 or dropped<=0";
+const EXAMPLES: &str = "write success>=99.9%, p99(setup)<200ms, rate>=500, rtx<=1%, failed(auth_failed)<=0, lost<=0 or dropped<=0; of traffic \
+     throughput>=80M, carried>=50M or loss<=0.1%";
 
 impl Metric {
     fn parse(name: &str) -> Result<Metric, String> {
@@ -194,6 +210,9 @@ impl Metric {
             "rtx" => return plain(Metric::Retransmits),
             "dropped" => return plain(Metric::Dropped),
             "lost" => return plain(Metric::Lost),
+            "loss" => return plain(Metric::Loss),
+            "throughput" => return plain(Metric::Throughput),
+            "carried" => return plain(Metric::Carried),
             "failed" => return Ok(Metric::Failed(inside.map(str::to_owned))),
             _ => {}
         }
@@ -214,7 +233,8 @@ impl Metric {
 
     fn unit(&self) -> &'static str {
         match self {
-            Metric::Success | Metric::Retransmits => "a percentage, like 99.9%",
+            Metric::Success | Metric::Retransmits | Metric::Loss => "a percentage, like 99.9%",
+            Metric::Throughput | Metric::Carried => "a rate in bits per second, like 80M",
             Metric::Latency(..) => "a duration, like 200ms",
             _ => "a number",
         }
@@ -222,7 +242,9 @@ impl Metric {
 
     fn value(&self, text: &str) -> Option<f64> {
         match self {
-            Metric::Success | Metric::Retransmits => {
+            Metric::Throughput | Metric::Carried if text == "0" => Some(0.0),
+            Metric::Throughput | Metric::Carried => traffic::parse_bits(text),
+            Metric::Success | Metric::Retransmits | Metric::Loss => {
                 text.strip_suffix('%')?.parse::<f64>().ok().filter(|p| p.is_finite()).map(|p| p / 100.0)
             }
             Metric::Latency(..) => {
@@ -237,6 +259,18 @@ impl Metric {
         }
     }
 
+    /// What all steps of traffic say of it: nothing if nothing was sent; `None` if it is not about traffic.
+    fn of_traffic(&self, stages: &[StageResult]) -> Option<Option<f64>> {
+        let sent = || stages.iter().filter_map(|stage| stage.traffic.as_ref()).filter(|step| step.sent > 0);
+        let found = || traffic::finding(stages).filter(|_| sent().next().is_some());
+        match self {
+            Metric::Loss => Some(sent().map(|step| step.loss).reduce(f64::max)),
+            Metric::Throughput => Some(found().map(|found| found.best)),
+            Metric::Carried => Some(found().map(|found| found.carried)),
+            _ => None,
+        }
+    }
+
     fn measure(&self, stage: &StageResult, times: &BTreeMap<String, Histogram<u64>>) -> Option<f64> {
         match self {
             Metric::Success => (stage.window.started > 0).then(|| stage.window.success()),
@@ -244,6 +278,7 @@ impl Metric {
             Metric::Retransmits => (stage.requests > 0).then_some(stage.retransmit_ratio),
             Metric::Dropped => Some(stage.dropped.total() as f64),
             Metric::Lost => Some(stage.lost.values().sum::<u64>() as f64),
+            Metric::Loss | Metric::Throughput | Metric::Carried => self.of_traffic(std::slice::from_ref(stage))?,
             Metric::Failed(None) => Some(stage.failed as f64),
             Metric::Failed(Some(class)) => {
                 Some(stage.failures.iter().filter(|f| f.class == *class).map(|f| f.count).sum::<u64>() as f64)
@@ -257,7 +292,8 @@ impl Metric {
 
     fn words(&self, value: f64) -> String {
         match self {
-            Metric::Success | Metric::Retransmits => format!("{:.3}%", value * 100.0),
+            Metric::Success | Metric::Retransmits | Metric::Loss => format!("{:.3}%", value * 100.0),
+            Metric::Throughput | Metric::Carried => traffic::bits(value),
             Metric::Latency(..) => duration(value),
             Metric::Rate => format!("{value:.1}/s"),
             _ => format!("{value:.0}"),
@@ -315,6 +351,39 @@ mod tests {
     }
 
     #[test]
+    fn traffic_is_judged_over_all_its_steps() {
+        use crate::load::summary::TrafficResult;
+
+        let step = |offered: f64, throughput: f64, loss: f64| {
+            let traffic = TrafficResult { offered, throughput, loss, sent: 100, ..TrafficResult::default() };
+            StageResult { name: "traffic".into(), traffic: Some(traffic), ..StageResult::default() }
+        };
+        let setup = StageResult { name: "setup".into(), ..StageResult::default() };
+        let stages = [setup.clone(), step(5e7, 5e7, 0.0), step(1e8, 8.5e7, 0.15), step(2e8, 8.4e7, 0.58)];
+        let times = vec![BTreeMap::new(); stages.len()];
+        let judge = |text: &str, stages: &[StageResult]| {
+            let threshold = Threshold::parse(text).expect(text);
+            let judged = judge_run(&[threshold], stages, &times[..stages.len()]);
+            (judged[0].met, judged[0].measured.clone())
+        };
+        for (text, met, measured) in [
+            ("throughput>=80M", true, "85.0 Mb/s"),
+            ("throughput>=0.1G", false, "85.0 Mb/s"),
+            ("carried>=50M", true, "50.0 Mb/s"),
+            ("carried>=100M", false, "50.0 Mb/s"),
+            ("loss<=1%", false, "58.000%"),
+            (CARRIES, true, "50.0 Mb/s"),
+        ] {
+            assert_eq!(judge(text, &stages), (met, measured.to_owned()), "{text}");
+        }
+        // An echo host that does not answer; and where nothing was sent, nothing is known.
+        let dead = [setup.clone(), step(5e7, 0.0, 1.0)];
+        assert_eq!(judge(CARRIES, &dead), (false, "0 kb/s".into()));
+        assert_eq!(judge("loss<100%", &dead), (false, "100.000%".into()));
+        assert_eq!(judge("loss<=1%", &[setup]), (false, "nothing measured".into()));
+    }
+
+    #[test]
     fn what_cannot_be_compared_is_explained() {
         for (text, says) in [
             ("success", "compares nothing"),
@@ -323,6 +392,8 @@ mod tests {
             ("p99(setup)<200", "a duration"),
             ("p99(stup)<1s", "`stup` is not timed; init, auth, setup"),
             ("rate>=fast", "a number"),
+            ("loss<=1", "a percentage"),
+            ("throughput>=85Mb", "a rate in bits per second, like 80M"),
             ("p101<1s", "not measured"),
             ("success(x)>1%", "no parentheses"),
         ] {

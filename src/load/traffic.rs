@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::summary::{StageResult, TrafficFinding};
+use super::summary::{StageResult, TrafficFinding, TrafficResult};
 use crate::engine::{EspNote, Event, SaId, TunnelId};
 use crate::esp::{ECHO_PORT, Plane, PlaneConfig, inner};
 use crate::net::{Path, Transmit};
@@ -52,12 +52,14 @@ pub struct Passed {
     pub sent: u64,
     /// Packets that were due and not sent, because the tester came to it too late.
     pub late: u64,
-    /// Packets that could not be sealed: no tunnel was up.
+    /// Packets that could not be sealed: no tunnel was up, or the selectors do not hold who echoes.
     pub unsent: u64,
     /// Packets that came back.
     pub returned: u64,
     /// Of these, before the time of the stage was over.
     pub in_time: u64,
+    /// From the begin of the stage to the first packet that came back.
+    pub first_back: Option<Duration>,
     /// Packets that the peer has sealed, by its sequence numbers.
     pub sealed: u64,
     /// Packets that we have opened.
@@ -77,6 +79,7 @@ impl Passed {
         self.unsent += other.unsent;
         self.returned += other.returned;
         self.in_time += other.in_time;
+        self.first_back = self.first_back.into_iter().chain(other.first_back).min();
         self.sealed += other.sealed;
         self.opened += other.opened;
         self.bad += other.bad;
@@ -206,11 +209,11 @@ impl Traffic {
         self.tried -= u64::from(std::mem::take(&mut flow.tried));
     }
 
-    /// Begins a stage: so many bits of inner packets per second from `from` to `until`.
+    /// Begins a stage: so many bits of inner packets per second from `from` to `until`; none at all if `rate` is 0.
     pub fn begin(&mut self, from: Instant, until: Instant, rate: f64) {
         let gap = self.spec.size as f64 * 8e9 / rate.max(1.0);
         self.step += 1;
-        self.offer = Some(Offer { from, until, gap, count: 0 });
+        self.offer = (rate > 0.0).then_some(Offer { from, until, gap, count: 0 });
         self.passed = Passed { size: self.spec.size as u64, ..Passed::default() };
         self.before = self.counts();
     }
@@ -381,12 +384,63 @@ impl Traffic {
         self.tried -= u64::from(std::mem::take(&mut flow.tried));
         let present = u32::from_be_bytes(*step) == self.step && self.step > 0;
         self.passed.returned += u64::from(present);
+        if let Some(offer) = self.offer.filter(|_| present) {
+            self.passed.first_back.get_or_insert(now.since(offer.from));
+        }
         Some(Echo { rtt: present.then(|| now.since(sent)), first })
+    }
+}
+
+impl TrafficResult {
+    /// The counts; rates are [`StageResult::offer`]'s to say, which finds the bits that came back in time here.
+    pub(super) fn of(passed: &Passed) -> TrafficResult {
+        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
+        // Dead peers and other packets of the peer's are sealed, too: never less than nothing is lost.
+        let known = passed.sealed >= passed.opened;
+        TrafficResult {
+            size: passed.size,
+            sent: passed.sent,
+            late: passed.late,
+            unsent: passed.unsent,
+            returned: passed.returned,
+            first_back: passed.first_back.map(|first| first.as_secs_f64()),
+            throughput: (passed.in_time * passed.size * 8) as f64,
+            loss: share(passed.sent.saturating_sub(passed.returned), passed.sent),
+            loss_there: known.then(|| share(passed.sent.saturating_sub(passed.sealed), passed.sent)),
+            loss_back: known.then(|| share(passed.sealed - passed.opened, passed.sealed)),
+            bad: passed.bad,
+            active: passed.active,
+            ..TrafficResult::default()
+        }
+    }
+}
+
+impl StageResult {
+    /// What a stage of traffic was offered by this process, in bits per second, and what that makes of its figures.
+    pub fn offer(&mut self, rate: f64) {
+        let octets = self.used.octets.0 as f64;
+        let seconds = self.planned_seconds.max(f64::MIN_POSITIVE);
+        let Some(traffic) = &mut self.traffic else { return };
+        let rate_of = |packets: u64| packets as f64 * traffic.size as f64 * 8.0 / seconds;
+        // Nothing can come back before the first packet was there and back.
+        let back = (seconds - traffic.first_back.unwrap_or_default()).max(f64::MIN_POSITIVE);
+        let (sent, in_time) = (rate_of(traffic.sent), rate_of(traffic.returned).min(traffic.throughput / back));
+        (traffic.offered, traffic.sent_rate, traffic.throughput) = (rate, sent, in_time);
+        let inner = traffic.sent as f64 * traffic.size as f64;
+        // UDP payload is what the sockets count: an IPv4 and a UDP header come on top.
+        traffic.overhead = if inner > 0.0 { (octets + traffic.sent as f64 * 28.0) / inner } else { 1.0 };
+        self.planned = traffic.sent + traffic.late + traffic.unsent;
     }
 }
 
 /// More than this of what was offered must come back for a rate to count as carried.
 const CARRIED: f64 = 0.98;
+
+/// What was offered came back, or as good as all of it.
+pub fn carries(step: &TrafficResult) -> bool {
+    step.throughput >= step.offered * CARRIED
+}
+
 /// Steps whose throughput differs by no more than this lie on one plateau.
 const LEVEL: f64 = 0.05;
 /// What routers of Cisco IOS without an HSEC licence carry in each direction, in bits per second, and how near a plateau must
@@ -396,18 +450,25 @@ const NEAR: f64 = 0.05;
 
 /// What steps of traffic say together: the most that was carried, and whether more is cut off at a level.
 pub fn finding(stages: &[StageResult]) -> Option<TrafficFinding> {
-    let steps: BTreeMap<u64, &super::summary::TrafficResult> =
-        stages.iter().filter_map(|s| s.traffic.as_ref()).map(|t| (t.offered as u64, t)).collect();
+    // A shard without a tunnel is offered nothing.
+    let offered = stages.iter().filter_map(|s| s.traffic.as_ref()).filter(|t| t.offered > 0.0);
+    let steps: BTreeMap<u64, &TrafficResult> = offered.map(|t| (t.offered as u64, t)).collect();
     let steps: Vec<_> = steps.into_values().collect();
     let last = steps.last()?;
     let best = steps.iter().map(|t| t.throughput).fold(0.0, f64::max);
-    let carried = steps.iter().filter(|t| t.throughput >= t.offered * CARRIED).map(|t| t.offered).fold(0.0, f64::max);
+    let carried = steps.iter().filter(|t| carries(t)).map(|t| t.offered).fold(0.0, f64::max);
     let level: Vec<_> = steps.iter().filter(|t| t.throughput >= best * (1.0 - LEVEL)).collect();
-    let cut = last.throughput < last.offered * (1.0 - LEVEL);
+    let cut = !carries(last);
     // More was offered, clearly, and no more came.
     let wide = level.first().zip(level.last()).is_some_and(|(a, b)| b.offered > a.throughput * 1.2);
-    let plateau = (cut && wide && level.last().is_some_and(|t| t.offered >= last.offered)).then_some(best);
+    let plateau =
+        (best > 0.0 && cut && wide && level.last().is_some_and(|t| t.offered >= last.offered)).then_some(best);
+    let short = steps.iter().find(|t| !carries(t));
     let mut words = match (plateau, cut) {
+        _ if best <= 0.0 => format!(
+            "nothing came back of {}: does the host behind the peer answer, and do the selectors hold it (--echo)?",
+            bits(last.offered)
+        ),
         (Some(at), _) => format!(
             "a plateau at {} per direction: {} were offered, and no more came back",
             bits(at),
@@ -418,7 +479,15 @@ pub fn finding(stages: &[StageResult]) -> Option<TrafficFinding> {
             bits(last.offered),
             bits(last.throughput)
         ),
-        (None, false) => format!("everything offered was carried, up to {} per direction", bits(last.offered)),
+        (None, false) => match short {
+            Some(short) => format!(
+                "{} per direction was carried, but of {} offered only {} came back",
+                bits(last.offered),
+                bits(short.offered),
+                bits(short.throughput)
+            ),
+            None => format!("everything offered was carried, up to {} per direction", bits(last.offered)),
+        },
     };
     if cut && let (Some(there), Some(back)) = (last.loss_there, last.loss_back) {
         words += &format!(
@@ -459,8 +528,6 @@ pub fn parse_bits(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::summary::TrafficResult;
-
     fn stage(offered: f64, throughput: f64) -> StageResult {
         let traffic = TrafficResult {
             offered,
@@ -493,6 +560,44 @@ mod tests {
         let one = finding(&[stage(100e6, 85e6)]).expect("a step");
         assert!(one.plateau.is_none() && one.finding.contains("more steps would tell"), "{one:?}");
         assert_eq!(finding(&[StageResult::default()]), None);
+        // Nothing at all is no level, and 3 % less is not everything.
+        let nothing = finding(&[stage(10e6, 0.0), stage(50e6, 0.0)]).expect("steps");
+        assert_eq!((nothing.plateau, nothing.carried, nothing.best), (None, 0.0, 0.0));
+        assert!(nothing.finding.starts_with("nothing came back of 50.0 Mb/s: does the host"), "{nothing:?}");
+        let less = finding(&[stage(50e6, 50e6), stage(100e6, 97e6)]).expect("steps");
+        assert!(less.finding.starts_with("of 100.0 Mb/s offered 97.0 Mb/s came back"), "{less:?}");
+        let once = finding(&[stage(50e6, 40e6), stage(100e6, 100e6)]).expect("steps");
+        assert_eq!(
+            once.finding,
+            "100.0 Mb/s per direction was carried, but of 50.0 Mb/s offered only 40.0 Mb/s came back"
+        );
+    }
+
+    #[test]
+    fn the_way_there_and_back_takes_nothing_from_the_throughput() {
+        let result = |passed: Passed| {
+            let mut stats = crate::load::measure::Stats::default();
+            stats.traffic.replace(passed);
+            let mut stage = StageResult { planned_seconds: 1.0, ..StageResult::of_stats("traffic", &stats) };
+            stage.offer(1e6);
+            stage
+        };
+        // A packet every 10 ms for a second, and each is 200 ms under way: at the end 20 are not back yet.
+        let passed = Passed {
+            size: 1250,
+            sent: 100,
+            returned: 100,
+            in_time: 80,
+            first_back: Some(Duration::from_millis(200)),
+            ..Passed::default()
+        };
+        let stage = result(passed);
+        let traffic = stage.traffic.as_ref().expect("there is some");
+        assert!((traffic.throughput / 1e6 - 1.0).abs() < 1e-9 && carries(traffic), "{traffic:?}");
+        // What the peer holds back is missing all the same.
+        let late = Passed { in_time: 80, first_back: Some(Duration::from_millis(5)), ..passed };
+        let stage = result(late);
+        assert!(!carries(stage.traffic.as_ref().expect("there is some")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::summary::{Latency, Limit, LoadResult, StageResult, Tester};
 use super::threshold::{self, duration};
+use super::traffic;
 
 /// What the tester allows itself before it calls itself the limit.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,7 +61,7 @@ pub fn limit(stages: &[StageResult], tester: &Tester, met: bool) -> Limit {
             tester_limited: true,
         };
     }
-    let (who, sentence) = match stages.iter().find_map(peer_reason) {
+    let (who, sentence) = match stages.iter().find_map(peer_reason).or_else(|| traffic_reason(stages)) {
         Some(reason) => ("peer", format!("The peer (or the path to it) was the limit: {reason}; the tester had room to spare.")),
         None if met => ("nobody", "Nobody was the limit: the peer took everything that was offered, and the tester had room to spare.".into()),
         None => ("peer", "The peer (or the path to it) was the limit: it answered everything, but not within the thresholds; the tester had room to spare.".into()),
@@ -111,15 +112,18 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
     let mut out = Vec::new();
     let name = &stage.name;
     let d = &stage.dropped;
+    if d.not_sent > 0 {
+        let why = stage.used.not_sent_why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        out.push(format!("in {name} the system would not send {} datagrams{why}", d.not_sent));
+    }
     // Where the tunnels are used up, the plan was larger than the run; that is no lack of power.
-    if d.late + d.in_flight + d.not_sent > 0 {
+    if d.late + d.in_flight > 0 {
         out.push(format!(
-            "in {name} it could not begin {} of {} planned operations ({} too late, {} with too many open, {} not sent)",
-            d.late + d.in_flight + d.not_sent,
+            "in {name} it could not begin {} of {} planned operations ({} too late, {} with too many open)",
+            d.late + d.in_flight,
             stage.started + d.total(),
             d.late,
-            d.in_flight,
-            d.not_sent
+            d.in_flight
         ));
     }
     if let Some(traffic) = stage.traffic.as_ref().filter(|t| t.late * 100 > t.sent + t.late) {
@@ -127,6 +131,18 @@ fn tester_reasons(stage: &StageResult, tester: &Tester) -> Vec<String> {
             "in {name} it could not send {} of {} packets in time",
             traffic.late,
             traffic.late + traffic.sent
+        ));
+    }
+    // Where tunnels were lost, that is the reason, and it is the peer's.
+    if let Some(traffic) =
+        stage.traffic.as_ref().filter(|t| stage.lost.is_empty() && stage.up > 0 && t.unsent * 100 > t.sent)
+    {
+        out.push(format!(
+            "in {name} {} of {} packets had no tunnel to go through, though {} were up: do the selectors hold the host that \
+             echoes (--echo)?",
+            traffic.unsent,
+            traffic.unsent + traffic.late + traffic.sent,
+            stage.up
         ));
     }
     if d.no_tunnel * 100 > stage.started && ["churn", "soak"].contains(&name.as_str()) {
@@ -221,10 +237,16 @@ fn peer_reason(stage: &StageResult) -> Option<String> {
     })
 }
 
+/// Packets did not come back as they were offered.
+fn traffic_reason(stages: &[StageResult]) -> Option<String> {
+    let mut steps = stages.iter().filter_map(|stage| stage.traffic.as_ref());
+    steps.any(|step| !traffic::carries(step)).then(|| traffic::finding(stages))?.map(|found| found.finding)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::summary::{Dropped, Failures};
+    use crate::load::summary::{Dropped, Failures, TrafficResult};
 
     fn tester() -> Tester {
         Tester {
@@ -262,7 +284,17 @@ mod tests {
         late.latency.insert("start_lag".into(), lag);
         let mut lossy = stage();
         lossy.used.receive_overflows = 7;
+        let mut elsewhere = StageResult { up: 1, ..stage() };
+        elsewhere.traffic = Some(TrafficResult { sent: 25, unsent: 75, ..TrafficResult::default() });
+        let mut gone = elsewhere.clone();
+        gone.lost.insert("peer_deleted".into(), 3);
+        assert_eq!(judge(gone, true).who, "peer", "what could not be sent because tunnels went down");
+        let mut unsent = stage();
+        unsent.dropped.not_sent = 8;
+        unsent.used.not_sent_why = Some("from 192.0.2.1 to 192.0.2.2: no route".into());
         for (stage, says) in [
+            (unsent, "would not send 8 datagrams (from 192.0.2.1 to 192.0.2.2: no route)"),
+            (elsewhere, "75 of 100 packets had no tunnel"),
             (dropped, "could not begin 3 of 103"),
             (busy, "thread 1 used 93 % of a core"),
             (late, "2.50 ms late"),
@@ -315,5 +347,16 @@ mod tests {
         assert!(judge(lost, true).sentence.contains("2 tunnels that were up went down"));
         assert!(judge(stage(), false).sentence.contains("not within the thresholds"));
         assert_eq!(judge(stage(), true).who, "nobody");
+        let passed = |throughput| {
+            let traffic = TrafficResult { offered: 1e8, sent: 1000, throughput, ..TrafficResult::default() };
+            StageResult { name: "traffic".into(), traffic: Some(traffic), up: 1, ..StageResult::default() }
+        };
+        let limit = judge(passed(8.5e7), true);
+        assert!(
+            limit.who == "peer" && limit.sentence.contains("of 100.0 Mb/s offered 85.0 Mb/s came back"),
+            "{limit:?}"
+        );
+        assert!(judge(passed(0.0), true).sentence.contains("nothing came back of 100.0 Mb/s"));
+        assert_eq!(judge(passed(9.9e7), true).who, "nobody");
     }
 }

@@ -258,11 +258,13 @@ pub fn play(fleet: &mut Fleet, order: &Order, watch: &mut Watch<'_>) -> io::Resu
         }
         Workload::Traffic { length } => {
             player.stage("setup", "open-loop", order.start, set_up(None), order.warm_up, planned)?;
-            for &rate in &order.offers {
+            // Our part of it is that of the tunnels.
+            let part = configured as f64 / order.configured().max(1) as f64;
+            for rate in order.offers.iter().map(|rate| rate * part) {
                 let work = Work::Traffic { rate, length };
                 player.stage("traffic", "open-loop", None, work, Duration::ZERO, (0, length.as_secs_f64()))?;
                 let stage = player.played.stages.last_mut().expect("it was played just now");
-                stage.offer(rate, processes);
+                stage.offer(rate);
                 if player.played.interrupted {
                     break;
                 }

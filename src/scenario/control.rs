@@ -122,7 +122,8 @@ impl Controller {
         Ok(())
     }
 
-    /// Makes the box forget what it has for us, and waits for the command. False if no command is configured.
+    /// Makes the box forget what it has for us, and waits for the command. False if no command is configured: a person is
+    /// only asked ([`PeerDriver::clear_by_hand`]) where it would have to be waited out.
     ///
     /// # Errors
     ///
@@ -134,14 +135,6 @@ impl Controller {
                 let job = self.job("clear", command)?;
                 succeeded("control.clear", &job.run()?).map(|()| true)
             }
-        }
-    }
-
-    /// What a person would be asked, to clear the box; `None` when a command does it.
-    pub fn clear_prompt(&self) -> Option<&str> {
-        match &self.clear {
-            ControlAction::Prompt(text) => Some(text),
-            ControlAction::Shell(_) => None,
         }
     }
 
@@ -210,6 +203,21 @@ impl PeerDriver for Controller {
 
     fn clear(&mut self) -> Result<bool, String> {
         Controller::clear(self)
+    }
+
+    fn clear_by_hand(&self) -> Option<&str> {
+        match &self.clear {
+            ControlAction::Prompt(text) => Some(text),
+            ControlAction::Shell(_) => None,
+        }
+    }
+
+    fn by_hand(&self, order: Option<PeerOrder>) -> bool {
+        let action = match order {
+            None => Some(&self.initiate),
+            Some(order) => self.spec.orders.get(order.key()),
+        };
+        !matches!(action, Some(ControlAction::Shell(_)))
     }
 
     fn order(&mut self, order: PeerOrder) -> Result<Option<String>, String> {
@@ -424,7 +432,8 @@ mod tests {
             "  initiate: echo begun; exit 3\n  clear: echo cleared\n  show: [echo one, 'echo two >&2; false']\n",
             dir.path(),
         );
-        assert_eq!(c.clear(), Ok(true));
+        assert_eq!((c.clear(), c.clear_by_hand()), (Ok(true), None));
+        assert!(!c.by_hand(None) && c.by_hand(Some(PeerOrder::RekeyIke)));
         assert_eq!(c.show().as_deref(), Some("$ echo one\none\n$ echo two >&2; false\ntwo\n"));
         assert_eq!(c.initiate(), Ok(None));
         let outcome = c.finish();
@@ -484,7 +493,8 @@ mod tests {
         assert!(!c.initiates_by_itself());
         assert_eq!(c.initiate(), Ok(Some("on the firewall, enter: test vpn ike-sa gateway <GATEWAY>".into())));
         assert_eq!(c.clear(), Ok(false));
-        assert_eq!(c.clear_prompt(), Some("on the firewall, enter: clear vpn ike-sa gateway <GATEWAY>"));
+        assert_eq!(c.clear_by_hand(), Some("on the firewall, enter: clear vpn ike-sa gateway <GATEWAY>"));
+        assert!(c.by_hand(None) && c.by_hand(Some(PeerOrder::Delete)));
         assert_eq!(c.show(), None);
     }
 }

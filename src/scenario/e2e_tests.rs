@@ -8,6 +8,7 @@ use super::embedded::{EmbeddedPeer, LoopbackPair, VirtualLink, in_udp, in_virtua
 use super::file::{Need, Role, RoleCase, Scenario, Step, Tunnel};
 use super::load;
 use super::peer::{PeerDriver, mirror};
+use super::person::Person;
 use super::pki::Authority;
 use super::result::CaseResult;
 use super::runner::{Bench, BenchSpec};
@@ -56,7 +57,7 @@ fn of<L: Link>(
         out: out.to_owned(),
         export_keys: false,
         halt: super::halt::Halt::default(),
-        tell: Box::new(|text| panic!("nobody is there to be told: {text}")),
+        person: Person::reading(|text| panic!("nobody is there to be told: {text}")),
         doubles: None,
     })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::expect;
-use super::file::{EventName, Expect, RoleCase, Sight, Step};
-use super::suite::Plan;
+use super::file::{Collision, EventName, Expect, PeerOrder, Role, RoleCase, Sight, Step};
+use super::suite::{Plan, Planned};
 use crate::engine::RetransmitSpec;
 
 /// A handshake and its end, files included.
@@ -16,6 +16,31 @@ const PEER_BEGINS: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_secs(2);
 /// What is looked out for longer than this does not come at once.
 const PATIENT: Duration = Duration::from_secs(10);
+
+/// What a case asks of the peer: to initiate (`None`), or an order.
+pub fn asks(case: &RoleCase, role: Role) -> impl Iterator<Item = Option<PeerOrder>> {
+    case.steps.iter().filter_map(move |step| match step {
+        Step::PeerInitiates(_) => Some(None),
+        Step::Tunnel(_) if role == Role::Responder => Some(None),
+        Step::Collide(collide) => Some(match collide.what {
+            Collision::Tunnel => None,
+            Collision::Child => Some(PeerOrder::RekeyChild),
+            Collision::Ike => Some(PeerOrder::RekeyIke),
+        }),
+        Step::Peer(order) => Some(Some(order.does)),
+        _ => None,
+    })
+}
+
+/// What a plan needs a person for, by `by_hand`: cases that want the peer to initiate, and cases that want only something
+/// else of it.
+pub fn by_hand(plan: &Plan<'_>, by_hand: &dyn Fn(Option<PeerOrder>) -> bool) -> (usize, usize) {
+    let of = |one: &&Planned<'_>, initiates: bool| {
+        asks(one.case, one.role).any(|order| order.is_none() == initiates && by_hand(order))
+    };
+    let initiate = plan.cases.iter().filter(|one| of(one, true)).count();
+    (initiate, plan.cases.iter().filter(|one| of(one, false) && !of(one, true)).count())
+}
 
 /// All of a plan: cases, the honest tunnels between them, what is waited out (unless the peer can be told to forget,
 /// `clears`), by the retransmission times of `retransmit`.

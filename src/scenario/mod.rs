@@ -12,6 +12,7 @@ pub mod load;
 pub mod matcher;
 pub mod observe;
 pub mod peer;
+pub mod person;
 pub mod persona;
 pub mod pki;
 pub mod proof;
@@ -30,6 +31,8 @@ pub mod verdict;
 mod advice_tests;
 #[cfg(test)]
 mod e2e_tests;
+#[cfg(test)]
+mod person_tests;
 #[cfg(test)]
 mod persona_tests;
 #[cfg(test)]

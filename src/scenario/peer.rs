@@ -23,6 +23,16 @@ pub trait PeerDriver {
     /// In words, if it failed.
     fn clear(&mut self) -> Result<bool, String>;
 
+    /// What a person would have to do to make it forget, where nothing else can.
+    fn clear_by_hand(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether it takes a person to make it initiate, or with an order to make it do that.
+    fn by_hand(&self, _order: Option<PeerOrder>) -> bool {
+        false
+    }
+
     /// Makes it do something else, or asks for it. `Ok(None)` if it was told to; a text if a person has to do something.
     ///
     /// # Errors

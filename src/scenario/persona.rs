@@ -10,6 +10,7 @@ use super::change::Setup;
 use super::embedded;
 use super::file::{Role, RoleCase, Scenario};
 use super::halt::Halt;
+use super::person::Person;
 use super::pki::Authority;
 use super::runner::{Bench, BenchSpec};
 use super::verdict::Verdict;
@@ -121,7 +122,7 @@ impl Doubles {
             out: self.scratch.clone(),
             export_keys: false,
             halt: Halt::default(),
-            tell: Box::new(|_| {}),
+            person: Person::reading(|_| {}),
             doubles: None,
         }))
     }

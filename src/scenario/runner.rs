@@ -11,6 +11,7 @@ use super::file::{Collision, Need, PeerOrder, Role, RoleCase, Scenario, Step, Ve
 use super::halt::Halt;
 use super::observe::{HALF_OPEN_TUNNELS, Observation, Tap};
 use super::peer::PeerDriver;
+use super::person::{LOOK, Person};
 use super::persona::{Doubles, PeerLine};
 use super::proof::{self, Proof};
 use super::result::{CaseResult, FaultCount, VendorFix, VendorLine};
@@ -68,7 +69,9 @@ pub struct Bench<L> {
     observed: [Option<Observation>; 2],
     healthy: Result<(), String>,
     halt: Halt,
-    tell: Box<dyn FnMut(&str)>,
+    person: Person,
+    /// The case that is played.
+    playing: String,
     carry: Carry,
     ping: Option<IpAddr>,
     virtual_time: bool,
@@ -99,8 +102,8 @@ pub struct BenchSpec<L> {
     pub export_keys: bool,
     /// When to stop before the end.
     pub halt: Halt,
-    /// Tells a person what to do.
-    pub tell: Box<dyn FnMut(&str)>,
+    /// Whoever is told what to do at the box.
+    pub person: Person,
     /// Finds out which habit of a persona is the reason when a failure does not show.
     pub doubles: Option<Doubles>,
 }
@@ -120,7 +123,8 @@ impl<L: Link> Bench<L> {
             observed: [None, None],
             healthy: Err("no honest tunnel has come up yet".to_owned()),
             halt: spec.halt,
-            tell: spec.tell,
+            person: spec.person,
+            playing: String::new(),
             carry: spec.carry,
             ping: spec.ping,
             virtual_time: spec.virtual_time,
@@ -180,6 +184,16 @@ impl<L: Link> Bench<L> {
         result.ladder = ladder;
         result.stopped = stopped.is_some();
         Ok(result)
+    }
+
+    /// Whether it takes a person to make the peer initiate, or with an order to make it do that.
+    pub fn by_hand(&self, order: Option<PeerOrder>) -> bool {
+        self.peer.by_hand(order)
+    }
+
+    /// Whoever is told what to do at the box.
+    pub fn person(&mut self) -> &mut Person {
+        &mut self.person
     }
 
     /// The result of a scenario that is not played because the run stops.
@@ -273,7 +287,7 @@ impl<L: Link> Bench<L> {
             evidence.changes = self.prove(role, case, &seen);
         }
         if exchanged && let Err(why) = self.peer.present(None) {
-            (self.tell)(&format!("the peer's own certificate is not back: {why}"));
+            self.person.tell(&format!("the peer's own certificate is not back: {why}"));
         }
         let judgement = verdict::judge(&evidence);
         let mut result = self.result(&scenario.id, &scenario.title, role, began);
@@ -343,10 +357,16 @@ impl<L: Link> Bench<L> {
             return Ok(());
         }
         let until = self.now() + span.0;
+        let words = self.peer.clear_by_hand();
+        let looked_at = words.is_some_and(|words| self.person.offer(&scenario.id, span.0, words));
         let Some(link) = self.link.as_mut() else { return Ok(()) };
         let mut rx = RxBatch::new(16);
         while link.now() < until && self.halt.why(link.now()).is_none() {
-            link.recv_until(Some(self.halt.bound(until)), &mut rx)?;
+            if looked_at && self.person.entered() == Some(true) {
+                break;
+            }
+            let next = if looked_at { until.min(link.now() + LOOK) } else { until };
+            link.recv_until(Some(self.halt.bound(next)), &mut rx)?;
         }
         Ok(())
     }
@@ -365,7 +385,7 @@ impl<L: Link> Bench<L> {
         match self.peer.clear() {
             Ok(cleared) => Ok(cleared),
             Err(why) => {
-                (self.tell)(&format!("control.clear failed: {why}"));
+                self.person.tell(&format!("control.clear failed: {why}"));
                 Ok(false)
             }
         }
@@ -373,6 +393,7 @@ impl<L: Link> Bench<L> {
 
     fn stage(&mut self, id: &str, role: Role, setup: Setup, rules: Vec<Rule>) -> io::Result<Stage<L>> {
         self.cases += 1;
+        self.playing = id.to_owned();
         let mut link = self.link.take().expect("a case gives the link back when it ends");
         // What still arrives from the case before is none of this one's business.
         let mut rx = RxBatch::new(64);
@@ -546,7 +567,7 @@ impl<L: Link> Bench<L> {
                 match self.peer.order(order.does) {
                     Ok(None) => Next::On,
                     Ok(Some(words)) => {
-                        (self.tell)(&words);
+                        self.person.ask(&self.playing, None, &words);
                         Next::On
                     }
                     Err(why) => Next::Environment(format!("the peer could not be made to do it: {why}")),
@@ -578,7 +599,7 @@ impl<L: Link> Bench<L> {
         };
         let came = match told {
             Ok(words) => {
-                words.iter().for_each(|words| (self.tell)(words));
+                words.iter().for_each(|words| self.person.ask(&self.playing, Some(INITIATE_WITHIN), words));
                 stage.request_at_the_door(INITIATE_WITHIN)?
             }
             Err(why) => Err(why),
@@ -622,7 +643,7 @@ impl<L: Link> Bench<L> {
         stage.set_mark();
         match self.peer.initiate() {
             Ok(None) => {}
-            Ok(Some(words)) => (self.tell)(&words),
+            Ok(Some(words)) => self.person.ask(&self.playing, Some(within), &words),
             Err(why) => return Ok(Err(format!("the peer could not be made to initiate: {why}"))),
         }
         stage.hear(within)

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::estimate;
 use super::file::{Role, RoleCase, Scenario};
 use super::load::LoadedScenario;
 use super::result::{CaseResult, RunResult, Summary};
@@ -82,6 +83,13 @@ pub fn run<L: Link>(
     let mut healthy = first.verdict == Verdict::Pass;
     keep(&mut cases, first);
     let responds = plan.cases.iter().any(|planned| planned.role == Role::Responder);
+    let by_hand = |planned: &Planned<'_>| {
+        let asks = estimate::asks(planned.case, planned.role);
+        asks.filter(|order| bench.by_hand(*order)).count() as u32
+    };
+    let asks: Vec<u32> = plan.cases.iter().map(by_hand).collect();
+    let mut asked = u32::from(responds && bench.by_hand(None));
+    bench.person().will_be_asked(asked + asks.iter().sum::<u32>());
     if responds && healthy && bench.stopped().is_none() {
         let mut result = bench.sanity(Role::Responder)?;
         if result.verdict != Verdict::Pass {
@@ -96,7 +104,9 @@ pub fn run<L: Link>(
             healthy = bench.sanity(Role::Initiator)?.verdict == Verdict::Pass;
         }
     }
-    for Planned { scenario, role, case } in &plan.cases {
+    for (Planned { scenario, role, case }, asks) in plan.cases.iter().zip(asks) {
+        bench.person().was_asked(asked);
+        asked += asks;
         if let Some(why) = bench.stopped() {
             let mut result = bench.not_run(scenario, *role, case, why);
             result.again = Some((plan.again)(&scenario.id, *role));

@@ -154,7 +154,7 @@ fn a_key_that_is_not_there() {
 #[test]
 fn wrong_flags() {
     let lab = Lab::new();
-    lab.file("lab.yaml", CONNECTION);
+    lab.file("lab.yaml", CONNECTION).file("bent.yaml", &format!("{CONNECTION}path: {{loss: 5%}}\n"));
     for (args, wanted) in [
         (&["connect"][..], "error: the following required arguments were not provided"),
         (&["conect"][..], "error: unrecognized subcommand 'conect'"),
@@ -162,7 +162,26 @@ fn wrong_flags() {
         (&["peer-config", "-c", "lab.yaml"][..], "error: which box? lab.yaml has no remote.vendor"),
         (
             &["peer-config", "-c", "lab.yaml", "--for", "cisco-asb"][..],
-            "error: --for: unknown vendor `cisco-asb` (did you mean cisco-asa?)",
+            "error: --vendor: unknown vendor `cisco-asb` (did you mean cisco-asa?)",
+        ),
+        (
+            &["diagnose", "runs", "--vendor", "cisco-asb"][..],
+            "error: --vendor: unknown vendor `cisco-asb` (did you mean cisco-asa?)",
+        ),
+        (&["run", "192.0.2.10"][..], "error: no scenario is called \"192.0.2.10\"; an address goes to --peer"),
+        (&["run", "--path", "loss=5%"][..], "error: --path: run does not bend the path; "),
+        (&["failures", "no/such"][..], "error: no scenario is called \"no/such\""),
+        (
+            &["listen", "-c", "lab.yaml", "--threads", "1", "--path", "loss=5%"][..],
+            "error: --path and --threads do not go together; ",
+        ),
+        (
+            &["listen", "-c", "bent.yaml", "--threads", "1"][..],
+            "error: bent.yaml: path and --threads do not go together; ",
+        ),
+        (
+            &["connect", "-c", "lab.yaml", "--preflight", "--fault", "drop-sent"][..],
+            "error: the argument '--preflight' cannot be used with '--fault",
         ),
         (
             &["connect", "-c", "lab.yaml", "--psk-env", "X"][..],

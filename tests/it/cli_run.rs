@@ -122,6 +122,28 @@ fn run_has_the_flags_of_the_other_commands() {
     }
 }
 
+/// A run without a peer tests nothing of the box that the file names, and says so before and after.
+#[test]
+fn a_run_that_leaves_the_box_out_says_so() {
+    let lab = Lab::new();
+    lab.both_ends();
+    let run = |args: &[&str]| {
+        let case = ["run", "auth/psk-mismatch", "--role", "initiator"];
+        let output = lab.command(&[&case[..], args].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (shown, warned) = run(&["-c", "i.yaml", "--out", "a"]);
+    let note = "sent to 127.0.0.1, which i.yaml names; add --peer 127.0.0.1 to test it\n";
+    assert!(shown.contains(&format!("     NOTE: nothing is {note}")), "{shown}");
+    assert_eq!(warned, format!("warning: nothing was {note}"));
+    // Where nobody could take it for the box there is nothing to say.
+    for args in [&["--out", "b"][..], &["-c", "i.yaml", "--sim", "--out", "c"]] {
+        let (shown, warned) = run(args);
+        assert!(!shown.contains("NOTE") && warned.is_empty(), "{shown}{warned}");
+    }
+}
+
 /// A finished run is printed again as it was, and takes in what the box logged meanwhile.
 #[test]
 fn a_finished_run_is_reported_again_with_the_boxs_own_lines() {

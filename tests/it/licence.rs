@@ -126,7 +126,7 @@ fn offered(persona: &'static str, rates: &[f64]) -> (Vec<StageResult>, VirtualPe
     assert_eq!((outcomes[0].up, outcomes[0].stats.failed), (8, 0));
     let result = |(outcome, rate): (&Outcome, &f64)| {
         let mut result = StageResult::of("traffic", "open-loop", outcome, (0, STEP.as_secs_f64()));
-        result.offer(*rate, 1);
+        result.offer(*rate);
         result
     };
     (outcomes[1..].iter().zip(rates).map(result).collect(), peer)

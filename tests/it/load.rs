@@ -140,6 +140,9 @@ fn tunnels_come_up_and_go_over_threads_at_both_ends_from_one_address() {
     // Two of each thread's 50 handshakes are looked at.
     let sample = keep::freshness(fleet.keepers());
     assert!(sample.is_fresh() && (sample.handshakes, sample.child_keys) == (4, 8), "{sample:?}");
+    // Set-ups and deletes, each with how late it was begun; and what has not happened is there with a zero.
+    assert!(page.contains("ike_stage_seconds_count{stage=\"start_lag\"} 200\n"), "{page}");
+    assert!(page.contains("ike_failures_total{class=\"no_response\",stage=\"init\"} 0\n"), "{page}");
     drop(fleet);
     let answered = headend.finish().expect("it ends");
     assert_eq!(answered.iter().map(|a| a.engine.child_up).sum::<u64>(), 100);
@@ -354,6 +357,24 @@ fn what_comes_too_late_or_is_too_much_is_dropped_and_counted() {
 }
 
 #[test]
+fn source_addresses_that_are_not_this_hosts_are_named_with_what_helps() {
+    let mut lab = Lab::new(1, Limits::default());
+    lab.setup.peers.sources = Pool::parse("203.0.113.0/28").expect("a network");
+    lab.base(|spec| {
+        spec.retransmit =
+            RetransmitSpec { initial: Duration::from_millis(50), attempts: 2, ..RetransmitSpec::default() };
+    });
+    lab.order.schedule = Schedule::count(20, 200.0);
+    let (played, _headend, _fleet) = lab.play();
+    let setup = &played.stages[0];
+    // Each set-up was begun, and both of its datagrams were refused.
+    assert_eq!((setup.started, setup.failed, setup.dropped.total()), (20, 20, 0), "{setup:?}");
+    assert_eq!((setup.dropped.not_sent, setup.used.not_sent), (40, 40), "{setup:?}");
+    let why = setup.used.not_sent_why.as_deref().unwrap_or_default();
+    assert!(why.contains("is no address of this host (`ip route add local 203.0.113."), "{why}");
+}
+
+#[test]
 fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
     let mut lab = Lab::new(1, Limits::default());
     lab.order.workload = Workload::Hold(2 * SECOND);
@@ -374,6 +395,8 @@ fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
     let work = ikelab::load::shard::Work::Hold(2 * SECOND);
     let outcome = fleet.stage(None, work, Duration::ZERO, order.drain, SECOND, &mut |_, _| {}).expect("loopback works");
     assert_eq!(outcome.stats.lost.get("dpd_timeout"), Some(&100), "{:?}", outcome.stats.lost);
+    let page = gauge::prometheus(fleet.gauges());
+    assert!(page.contains("ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 100\n"), "{page}");
     assert_eq!(outcome.up, 0);
 }
 

@@ -480,6 +480,7 @@ fn traffic_passes_the_tunnels_and_a_capped_headend_shows_as_a_plateau() {
     let found = result.traffic.as_ref().unwrap();
     assert!(found.plateau.is_some_and(|at| (1.6e6..2.3e6).contains(&at)) && found.carried == 250e3, "{found:?}");
     assert!(text.contains("throughput\n  a plateau at ") && text.contains("there or in the peer"), "{text}");
+    assert!(result.limit.who == "peer" && result.limit.sentence.contains(&found.finding), "{:?}", result.limit);
     headend.end();
     let listened = std::fs::read_to_string(lab.path().join("listen/result.json")).unwrap();
     let listened: serde_json::Value = serde_json::from_str(&listened).unwrap();
@@ -534,6 +535,56 @@ fn a_headend_without_a_cap_carries_what_is_offered_over_threads() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && text.contains(says), "{text}");
     }
+    headend.end();
+}
+
+#[test]
+fn an_echo_host_that_does_not_answer_is_a_missed_threshold() {
+    // Without --echo nobody takes the packets.
+    let (lab, mut headend) = Lab::with(89, "", &["--threads", "1"]);
+    let args =
+        ["--workload", "traffic", "--rate", "10", "--for", "1s", "--threads", "1", "--tunnels", "2", "--hold", "1s"];
+    let output = lab.load(&[&args[..], &["--offer", "500k,1M", "--out", "mute"]].concat());
+    let text = says(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let result = lab.result("mute");
+    assert!(result.limit.who == "peer" && result.limit.sentence.contains("nothing came back of 1.0 Mb/s"), "{text}");
+    assert!(text.contains("MISSED carried>0") && text.contains("0 kb/s"), "{text}");
+    let asked = ["--threshold", "loss<=1%", "--threshold", "throughput<1M", "--threshold", "carried>=500k"];
+    let output = lab.load(&[&args[..], &["--offer", "500k", "--out", "asked"], &asked].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", says(&output));
+    let met: Vec<bool> = lab.result("asked").thresholds.iter().map(|t| t.met).collect();
+    assert_eq!(met, [false, true, false], "{}", says(&output));
+    headend.end();
+}
+
+#[test]
+fn traffic_goes_where_the_tunnels_are() {
+    // One tunnel, which one of four threads has; and two processes, of which one has two of three.
+    let (lab, mut headend) = Lab::with(88, "", &["--threads", "1", "--echo"]);
+    let args = ["--workload", "traffic", "--rate", "10", "--for", "1s", "--hold", "1s", "--offer", "1M,3M"];
+    let output = lab.load(&[&args[..], &["--tunnels", "1", "--threads", "4", "--out", "one"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+    let steps = |out: &str| -> Vec<(f64, u64, u64)> {
+        let stages = lab.result(out).stages;
+        stages.iter().filter_map(|s| s.traffic.as_ref()).map(|t| (t.offered, t.sent + t.late, t.unsent)).collect()
+    };
+    assert_eq!(steps("one"), [(1e6, 90, 0), (3e6, 268, 0)]);
+    for (shard, offered) in [("0/2", [2e6 / 3.0, 2e6]), ("1/2", [1e6 / 3.0, 1e6])] {
+        let output =
+            lab.load(&[&args[..], &["--tunnels", "3", "--threads", "2", "--shard", shard, "--out", "s"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", says(&output));
+        for ((rate, sent, unsent), offered) in steps("s").into_iter().zip(offered) {
+            let packets = offered / 8.0 / 1400.0;
+            assert!((rate - offered).abs() < 1.0 && unsent == 0, "{rate} {unsent}");
+            assert!((sent as f64 - packets).abs() <= 2.0, "{shard}: {sent} of {packets}");
+        }
+        std::fs::remove_dir_all(lab.path().join("s")).unwrap();
+    }
+    // A host that no tunnel leads to: nothing can be sent, and that is no fault of the peer's.
+    let output = lab.load(&[&args[..], &["--tunnels", "2", "--echo", "10.77.0.1", "--out", "astray"]].concat());
+    let text = says(&output);
+    assert!(output.status.code() == Some(4) && text.contains("packets had no tunnel to go through"), "{text}");
     headend.end();
 }
 

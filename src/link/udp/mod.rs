@@ -427,6 +427,11 @@ impl UdpLink {
                 let mtu = mtu.map_or_else(|_| "its MTU".to_owned(), |mtu| format!("MTU {mtu}"));
                 format!("longer than the route carries ({mtu}), and it must not be fragmented")
             }
+            // It was bound all the same (IP_FREEBIND), or is taken from a pool.
+            Some(libc::EINVAL | libc::ENETUNREACH) if is_foreign(path.local.ip()) => {
+                let ip = path.local.ip();
+                format!("{ip} is no address of this host (`ip route add local {ip} dev lo` makes it one)")
+            }
             _ => plain(&error),
         };
         item.outcome = TxOutcome::Failed(io::Error::new(error.kind(), why.clone()));
@@ -616,6 +621,12 @@ fn is_network_error(error: &io::Error) -> bool {
 }
 
 /// The operating system's words, with advice where they are known to mislead.
+/// Nobody can use this address here.
+fn is_foreign(ip: IpAddr) -> bool {
+    let bound = std::net::UdpSocket::bind((ip, 0));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
 fn plain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENETUNREACH) => "no route to that network".to_owned(),
