@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::{Cli, Command, load_flags};
+use crate::config::{self, Loaded, Vendor};
 use crate::fault::table;
 use crate::report::run_text;
 use crate::scenario::load::{self, LoadedScenario};
@@ -99,7 +100,9 @@ fn words(text: &str) -> Vec<String> {
 /// In words, why the command line does not take it.
 fn refused(printed: &Printed, catalogue: &[LoadedScenario]) -> Option<String> {
     if printed.mentioned {
-        let all = Cli::command();
+        let mut all = Cli::command();
+        // With --help.
+        all.build();
         let mut words = printed.words.iter().skip(1).map(|word| word.trim_start_matches('['));
         let name = words.next()?;
         let Some(command) = all.find_subcommand(name) else { return Some(format!("there is no command {name}")) };
@@ -163,6 +166,84 @@ fn pages_print_commands_that_exist() {
         found.into_iter().for_each(|text| _ = check(text));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The code blocks of a document that begin with this word; with none those without one.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let all = text.split("\n```").skip(1).step_by(2);
+    all.filter_map(|block| block.split_once('\n').filter(|(word, _)| *word == language).map(|(_, code)| code)).collect()
+}
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a file of the repository")
+}
+
+/// A connection file that a document shows; its key is wherever it says.
+fn shown(text: &str) -> Loaded {
+    let text = text.replace("psk_file: ./psk", "psk_env: KEY");
+    config::parse(&text, "shown.yaml", Path::new(""), &|_| Some("a key".to_owned()))
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn documents_show_files_that_load() {
+    let readme = document("README.md");
+    let readme = blocks(&readme, "yaml");
+    let [file, control] = readme[..] else { panic!("{readme:?}") };
+    let loaded = shown(&format!("{file}\n{control}"));
+    assert_eq!(loaded.peer.vendor, Some(Vendor::CiscoAsa));
+    assert!(loaded.control.initiate.is_some() && loaded.control.clear.is_some());
+}
+
+/// The file on the page, turned back into each box's words, has every setting of the box that the page shows.
+#[test]
+fn from_the_box_and_back() {
+    const SETTINGS: [&str; 18] = [
+        "encryption ",
+        "integrity ",
+        "group ",
+        "prf ",
+        "lifetime ",
+        "protocol esp",
+        "permit ip",
+        "set pfs",
+        "set security-association",
+        "set peer",
+        "match identity",
+        "authentication ",
+        "address 192",
+        "hash ",
+        "dh-group ",
+        "esp-aes",
+        "proxy-id ",
+        "peer-address ",
+    ];
+    let page = document("docs/from-the-box.md");
+    let file = blocks(&page, "yaml");
+    let boxes = blocks(&page, "");
+    let ([file], [asa, ios, panos]) = (&file[..], &boxes[..]) else { panic!("{file:?} {boxes:?}") };
+    let loaded = shown(file);
+    let mut checked = 0;
+    for (vendor, text) in [(Vendor::CiscoAsa, asa), (Vendor::CiscoIosXe, ios), (Vendor::PaloAltoPanos, panos)] {
+        let turned = crate::vendor::peer_config(&loaded, vendor).text;
+        // Names are the box's own, and keys are not shown.
+        for line in text.lines().filter(|line| !line.contains("pre-shared-key")) {
+            let Some(at) = SETTINGS.iter().filter_map(|word| line.find(word)).min() else { continue };
+            assert!(turned.contains(&line[at..]), "{vendor}: {line}\n{turned}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 25, "only {checked} settings were found");
+
+    let groups = page.split_once("Groups by number:").and_then(|(_, rest)| rest.split_once(".\n")).expect("the list").0;
+    for pair in groups.split(',') {
+        let (number, word) = pair.trim().split_once(' ').expect("a number and a word");
+        let group = |text: &str| config::pfs(text).expect("a group");
+        assert_eq!(group(&format!("group {number}")), group(word.trim_matches('`')), "{pair}");
+    }
+    let words = |text: &str| config::ike_proposal(text).expect("it reads them");
+    assert!(page.contains("`aes-cbc-256 sha256 group 14`"));
+    assert_eq!(words("aes-cbc-256 sha256 group 14"), words("aes256-sha256-modp2048"));
 }
 
 #[test]

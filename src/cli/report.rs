@@ -12,7 +12,7 @@ use crate::load::files;
 use crate::load::merge::{Times, merge};
 use crate::load::summary::{LoadResult, RESULT_VERSION};
 use crate::report::run_text::RunText;
-use crate::report::{html, load_html, load_text, run_junit};
+use crate::report::{compare, html, load_html, load_text, run_junit};
 use crate::scenario::result::{self as run_result, RunResult};
 use crate::scenario::syslog;
 
@@ -43,6 +43,9 @@ pub struct Args {
     /// --syslog: added to the box's clock, for its time zone or its error, like -3600s or 1.5s
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, requires = "syslog")]
     syslog_shift: Option<String>,
+    /// Failure scenarios: print only what is different from this run before; exit code 1 if a verdict is
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["merge", "json", "syslog"])]
+    compare: Option<PathBuf>,
     /// Print every proof, vendor and file
     #[arg(short, long)]
     verbose: bool,
@@ -57,20 +60,25 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
     let results = results.collect::<Result<Vec<_>, CliError>>()?;
     match results.as_slice() {
         [(dir, one)] if one["command"] == "run" && !args.merge => scenarios(args, dir, one),
-        _ if args.junit.is_some() || !args.syslog.is_empty() => {
-            Err(CliError::usage("--junit and --syslog are for a run of failure scenarios, and there is none"))
-        }
+        _ if args.junit.is_some() || args.compare.is_some() || !args.syslog.is_empty() => Err(CliError::usage(
+            "--junit, --syslog and --compare are for a run of failure scenarios, and there is none",
+        )),
         all => load(args, all),
     }
 }
 
-fn scenarios(args: &Args, dir: &Path, value: &Value) -> Result<Exit, CliError> {
+/// A run of failure scenarios.
+fn read_run(dir: &Path, value: &Value) -> Result<RunResult, CliError> {
     let wrong = |what: String| CliError::usage(format!("{}/result.json: {what}", dir.display()));
     if value["version"] != run_result::RESULT_VERSION {
         let mine = run_result::RESULT_VERSION;
         return Err(wrong(format!("version {} is not {mine}, which this ikelab reads", value["version"])));
     }
-    let mut run: RunResult = serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))
+}
+
+fn scenarios(args: &Args, dir: &Path, value: &Value) -> Result<Exit, CliError> {
+    let mut run = read_run(dir, value)?;
     let shift = args.syslog_shift.as_deref().map_or(Ok(0), shift_ms)?;
     for file in &args.syslog {
         let log = std::fs::read(file)
@@ -94,6 +102,15 @@ fn scenarios(args: &Args, dir: &Path, value: &Value) -> Result<Exit, CliError> {
             let failed = |e| CliError::environment(format!("cannot write {}: {e}", file.display()));
             std::fs::write(&file, text).map_err(failed)?;
         }
+    }
+    if let Some(old) = &args.compare {
+        let before = self::value(old)?;
+        if before["command"] != "run" {
+            return Err(CliError::usage(format!("--compare: {} holds no run of failure scenarios", old.display())));
+        }
+        let compared = compare::compare(&read_run(old, &before)?, &format!("{}/", old.display()), &run);
+        term::print(&compared.text);
+        return Ok(if compared.verdicts_differ { Exit::NotMet } else { Exit::Met });
     }
     if args.json {
         term::print(&run_junit::json(&run));

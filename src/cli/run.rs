@@ -755,5 +755,8 @@ mod tests {
         let initiator = Plan::new(&scenarios, &[Role::Initiator], &again);
         let left = estimate::by_hand(&initiator, &|order| order.is_none()).0;
         assert!(left * 10 < hands.0, "{left}: the advice promises most of them");
+        let first = load::select(scenarios.clone(), &["sa-init".into(), "auth".into()]).unwrap();
+        let first = Plan::new(&first, &[Role::Initiator], &again);
+        assert_eq!(estimate::by_hand(&first, &|_| true), (0, 0), "what the README has one begin with");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Facts;
 use crate::crypto::{Encr, Group, Integ, Prf};
 use crate::engine::{
-    AuthFault, ConnectionSpec, Failed, Failure, PeerIncompatible, PeerMisbehaved, ProposalSpec, RetransmitSpec,
+    AuthFault, ConnectionSpec, Failed, Failure, Heard, PeerIncompatible, PeerMisbehaved, ProposalSpec, RetransmitSpec,
 };
 use crate::vendor::words::{duration_words, encr_word, integ_word, prf_word, proposal_words};
 use crate::wire::registry::{ExchangeType, IntegId, KeMethod, NotifyType, PrfId, TransformType};
@@ -109,7 +109,7 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
             lines.push(fault.to_string());
         }
         Failure::AuthFailed(_) => lines.push(failed.why.to_string()),
-        Failure::NoAnswer { attempts } => {
+        Failure::NoAnswer { attempts, heard } => {
             let asked = facts.asked.filter(|a| a.exchange == failed.exchange && !a.answered);
             let over = match asked {
                 // In tenths of a second.
@@ -119,7 +119,12 @@ fn of_the_failure(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, lines: 
                 None => schedule(spec, failed.exchange).total(),
             };
             let over = duration_words(over);
-            lines.push(format!("{} was sent {attempts} times over {over} and never answered", failed.exchange));
+            let answered = match heard {
+                Heard::Nothing => "never answered",
+                Heard::Fragments => "answered with fragments that never became whole",
+                Heard::Rekey => "never answered, while the peer rekeyed the same SA",
+            };
+            lines.push(format!("{} was sent {attempts} times over {over} and {answered}", failed.exchange));
         }
         Failure::Misbehaved(_) | Failure::Malformed(_) | Failure::Incompatible(_) | Failure::Local(_) => {
             lines.push(failed.why.to_string());

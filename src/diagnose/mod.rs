@@ -173,7 +173,7 @@ pub fn diagnose(failed: &Failed, facts: &Facts, spec: &ConnectionSpec, vendor: O
     let general_next = entry.next.iter().map(|text| fill(text));
     Finding {
         headline: format!("{what}: {} ({place})", fill(headline.unwrap_or(entry.headline))),
-        class: failed.why.class(failed.exchange),
+        class: failed.class().as_str(),
         phase: phase(failed, facts),
         certainty,
         known: known::lines(failed, facts, spec),

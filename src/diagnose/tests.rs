@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::engine::{AuthFault, Failure, PeerIncompatible, Side};
+use crate::engine::{AuthFault, Failure, Heard, PeerIncompatible, Side};
 use crate::wire::registry::{ExchangeType, KeMethod, NotifyType, TransformType};
 
 fn spec() -> ConnectionSpec {
@@ -80,7 +80,7 @@ fn silence_is_told_from_silence() {
         scope: FailScope::IkeSa,
         exchange,
         found_by: Side::Us,
-        why: Failure::NoAnswer { attempts: 6 },
+        why: Failure::NoAnswer { attempts: 6, heard: Heard::Nothing },
     };
     let nothing = Facts { sent: 6, packets: 6, ..Facts::default() };
     let finding = diagnose(&silent(ExchangeType::IKE_SA_INIT), &nothing, &spec(), None);

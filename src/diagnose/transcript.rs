@@ -9,7 +9,8 @@ use super::Facts;
 use super::facts::Seen;
 use crate::auth::psk::{Compared, KeyOwner};
 use crate::engine::{
-    AuthFault, FailScope, Failed, Failure, IgnoredWhy, LocalFault, NatFinding, PeerIncompatible, PeerMisbehaved, Side,
+    AuthFault, FailScope, Failed, Failure, Heard, IgnoredWhy, LocalFault, NatFinding, PeerIncompatible, PeerMisbehaved,
+    Side,
 };
 use crate::record::NewsKind;
 use crate::time::{Instant, UnixTime};
@@ -243,7 +244,14 @@ fn why(value: &Value, facts: &Facts) -> Option<Failure> {
             data: unhex(&value["data"]).unwrap_or_default(),
             protected: value["protected"].as_bool().unwrap_or(false),
         },
-        "no_answer" => Failure::NoAnswer { attempts: number(&value["attempts"])? },
+        "no_answer" => {
+            let heard = match value["heard"].as_str() {
+                Some("fragments") => Heard::Fragments,
+                Some("rekey") => Heard::Rekey,
+                _ => Heard::Nothing,
+            };
+            Failure::NoAnswer { attempts: number(&value["attempts"])?, heard }
+        }
         "mismatch" => Failure::AuthFailed(AuthFault::Mismatch { id: identity()? }),
         "identity" => Failure::AuthFailed(AuthFault::Identity { got: identity()? }),
         "method" => Failure::AuthFailed(AuthFault::Method { got: AuthMethod(number(&value["auth_method"])?) }),

@@ -357,6 +357,11 @@ impl Endpoint {
         held.into_iter().chain(timer).min()
     }
 
+    /// Why what is under way in an IKE SA, if anything is, has not ended yet. For who gives up before the engine does.
+    pub fn complaint(&self, id: SaId) -> Option<super::Failed> {
+        self.get(id).and_then(Core::complaint)
+    }
+
     /// Our SPI of an IKE SA; `None` if the handle is stale.
     pub fn our_spi(&self, id: SaId) -> Option<IkeSpi> {
         self.get(id).map(IkeSa::our_spi)

@@ -56,11 +56,25 @@ pub enum Failure {
     NoAnswer {
         /// How often it was sent.
         attempts: u8,
+        /// What was heard instead.
+        heard: Heard,
     },
     /// The peer deleted the IKE SA while we were waiting for something else.
     DeletedByPeer,
     /// Something of our own: the command was withdrawn, a limit was reached.
     Local(LocalFault),
+}
+
+/// What was heard of the peer instead of the answer that we waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Heard {
+    /// Nothing that belongs to it.
+    #[default]
+    Nothing,
+    /// Fragments of it, and not all of them (RFC 7383).
+    Fragments,
+    /// Its own rekey of the SA that we asked to rekey, which we have answered (RFC 7296 2.8.1, 2.8.2).
+    Rekey,
 }
 
 /// What the peer did against the protocol.
@@ -181,50 +195,6 @@ pub enum LocalFault {
 }
 
 impl Failure {
-    /// The one mapping to the closed set of failure classes that reports and load summaries use.
-    pub fn class(&self, exchange: ExchangeType) -> &'static str {
-        let rejected = |notify: NotifyType| match notify {
-            NotifyType::NO_PROPOSAL_CHOSEN if exchange == ExchangeType::IKE_SA_INIT => "no_proposal_ike",
-            NotifyType::NO_PROPOSAL_CHOSEN => "no_proposal_child",
-            NotifyType::INVALID_KE_PAYLOAD => "invalid_ke_loop",
-            NotifyType::AUTHENTICATION_FAILED => "auth_failed",
-            NotifyType::TS_UNACCEPTABLE => "ts_unacceptable",
-            NotifyType::TEMPORARY_FAILURE => "temporary_failure",
-            NotifyType::NO_ADDITIONAL_SAS => "no_additional_sas",
-            _ => "rejected",
-        };
-        match self {
-            Failure::Misbehaved(PeerMisbehaved::CookieLoop(_)) => "cookie_loop",
-            Failure::Misbehaved(PeerMisbehaved::InvalidKeLoop(_) | PeerMisbehaved::UnofferedGroup(_)) => {
-                "invalid_ke_loop"
-            }
-            Failure::Misbehaved(PeerMisbehaved::SelectorsNotSubset(_)) => "ts_unacceptable",
-            Failure::Misbehaved(_) | Failure::Malformed(_) => "malformed",
-            Failure::Incompatible(PeerIncompatible::NoProposal { .. }) => rejected(NotifyType::NO_PROPOSAL_CHOSEN),
-            Failure::Incompatible(
-                PeerIncompatible::NoInnerAddress
-                | PeerIncompatible::NoConfigRequest
-                | PeerIncompatible::NoAddressFamily,
-            )
-            | Failure::Local(LocalFault::PoolExhausted) => rejected(NotifyType::INTERNAL_ADDRESS_FAILURE),
-            Failure::Incompatible(_) => "ts_unacceptable",
-            Failure::Rejected { notify, .. } => rejected(*notify),
-            Failure::AuthFailed(AuthFault::Identity { .. }) => "id_mismatch",
-            Failure::AuthFailed(AuthFault::Certificate(fault)) => match **fault {
-                CertFault::Identity { .. } => "id_mismatch",
-                _ => "auth_failed",
-            },
-            Failure::AuthFailed(_) => "auth_failed",
-            // INFORMATIONAL is what liveness is asked with (RFC 7296 2.4); whatever else it carries, silence is a dead peer.
-            Failure::NoAnswer { .. } if exchange == ExchangeType::INFORMATIONAL => "dpd_timeout",
-            Failure::NoAnswer { .. } => "no_response",
-            Failure::DeletedByPeer => "peer_deleted",
-            Failure::Local(_) => "local",
-        }
-    }
-}
-
-impl Failure {
     /// Its kind in one word, finer than its class: what transcripts say, so that a reader can tell what happened without
     /// reading prose.
     pub fn kind(&self) -> &'static str {
@@ -277,7 +247,14 @@ impl fmt::Display for Failure {
                 if *protected { Ok(()) } else { write!(f, " (unprotected)") }
             }
             Failure::AuthFailed(what) => write!(f, "{what}"),
-            Failure::NoAnswer { attempts } => write!(f, "no answer to {attempts} transmissions"),
+            Failure::NoAnswer { attempts, heard } => {
+                write!(f, "no answer to {attempts} transmissions")?;
+                match heard {
+                    Heard::Nothing => Ok(()),
+                    Heard::Fragments => write!(f, ", only some of its fragments"),
+                    Heard::Rekey => write!(f, ", while the peer rekeyed the same SA"),
+                }
+            }
             Failure::DeletedByPeer => write!(f, "the peer deleted the IKE SA"),
             Failure::Local(what) => write!(f, "{what}"),
         }

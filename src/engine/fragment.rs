@@ -85,6 +85,11 @@ pub(super) struct Reassembly {
 }
 
 impl Reassembly {
+    /// It is to become the answer to this request.
+    pub(super) fn answers(&self, message_id: u32, exchange: ExchangeType) -> bool {
+        (self.response, self.message_id, self.exchange) == (true, message_id, exchange)
+    }
+
     fn weigh(&mut self, more: usize) {
         self.weight += more;
         self.ledger.0.fetch_add(more, Ordering::Relaxed);

@@ -3,7 +3,8 @@
 use super::codec::{Sealing, unprotect};
 use super::endpoint::Core;
 use super::event::{Event, IgnoredWhy};
-use super::failure::{FailScope, Failed, Failure, PeerMisbehaved};
+use super::failure::{FailScope, Failed, Failure, Heard, PeerMisbehaved};
+use super::fragment::Reassembly;
 use super::rekey::Try;
 use super::sa::{IkeSa, Phase, Standing};
 use super::spec::{SaId, Side};
@@ -67,6 +68,25 @@ fn follows_peer(sa: &IkeSa) -> bool {
 fn refusing(sa: &IkeSa) -> bool {
     let Phase::Established(up) = &sa.phase else { return false };
     matches!(up.pending.as_deref(), Some(Pending(Request::Refuse(_))))
+}
+
+/// Who has found a fault that was only remembered at first.
+fn finder(why: &Failure) -> Side {
+    if matches!(why, Failure::Rejected { .. }) { Side::Peer } else { Side::Us }
+}
+
+/// What came instead of the answer to our outstanding request.
+fn heard_instead(sa: &IkeSa) -> Heard {
+    let Some(request) = sa.window.outstanding() else { return Heard::Nothing };
+    let part = |reassembly: &Option<Box<Reassembly>>| {
+        reassembly.as_ref().is_some_and(|r| r.answers(request.id, request.exchange))
+    };
+    match &sa.phase {
+        Phase::AuthSent(wait) if wait.candidates.iter().any(|c| part(&c.reassembly)) => Heard::Fragments,
+        Phase::Established(_) if part(&sa.reassembly) => Heard::Fragments,
+        Phase::Established(up) if up.rekey.as_ref().is_some_and(|rekey| rekey.collides()) => Heard::Rekey,
+        _ => Heard::Nothing,
+    }
 }
 
 impl Core {
@@ -431,7 +451,7 @@ impl Core {
     /// No answer to the outstanding request, however often it was sent.
     pub(super) fn give_up(&mut self, now: Instant, sa: &mut IkeSa, attempts: u8) {
         let exchange = sa.window.outstanding().map_or(ExchangeType::INFORMATIONAL, |o| o.exchange);
-        let silence = Failure::NoAnswer { attempts };
+        let silence = Failure::NoAnswer { attempts, heard: heard_instead(sa) };
         self.adopt_rival(now, sa);
         if matches!(&sa.phase, Phase::Established(up) if up.standing != Standing::Current) {
             // The tunnel lives on in another IKE SA.
@@ -452,14 +472,31 @@ impl Core {
                 }
             },
             _ => {
-                let complaint = Self::init_complaint(sa);
-                let by = match &complaint {
-                    Some(Failure::Rejected { .. }) => Side::Peer,
-                    _ => Side::Us,
-                };
-                self.fail(now, sa, exchange, by, complaint.unwrap_or(silence), false);
+                let why = Self::init_complaint(sa).unwrap_or(silence);
+                self.fail(now, sa, exchange, finder(&why), why, false);
             }
         }
+    }
+
+    /// Why what we have asked has not come to its end yet; `None` if nothing is under way.
+    pub(super) fn complaint(sa: &IkeSa) -> Option<Failed> {
+        let refused = match &sa.phase {
+            Phase::Established(up) => up.rekey.as_ref().is_some_and(|rekey| rekey.refused_since.is_some()),
+            _ => false,
+        };
+        if refused {
+            let why = Failure::Rejected { notify: NotifyType::TEMPORARY_FAILURE, data: Vec::new(), protected: true };
+            let (scope, exchange) = (FailScope::Exchange, ExchangeType::CREATE_CHILD_SA);
+            return Some(Failed { scope, exchange, found_by: Side::Peer, why });
+        }
+        let request = sa.window.outstanding()?;
+        let scope = match &sa.phase {
+            Phase::Established(_) => FailScope::Exchange,
+            _ => FailScope::IkeSa,
+        };
+        let silence = Failure::NoAnswer { attempts: request.sent, heard: heard_instead(sa) };
+        let why = Self::init_complaint(sa).unwrap_or(silence);
+        Some(Failed { scope, exchange: request.exchange, found_by: finder(&why), why })
     }
 
     /// The IKE SA failed.

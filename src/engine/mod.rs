@@ -11,6 +11,7 @@
 mod answer;
 mod auth;
 mod child;
+mod class;
 mod codec;
 mod config_payload;
 mod cookie;
@@ -39,6 +40,7 @@ mod tamper;
 mod timer;
 mod window;
 
+pub use class::FailureClass;
 pub use counters::Counters;
 pub use endpoint::Endpoint;
 pub use esp_index::ChildCount;
@@ -46,7 +48,7 @@ pub use event::{
     AuthRefused, ChildSa, EapDone, Event, Ignored, IgnoredWhy, IkeKeyExport, IkeRekeyed, IkeUp, InitDone, InnerConfig,
     MessageTrace, NatFinding,
 };
-pub use failure::{AuthFault, FailScope, Failed, Failure, LocalFault, PeerIncompatible, PeerMisbehaved};
+pub use failure::{AuthFault, FailScope, Failed, Failure, Heard, LocalFault, PeerIncompatible, PeerMisbehaved};
 pub use rekey::{ChildView, EspNote, SaView};
 pub use selfcheck::selfcheck;
 pub use spec::{

@@ -11,16 +11,16 @@ use std::time::Duration;
 use super::arrival::Lane;
 use super::gauge::Gauges;
 use super::keep::Keeper;
-use super::measure::{Dropped, Stats, Timed};
+use super::measure::{Dropped, During, Stats, Timed};
 use super::peers::{FAULTY, Peers};
 use super::traffic::Traffic;
 use crate::drive::Observer;
-use crate::engine::{EspNote, Event, FailScope, Failed, Failure, SaId, Side, TunnelId};
+use crate::engine::{EspNote, Event, FailScope, Failed, Failure, FailureClass, SaId, Side, TunnelId};
 use crate::link::LinkNote;
 use crate::net::{Path, Transmit};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{ExchangeType, KeMethod};
 
 /// A tunnel that went down unasked is not begun more often than this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -78,6 +78,8 @@ struct Tunnel {
     heard: Instant,
     /// It went down unasked in a failover, and has not come up again.
     lost: bool,
+    /// Its Child SA was rekeyed since IKE_AUTH made it.
+    rekeyed: bool,
 }
 
 impl Default for Tunnel {
@@ -95,6 +97,7 @@ impl Default for Tunnel {
             spi: 0,
             heard: Instant::ZERO,
             lost: false,
+            rekeyed: false,
         }
     }
 }
@@ -160,9 +163,11 @@ impl Book {
         }
     }
 
-    /// Figures start from nothing; tunnels stay as they are.
+    /// Figures start from nothing, but for tunnels that went down since the last stage ended; tunnels stay as they are.
     pub fn begin_stage(&mut self, start: Instant, warm_up: Duration, purpose: Open) {
+        let lost = std::mem::take(&mut self.stats.lost);
         self.stats = Stats::default();
+        self.stats.lost = lost;
         (self.start, self.measure_from, self.purpose) = (start, start + warm_up, purpose);
         self.gauges.done.store(0, Relaxed);
     }
@@ -283,6 +288,7 @@ impl Book {
         debug_assert_eq!(tunnel.open, Open::Nothing, "one operation at a time");
         (tunnel.sa, tunnel.open, tunnel.planned, tunnel.mark) = (sa, open, planned, Instant::ZERO);
         (tunnel.measured, tunnel.retried) = (measured, false);
+        tunnel.rekeyed &= open != Open::SetUp;
         self.open += 1;
         tunnel.spi = spi.map_or(tunnel.spi, |spi| spi.0);
         self.stats.requests += u64::from(measured && !self.faulty(place));
@@ -307,17 +313,50 @@ impl Book {
         self.bin(now).started += 1;
     }
 
-    /// An open operation has had its time.
-    pub fn unfinished(&mut self, place: usize, now: Instant) {
+    /// An open operation has had its time. `complaint` is what the engine has to say of that: a peer that did not do what
+    /// was asked may well have answered.
+    pub fn unfinished(&mut self, place: usize, now: Instant, complaint: Option<&Failed>) {
         self.stats.unfinished += 1;
-        let stage = match self.tunnels[place].open {
-            Open::Delete => "delete",
-            Open::RekeyIke | Open::RekeyChild => "rekey",
-            Open::NewChild => "child",
-            _ if self.tunnels[place].mark > Instant::ZERO => "auth",
-            _ => "init",
+        let open = self.tunnels[place].open;
+        let stage = match open {
+            Open::Delete => During::Delete,
+            Open::RekeyIke | Open::RekeyChild => During::Rekey,
+            Open::NewChild => During::Child,
+            _ if self.tunnels[place].mark > Instant::ZERO => During::Auth,
+            _ => During::Init,
         };
-        self.fail(place, now, "no_response", stage);
+        let class = complaint.map_or(FailureClass::NoResponse, |failed| self.class(place, failed));
+        if let Some(failed) = complaint.filter(|_| open == Open::SetUp) {
+            self.refused(place, failed, class);
+        }
+        self.fail(place, now, class, stage);
+    }
+
+    /// The class of a failure in what is under way. The engine's own mapping knows the exchange, and not what it was for.
+    fn class(&self, place: usize, failed: &Failed) -> FailureClass {
+        let Tunnel { open, rekeyed, .. } = self.tunnels[place];
+        let class = match failed.class() {
+            FailureClass::InvalidKeLoop if self.wants_another_group(open, failed) => match failed.scope {
+                FailScope::Child => FailureClass::NoProposalChild,
+                _ => FailureClass::NoProposalIke,
+            },
+            class => class,
+        };
+        // Its algorithms were agreed in IKE_AUTH, where no group is spoken of (RFC 7296 1.2).
+        let first = open == Open::RekeyChild && !rekeyed;
+        if first && class == FailureClass::NoProposalChild { FailureClass::PfsMismatchAtRekey } else { class }
+    }
+
+    /// INVALID_KE_PAYLOAD names a group that was not offered: no loop, but nothing in common.
+    fn wants_another_group(&self, open: Open, failed: &Failed) -> bool {
+        let Failure::Rejected { data, .. } = &failed.why else { return false };
+        let Ok(group) = data.as_slice().try_into().map(u16::from_be_bytes) else { return false };
+        let base = &self.peers.base;
+        !match open {
+            Open::RekeyChild => base.children.first().is_some_and(|child| child.pfs.contains(&KeMethod(group))),
+            Open::NewChild => base.children.iter().any(|child| child.pfs.contains(&KeMethod(group))),
+            _ => base.ike_proposals.iter().flat_map(|p| p.ke_methods()).any(|offered| offered.0 == group),
+        }
     }
 
     /// Our inbound SPI of a tunnel's Child SA.
@@ -421,7 +460,7 @@ impl Book {
         }
     }
 
-    fn fail(&mut self, place: usize, now: Instant, class: &'static str, stage: &'static str) {
+    fn fail(&mut self, place: usize, now: Instant, class: FailureClass, stage: During) {
         let Tunnel { measured, planned, spi, .. } = self.tunnels[place];
         let was = self.finish(place);
         if let Some(keeper) = self.keeper.as_ref().filter(|_| was == Open::SetUp) {
@@ -451,7 +490,7 @@ impl Book {
     }
 
     /// The first failure of a stage, with the words that the classes do not have.
-    fn refused(&mut self, place: usize, failed: &Failed, class: &'static str) {
+    fn refused(&mut self, place: usize, failed: &Failed, class: FailureClass) {
         if self.stats.refused.is_none() && !self.faulty(place) {
             let words = match &failed.why {
                 // The name of the notify is what a person looks for in the box's log.
@@ -487,15 +526,15 @@ impl Book {
     }
 
     /// It was up, and went down unasked.
-    fn lost(&mut self, place: usize, now: Instant, class: &'static str) {
+    fn lost(&mut self, place: usize, now: Instant, class: FailureClass) {
         *self.stats.lost.entry(class).or_default() += 1;
-        self.gauges.fail(class, UP);
+        self.gauges.fail(class, During::Up);
         self.tunnels[place].lost = self.failover;
         self.time(Timed::Detect, now.since(self.tunnels[place].heard), now >= self.measure_from);
     }
 
     fn failed(&mut self, now: Instant, place: usize, failed: &Failed) {
-        let class = failed.why.class(failed.exchange);
+        let class = self.class(place, failed);
         let tunnel = self.tunnels[place];
         if tunnel.open == Open::SetUp {
             self.refused(place, failed, class);
@@ -505,9 +544,9 @@ impl Book {
             (FailScope::IkeSa, Open::Nothing) => {}
             (FailScope::IkeSa, open) => self.fail(place, now, class, stage_of(open, failed.exchange)),
             // Our DELETE was not answered; the engine forgets the IKE SA and says so in its next event.
-            (FailScope::Exchange, Open::Delete) => self.fail(place, now, class, "delete"),
-            (FailScope::Exchange, Open::RekeyIke) => self.fail(place, now, class, "rekey"),
-            (FailScope::Exchange, Open::NewChild) => self.fail(place, now, class, "child"),
+            (FailScope::Exchange, Open::Delete) => self.fail(place, now, class, During::Delete),
+            (FailScope::Exchange, Open::RekeyIke) => self.fail(place, now, class, During::Rekey),
+            (FailScope::Exchange, Open::NewChild) => self.fail(place, now, class, During::Child),
             (FailScope::Exchange | FailScope::Child, _) => {}
         }
     }
@@ -567,28 +606,30 @@ impl Observer for Book {
             Event::ChildRekeyed { old, new } => self.child_rekeyed(place, now, old, new),
             Event::ChildDown { spi_in, by } => self.child_down(place, now, spi_in, by),
             Event::ChildFailed(failed) if open == Open::RekeyChild => {
-                self.fail(place, now, failed.why.class(failed.exchange), "rekey");
+                self.fail(place, now, self.class(place, &failed), During::Rekey);
             }
             Event::ChildFailed(failed) if open == Open::NewChild => {
-                self.fail(place, now, failed.why.class(failed.exchange), "child");
+                self.fail(place, now, self.class(place, &failed), During::Child);
             }
             Event::ChildFailed(failed) if open == Open::SetUp => {
                 // The IKE SA is of no use here without its Child.
-                let class = failed.why.class(failed.exchange);
+                let class = self.class(place, &failed);
                 self.refused(place, &failed, class);
-                self.fail(place, now, class, "child");
+                self.fail(place, now, class, During::Child);
                 self.to_delete.push(place);
             }
             Event::Failed(failed) => self.failed(now, place, &failed),
             Event::Deleted { by: Side::Us } if open == Open::Delete => self.succeed(place, now),
             Event::Deleted { by: Side::Peer } => {
                 match open {
-                    Open::SetUp => self.fail(place, now, "peer_deleted", "auth"),
-                    Open::RekeyIke | Open::RekeyChild => self.fail(place, now, "peer_deleted", "rekey"),
-                    Open::NewChild => self.fail(place, now, "peer_deleted", "child"),
+                    Open::SetUp => self.fail(place, now, FailureClass::PeerDeleted, During::Auth),
+                    Open::RekeyIke | Open::RekeyChild => {
+                        self.fail(place, now, FailureClass::PeerDeleted, During::Rekey);
+                    }
+                    Open::NewChild => self.fail(place, now, FailureClass::PeerDeleted, During::Child),
                     // Both ends had the same idea.
                     Open::Delete => self.succeed(place, now),
-                    Open::Nothing if up => self.lost(place, now, "peer_deleted"),
+                    Open::Nothing if up => self.lost(place, now, FailureClass::PeerDeleted),
                     Open::Nothing => {}
                 }
                 // The IKE SA stays for a while, but only to answer repeats.
@@ -608,7 +649,7 @@ impl Observer for Book {
             }
             Event::Closed => {
                 if open != Open::Nothing {
-                    self.fail(place, now, "peer_deleted", stage_of(open, ExchangeType::IKE_AUTH));
+                    self.fail(place, now, FailureClass::PeerDeleted, stage_of(open, ExchangeType::IKE_AUTH));
                 }
                 self.set_down(place, now);
             }
@@ -656,17 +697,14 @@ impl Observer for Book {
     }
 }
 
-/// The stage of a tunnel that was up, in the count of failures.
-pub const UP: &str = "up";
-
-fn stage_of(open: Open, exchange: ExchangeType) -> &'static str {
+fn stage_of(open: Open, exchange: ExchangeType) -> During {
     match (open, exchange) {
-        (Open::Delete, _) => "delete",
-        (Open::NewChild, _) => "child",
-        (_, ExchangeType::IKE_SA_INIT) => "init",
-        (_, ExchangeType::IKE_AUTH) => "auth",
-        (_, ExchangeType::CREATE_CHILD_SA) => "rekey",
-        _ => "informational",
+        (Open::Delete, _) => During::Delete,
+        (Open::NewChild, _) => During::Child,
+        (_, ExchangeType::IKE_SA_INIT) => During::Init,
+        (_, ExchangeType::IKE_AUTH) => During::Auth,
+        (_, ExchangeType::CREATE_CHILD_SA) => During::Rekey,
+        _ => During::Informational,
     }
 }
 

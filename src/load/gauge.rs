@@ -1,12 +1,11 @@
 //! What a shard shows while it runs: for the live view and for Prometheus. Each shard writes only its own.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::book::UP;
-use super::measure::Timed;
+use super::measure::{During, FailureCounts, Timed};
+use crate::engine::FailureClass;
 
 /// Upper bounds of the latency buckets, in microseconds.
 pub const BUCKETS: [u64; 16] = [
@@ -16,27 +15,6 @@ pub const BUCKETS: [u64; 16] = [
 
 /// Tunnels whose state is shown one by one; beyond these only sums are.
 pub const SINGLE_TUNNELS: usize = 1000;
-
-/// Classes and stages of failures. Each pair is shown from the begin: of a series that appears with its first failure nobody
-/// can tell the increase.
-const CLASSES: [&str; 15] = [
-    "no_response",
-    "cookie_loop",
-    "no_proposal_ike",
-    "invalid_ke_loop",
-    "auth_failed",
-    "id_mismatch",
-    "ts_unacceptable",
-    "no_proposal_child",
-    "temporary_failure",
-    "no_additional_sas",
-    "peer_deleted",
-    "dpd_timeout",
-    "malformed",
-    "rejected",
-    "local",
-];
-const STAGES: [&str; 7] = ["init", "auth", "child", "rekey", "delete", "informational", UP];
 
 /// One shard's figures.
 #[derive(Debug)]
@@ -61,7 +39,7 @@ pub struct Gauges {
     pub done: AtomicU64,
     /// Retransmissions.
     pub retransmits: AtomicU64,
-    failures: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    failures: Mutex<FailureCounts>,
     times: [Times; Timed::ALL.len()],
     tunnels: Vec<AtomicBool>,
 }
@@ -102,12 +80,12 @@ impl Gauges {
     }
 
     /// Notes a failure.
-    pub fn fail(&self, class: &'static str, stage: &'static str) {
+    pub fn fail(&self, class: FailureClass, stage: During) {
         *self.failures.lock().expect("no panic holds it").entry((class, stage)).or_default() += 1;
     }
 
     /// Failures so far, by class and stage.
-    pub fn failures(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+    pub fn failures(&self) -> FailureCounts {
         self.failures.lock().expect("no panic holds it").clone()
     }
 
@@ -147,8 +125,9 @@ pub fn prometheus(shards: &[(super::arrival::Lane, std::sync::Arc<Gauges>)]) -> 
         "# HELP ike_failures_total Failures by class and stage; tunnels that went down unasked have the stage up.\n\
          # TYPE ike_failures_total counter\n",
     );
-    let pairs = CLASSES.into_iter().flat_map(|class| STAGES.map(|stage| ((class, stage), 0)));
-    let mut failures: BTreeMap<_, u64> = pairs.collect();
+    // The whole closed set: a series that only appears with its first failure is one that no alarm watches.
+    let all = FailureClass::ALL.into_iter().flat_map(|class| During::ALL.into_iter().map(move |stage| (class, stage)));
+    let mut failures: FailureCounts = all.map(|key| (key, 0)).collect();
     for (_, gauges) in shards {
         for (key, count) in gauges.failures() {
             *failures.entry(key).or_default() += count;
@@ -213,7 +192,7 @@ mod tests {
         let gauges = Arc::new(Gauges::new(3));
         gauges.set_up(1, true);
         gauges.time(Timed::Up, Duration::from_micros(1_500));
-        gauges.fail("auth_failed", "auth");
+        gauges.fail(FailureClass::AuthFailed, During::Auth);
         let text = prometheus(&[(Lane { first: 1, stride: 2 }, Arc::clone(&gauges))]);
         for line in [
             "ike_tunnel_up{tunnel=\"1\"} 0",
@@ -227,10 +206,13 @@ mod tests {
             "ike_failures_total{class=\"auth_failed\",stage=\"auth\"} 1",
             "ike_failures_total{class=\"no_response\",stage=\"init\"} 0",
             "ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 0",
+            "ike_failures_total{class=\"pfs_mismatch_at_rekey\",stage=\"rekey\"} 0",
             "ike_sas{state=\"configured\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+        let series = text.lines().filter(|line| line.starts_with("ike_failures_total{")).count();
+        assert_eq!(series, FailureClass::ALL.len() * During::ALL.len());
         gauges.set_up(1, false);
         let text = prometheus(&[(Lane { first: 1, stride: 2 }, gauges)]);
         assert!(text.contains("ike_tunnel_up{tunnel=\"3\"} 0"));

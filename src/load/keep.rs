@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::fresh::{self, Freshness, Sample};
+use super::measure::During;
 use crate::crypto::ChildKeys;
-use crate::engine::{Event, SaId, TunnelId};
+use crate::engine::{Event, FailureClass, SaId, TunnelId};
 use crate::net::{Class, Path};
 use crate::record::{Datagram, Direction, Fate, PcapNg, Record};
 use crate::time::{Instant, UnixTime};
@@ -33,7 +34,7 @@ pub struct Keeper(Arc<Mutex<Pool>>);
 struct Pool {
     open: HashMap<u64, Handshake>,
     free: Vec<Handshake>,
-    failed: BTreeMap<(&'static str, &'static str), Vec<Handshake>>,
+    failed: BTreeMap<(FailureClass, During), Vec<Handshake>>,
     slowest: Vec<Handshake>,
     sample: Sample,
 }
@@ -98,7 +99,7 @@ impl Keeper {
     }
 
     /// It failed.
-    pub fn failed(&self, spi: u64, took: Duration, class: &'static str, stage: &'static str) {
+    pub fn failed(&self, spi: u64, took: Duration, class: FailureClass, stage: During) {
         let mut pool = self.lock();
         let Some(mut handshake) = pool.open.remove(&spi) else { return };
         let kept = pool.failed.entry((class, stage)).or_default();
@@ -269,13 +270,13 @@ mod tests {
             record(&mut keeper, n, n);
             match n % 2 {
                 0 => keeper.succeeded(n, Duration::from_millis(n)),
-                _ => keeper.failed(n, Duration::from_millis(n), "auth_failed", "auth"),
+                _ => keeper.failed(n, Duration::from_millis(n), FailureClass::AuthFailed, During::Auth),
             }
         }
         record(&mut keeper, 1, 5);
         {
             let pool = keeper.lock();
-            assert_eq!(pool.failed[&("auth_failed", "auth")].len(), FAILED_MAX);
+            assert_eq!(pool.failed[&(FailureClass::AuthFailed, During::Auth)].len(), FAILED_MAX);
             let took: Vec<u128> = pool.slowest.iter().map(|h| h.took.as_millis()).collect();
             assert_eq!(took, [100, 98, 96, 94, 92, 90, 88, 86, 84, 82]);
             assert!(pool.open.is_empty() && pool.slowest.iter().all(|h| h.datagrams.len() == 1));

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::FailureClass;
 
 /// What is timed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -94,6 +98,60 @@ impl Timed {
     }
 }
 
+/// Where in the life of a tunnel something failed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum During {
+    /// IKE_SA_INIT.
+    Init,
+    /// IKE_AUTH.
+    Auth,
+    /// A Child SA, in IKE_AUTH or one more.
+    Child,
+    /// The rekey of an IKE or a Child SA.
+    Rekey,
+    /// DELETE of the IKE SA.
+    Delete,
+    /// Another INFORMATIONAL, like a liveness check, while something else was waiting for its turn.
+    Informational,
+    /// It was up, and nothing was under way.
+    Up,
+}
+
+impl During {
+    /// All of them, in order.
+    pub const ALL: [During; 7] =
+        [During::Init, During::Auth, During::Child, During::Rekey, During::Delete, During::Informational, During::Up];
+
+    /// Its name in files and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            During::Init => "init",
+            During::Auth => "auth",
+            During::Child => "child",
+            During::Rekey => "rekey",
+            During::Delete => "delete",
+            During::Informational => "informational",
+            During::Up => "up",
+        }
+    }
+}
+
+impl std::fmt::Display for During {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl PartialEq<&str> for During {
+    fn eq(&self, name: &&str) -> bool {
+        self.as_str() == *name
+    }
+}
+
+/// Failures by class and by where they happened.
+pub type FailureCounts = BTreeMap<(FailureClass, During), u64>;
+
 /// One second of a stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Bin {
@@ -131,11 +189,11 @@ pub struct Stats {
     /// Operations that the stage is not about: the deletes of a churn.
     pub aside: Window,
     /// Failures by class and stage.
-    pub failures: BTreeMap<(&'static str, &'static str), u64>,
+    pub failures: FailureCounts,
     /// Failures of tunnels with a chosen fault, by class and stage.
-    pub faulty_failures: BTreeMap<(&'static str, &'static str), u64>,
+    pub faulty_failures: FailureCounts,
     /// Tunnels that were up and went down unasked, by class.
-    pub lost: BTreeMap<&'static str, u64>,
+    pub lost: BTreeMap<FailureClass, u64>,
     /// Requests sent for the first time.
     pub requests: u64,
     /// Requests sent again.
@@ -260,7 +318,7 @@ impl Stats {
             }
         }
         for (class, count) in &other.lost {
-            *self.lost.entry(class).or_default() += count;
+            *self.lost.entry(*class).or_default() += count;
         }
         for (second, bin) in (0..).zip(&other.bins) {
             let into = self.bin(second);
@@ -307,7 +365,7 @@ mod tests {
                     stats.time(Timed::Dpd, Duration::from_micros(n));
                 }
                 stats.bin(n / 100).done += 1;
-                *stats.failures.entry(("no_response", "init")).or_default() += 1;
+                *stats.failures.entry((FailureClass::NoResponse, During::Init)).or_default() += 1;
                 stats.window.started += 1;
             }
         }
@@ -317,6 +375,14 @@ mod tests {
             assert_eq!(merged.times(what), whole.times(what), "{}", what.name());
         }
         assert_eq!((merged.bins, merged.failures, merged.window), (whole.bins, whole.failures, whole.window));
+    }
+
+    #[test]
+    fn where_it_happened_has_one_name_everywhere() {
+        for (n, during) in During::ALL.into_iter().enumerate() {
+            assert_eq!(during as usize, n);
+            assert_eq!(serde_json::to_value(during).expect("a name"), during.as_str());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 
 use super::leak::{Held, Leaks};
+use super::measure::FailureCounts;
 use super::summary::{
     Bin, Capacity, Context, Failures, Latency, Limit, LoadResult, StageResult, Tester, TrafficResult, Window,
 };
@@ -171,11 +172,13 @@ fn differences(first: &LoadResult, part: &LoadResult) -> Vec<String> {
 /// many are.
 fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
     let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a.abs().max(b.abs());
-    let offered = |s: &StageResult| s.traffic.as_ref().map_or(0.0, |t| t.offered);
+    // Each is offered what its part of the tunnels makes.
+    let offered =
+        |s: &StageResult| Some(s.traffic.as_ref()?.offered / s.configured as f64).filter(|_| s.configured > 0);
     let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
+    let offers = offered(a).zip(offered(b)).is_some_and(|(a, b)| differ(a, b));
     let same = a.name == b.name && a.name != DELETE;
-    let plan = |s: &StageResult| [s.planned_seconds, s.warm_up, offered(s)];
-    same && (shares || plan(a).into_iter().zip(plan(b)).any(|(a, b)| differ(a, b)))
+    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(a.warm_up, b.warm_up) || offers)
 }
 
 /// The stage that a shard has not, if none of its tunnels was up.
@@ -289,7 +292,7 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.failures = together(&into.failures, &other.failures);
     into.faulty_failures = together(&into.faulty_failures, &other.faulty_failures);
     for (class, count) in &other.lost {
-        *into.lost.entry(class.clone()).or_default() += count;
+        *into.lost.entry(*class).or_default() += count;
     }
     into.requests += other.requests;
     into.retransmits += other.retransmits;
@@ -358,19 +361,18 @@ fn add_traffic(a: &mut TrafficResult, b: &TrafficResult) {
 }
 
 fn together(a: &[Failures], b: &[Failures]) -> Vec<Failures> {
-    let mut sum: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut sum = FailureCounts::new();
     for f in a.iter().chain(b) {
-        *sum.entry((&f.class, &f.stage)).or_default() += f.count;
+        *sum.entry((f.class, f.stage)).or_default() += f.count;
     }
-    let one =
-        |((class, stage), count): ((&str, &str), u64)| Failures { class: class.into(), stage: stage.into(), count };
-    sum.into_iter().map(one).collect()
+    sum.into_iter().map(|((class, stage), count)| Failures { class, stage, count }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::histogram;
+    use crate::engine::FailureClass;
+    use crate::load::measure::{During, histogram};
     use crate::load::summary::testing;
 
     fn part(shard: u64, done: u64, micros: u64) -> (LoadResult, Times) {
@@ -380,7 +382,7 @@ mod tests {
         let stage = &mut result.stages[0];
         (stage.started, stage.done, stage.requests) = (done + 1, done, 2 * done);
         (stage.failed, stage.window.started, stage.window.done) = (1, done + 1, done);
-        stage.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 1 }];
+        stage.failures = vec![Failures { class: FailureClass::NoResponse, stage: During::Init, count: 1 }];
         stage.bins = vec![Bin { done, ..Bin::default() }; shard as usize + 1];
         (result, vec![BTreeMap::from([("T_up".to_owned(), h)])])
     }
@@ -522,6 +524,16 @@ mod tests {
         assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
         let cold = warnings(&|r| r.stages[0].warm_up = 5.0);
         assert!(cold.len() == 1 && cold[0].contains("another plan"), "{cold:?}");
+        // Of 3 Mb/s each is offered what its tunnels make.
+        let offers = |second: f64| {
+            let (mut one, mut other) = (shard(0), shard(1));
+            for (part, configured, offered) in [(&mut one, 2, 2e6), (&mut other, 1, second)] {
+                let traffic = TrafficResult { offered, ..TrafficResult::default() };
+                (part.0.stages[0].configured, part.0.stages[0].traffic) = (configured, Some(traffic));
+            }
+            merge(vec![one, other]).expect("of one run").2
+        };
+        assert!(offers(1e6).is_empty() && offers(2e6)[0].contains("another plan"), "{:?}", offers(1e6));
         let judged = warnings(&|r| r.thresholds[0].threshold = "success>=50%".into());
         assert!(judged.len() == 1 && judged[0].contains("other thresholds (success>=50%)"), "{judged:?}");
         let stopped = warnings(&|r| (r.interrupted, r.stages[0].planned) = (true, 3));

@@ -649,8 +649,10 @@ impl<L: Link> Shard<L> {
     /// The time for open operations is over.
     fn give_up(&mut self, now: Instant) {
         for place in self.book.all_open() {
-            self.book.unfinished(place, now);
-            if let Some(sa) = self.book.sa(place) {
+            let sa = self.book.sa(place);
+            let complaint = sa.and_then(|sa| self.driver.endpoint.complaint(sa));
+            self.book.unfinished(place, now, complaint.as_ref());
+            if let Some(sa) = sa {
                 self.driver.endpoint.abandon(now, sa);
             }
         }

@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Stats, Timed};
+use super::measure::{During, FailureCounts, Stats, Timed};
 use super::resource::Core;
 use super::run::{Network, Outcome};
 use super::threshold::Judged;
 use super::verdict::Honesty;
-use crate::engine::{AuthSpec, ConnectionSpec, NatTraversal};
+use crate::engine::{AuthSpec, ConnectionSpec, FailureClass, NatTraversal};
 
 /// Version of this layout; counts up when a reader must change.
 pub const RESULT_VERSION: u32 = 1;
@@ -207,7 +207,8 @@ pub struct StageResult {
     /// Failures of tunnels with a chosen fault.
     pub faulty_failures: Vec<Failures>,
     /// Tunnels that went down unasked, by class.
-    pub lost: BTreeMap<String, u64>,
+    #[schemars(extend("propertyNames" = {"$ref": "#/$defs/FailureClass"}))]
+    pub lost: BTreeMap<FailureClass, u64>,
     /// Requests sent for the first time.
     pub requests: u64,
     /// Requests sent again.
@@ -322,10 +323,10 @@ impl Dropped {
 /// Failures of one class in one stage of the exchange.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Failures {
-    /// From the closed set of classes.
-    pub class: String,
-    /// init, auth, child, rekey, delete or informational.
-    pub stage: String,
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// Where in the life of a tunnel.
+    pub stage: During,
     /// How many.
     pub count: u64,
 }
@@ -627,14 +628,8 @@ impl StageResult {
     /// The figures, without what the tester used.
     pub fn of_stats(name: &str, stats: &Stats) -> StageResult {
         let window = |w: &super::measure::Window| Window { started: w.started, done: w.done, failed: w.failed };
-        let failures = |map: &BTreeMap<(&'static str, &'static str), u64>| {
-            map.iter()
-                .map(|((class, stage), count)| Failures {
-                    class: (*class).into(),
-                    stage: (*stage).into(),
-                    count: *count,
-                })
-                .collect()
+        let failures = |map: &FailureCounts| {
+            map.iter().map(|(&(class, stage), &count)| Failures { class, stage, count }).collect()
         };
         let d = &stats.dropped;
         let latency = Timed::ALL.into_iter().filter_map(|what| {
@@ -663,7 +658,7 @@ impl StageResult {
             aside: window(&stats.aside),
             failures: failures(&stats.failures),
             faulty_failures: failures(&stats.faulty_failures),
-            lost: stats.lost.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect(),
+            lost: stats.lost.clone(),
             requests: stats.requests,
             retransmits: stats.retransmits,
             retransmit_ratio: stats.retransmit_ratio(),

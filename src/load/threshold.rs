@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::measure::Timed;
 use super::summary::StageResult;
 use super::traffic;
+use crate::engine::FailureClass;
+use crate::fault::table::did_you_mean;
 
 /// One threshold.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,7 +30,7 @@ enum Metric {
     Retransmits,
     Dropped,
     Lost,
-    Failed(Option<String>),
+    Failed(Option<FailureClass>),
     /// Of traffic: the largest share of packets that did not come back, of all its steps.
     Loss,
     /// The largest throughput of all its steps.
@@ -145,7 +147,7 @@ pub fn judge_run(
     let (mut stage, mut own) = (stage.clone(), own.clone());
     for (other, more) in stages.iter().zip(times).skip(about + 1) {
         for (class, count) in &other.lost {
-            *stage.lost.entry(class.clone()).or_default() += count;
+            *stage.lost.entry(*class).or_default() += count;
         }
         // Rounds of one thing, one after the other.
         let round = other.name == stage.name;
@@ -213,7 +215,7 @@ impl Metric {
             "loss" => return plain(Metric::Loss),
             "throughput" => return plain(Metric::Throughput),
             "carried" => return plain(Metric::Carried),
-            "failed" => return Ok(Metric::Failed(inside.map(str::to_owned))),
+            "failed" => return inside.map(class).transpose().map(Metric::Failed),
             _ => {}
         }
         let quantile = match head.strip_prefix('p') {
@@ -301,6 +303,19 @@ impl Metric {
     }
 }
 
+/// The class of this name, or the nearest one in words.
+fn class(name: &str) -> Result<FailureClass, String> {
+    FailureClass::from_name(name).ok_or_else(|| {
+        let names = || FailureClass::ALL.into_iter().map(FailureClass::as_str);
+        match did_you_mean(name, names()) {
+            near if near.is_empty() => {
+                format!("`{name}` is no class of failures; {} are", names().collect::<Vec<_>>().join(", "))
+            }
+            near => format!("`{name}` is no class of failures{near}"),
+        }
+    })
+}
+
 /// Microseconds in words.
 pub fn duration(micros: f64) -> String {
     let d = Duration::from_nanos((micros * 1e3).max(0.0) as u64);
@@ -315,7 +330,7 @@ pub fn duration(micros: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::{Stats, histogram};
+    use crate::load::measure::{During, Stats, histogram};
 
     #[test]
     fn thresholds_are_read_and_judged() {
@@ -323,7 +338,7 @@ mod tests {
         (stats.started, stats.done, stats.failed) = (1000, 998, 2);
         (stats.requests, stats.retransmits) = (2000, 10);
         (stats.window.started, stats.window.done) = (1000, 998);
-        stats.failures.insert(("auth_failed", "auth"), 2);
+        stats.failures.insert((FailureClass::AuthFailed, During::Auth), 2);
         let mut stage = StageResult::of_stats("setup", &stats);
         stage.achieved_rate = 499.5;
         let mut setup = histogram();
@@ -396,6 +411,11 @@ mod tests {
             ("throughput>=85Mb", "a rate in bits per second, like 80M"),
             ("p101<1s", "not measured"),
             ("success(x)>1%", "no parentheses"),
+            ("failed(auth_faild)<=1", "`auth_faild` is no class of failures; did you mean \"auth_failed\"?"),
+            ("failed(NO_RESPONSE)<=1", "did you mean \"no_response\"?"),
+            ("failed(limit_dropped)<=1", "no class of failures"),
+            ("failed(xyz)<=1", "no_response, cookie_loop, no_proposal_ike"),
+            ("failed()<=1", "no class of failures"),
         ] {
             let error = Threshold::parse(text).expect_err(text);
             assert!(error.contains(says), "{error}");

@@ -246,6 +246,8 @@ fn traffic_reason(stages: &[StageResult]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::FailureClass;
+    use crate::load::measure::During;
     use crate::load::summary::{Dropped, Failures, TrafficResult};
 
     fn tester() -> Tester {
@@ -287,7 +289,7 @@ mod tests {
         let mut elsewhere = StageResult { up: 1, ..stage() };
         elsewhere.traffic = Some(TrafficResult { sent: 25, unsent: 75, ..TrafficResult::default() });
         let mut gone = elsewhere.clone();
-        gone.lost.insert("peer_deleted".into(), 3);
+        gone.lost.insert(FailureClass::PeerDeleted, 3);
         assert_eq!(judge(gone, true).who, "peer", "what could not be sent because tunnels went down");
         let mut unsent = stage();
         unsent.dropped.not_sent = 8;
@@ -339,11 +341,11 @@ mod tests {
     fn then_the_peer_then_nobody() {
         let mut failing = stage();
         failing.failed = 4;
-        failing.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 4 }];
+        failing.failures = vec![Failures { class: FailureClass::NoResponse, stage: During::Init, count: 4 }];
         let limit = judge(failing, false);
         assert!(limit.who == "peer" && limit.sentence.contains("4 of them with no_response in init"), "{limit:?}");
         let mut lost = stage();
-        lost.lost.insert("dpd_timeout".into(), 2);
+        lost.lost.insert(FailureClass::DpdTimeout, 2);
         assert!(judge(lost, true).sentence.contains("2 tunnels that were up went down"));
         assert!(judge(stage(), false).sentence.contains("not within the thresholds"));
         assert_eq!(judge(stage(), true).who, "nobody");

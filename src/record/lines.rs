@@ -9,6 +9,7 @@
 use schemars::JsonSchema;
 
 use super::transcript::SCHEMA_VERSION;
+use crate::engine::FailureClass;
 
 /// The schema as pretty-printed JSON with a trailing newline, as committed in `schema/events.schema.json`.
 pub fn events_schema() -> String {
@@ -411,8 +412,7 @@ pub struct FailedLine {
     pub exchange: Exchange,
     /// Who noticed.
     pub found_by: Side,
-    /// One of a closed set: `no_response`, `auth_failed`, ...
-    pub class: String,
+    pub class: FailureClass,
     /// In words.
     pub why: String,
     /// No common proposal: what was offered.
@@ -467,6 +467,9 @@ pub struct FailedLine {
     /// Another authentication method: its number.
     #[serde(default)]
     pub auth_method: Option<u8>,
+    /// No answer: what came instead, `fragments` of it or the peer's own `rekey` of the same SA.
+    #[serde(default)]
+    pub heard: Option<String>,
     /// No answer: transmissions.
     #[serde(default)]
     pub attempts: Option<u8>,

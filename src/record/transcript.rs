@@ -16,7 +16,7 @@ use super::{Datagram, Direction, Fate, LOST_ON_PATH, News, PacketKey, Record, Si
 use crate::auth::psk::{Compared, KeyOwner};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::engine::{
-    AuthFault, ChildSa, DpdAction, Event, FailScope, Failed, Failure, MessageTrace, Mode, PeerIncompatible,
+    AuthFault, ChildSa, DpdAction, Event, FailScope, Failed, Failure, Heard, MessageTrace, Mode, PeerIncompatible,
     PeerMisbehaved, SaId, Side, TunnelId,
 };
 use crate::time::{Instant, UnixTime};
@@ -523,7 +523,7 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
         FailScope::IkeSa => "ike_sa",
     };
     o.text("scope", scope).text("exchange", failed.exchange).text("found_by", side(failed.found_by));
-    o.text("class", failed.why.class(failed.exchange)).text("why", &failed.why).text("kind", failed.why.kind());
+    o.text("class", failed.class()).text("why", &failed.why).text("kind", failed.why.kind());
     let selectors = |o: &mut Object<'_>, key: &str, list: &[TrafficSelector]| {
         o.texts(key, list);
     };
@@ -551,8 +551,17 @@ fn write_failed(o: &mut Object<'_>, failed: &Failed) {
         Failure::Rejected { notify, data, protected } => {
             o.text("notify", notify).number("notify_type", notify.0).hex("data", data).flag("protected", *protected);
         }
-        Failure::NoAnswer { attempts } => {
+        Failure::NoAnswer { attempts, heard } => {
             o.number("attempts", *attempts);
+            match heard {
+                Heard::Nothing => {}
+                Heard::Fragments => {
+                    o.text("heard", "fragments");
+                }
+                Heard::Rekey => {
+                    o.text("heard", "rekey");
+                }
+            }
         }
         Failure::AuthFailed(AuthFault::Mismatch { id } | AuthFault::Identity { got: id }) => {
             o.number("id_type", id.kind.0).hex("id_data", &id.data);

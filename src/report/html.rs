@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::run_text::{FIX_NOTE, FTD_NOTE, ftd_is_missing};
+use super::run_text::{FIX_NOTE, FTD_NOTE, notes_for};
 use crate::scenario::file::{Role, VendorName, Who};
 use crate::scenario::result::{CaseResult, RunResult, VendorFix};
 use crate::scenario::rung::{Rung, RungKind, WITHHELD};
@@ -148,9 +148,10 @@ fn one(run: &RunResult, n: usize, case: &CaseResult) -> Markup {
             }
             @if !case.fix.is_empty() {
                 h3 { "Fix" }
-                p.advice.dim { (FIX_NOTE) }
+                @let (typed, ftd) = notes_for(case.fix.iter().map(|fix| (name_of(fix), fix.commands.as_slice())));
+                @if typed { p.advice.dim { (FIX_NOTE) } }
                 @for fix in &case.fix { p.vendor { strong { (fix.vendor) } } (lines_of(fix)) }
-                @if ftd_is_missing(case.fix.iter().map(|fix| fix.vendor.as_str())) {
+                @if ftd {
                     p.vendor { strong { "FTD" } }
                     p.advice { (FTD_NOTE) }
                 }
@@ -239,9 +240,14 @@ fn class(rung: &Rung, changed: bool) -> String {
     class
 }
 
+/// The vendor's name in files.
+fn name_of(fix: &VendorFix) -> &'static str {
+    VendorName::of_label(&fix.vendor).unwrap_or_default()
+}
+
 /// What to type, and between it what is no command: nobody is to paste that.
 fn lines_of(fix: &VendorFix) -> Markup {
-    let vendor = VendorName::of_label(&fix.vendor).unwrap_or_default();
+    let vendor = name_of(fix);
     let advice = |line: &String| commands::is_advice(vendor, line);
     let global = |line: &String| commands::is_for_every_tunnel(line);
     html! {
@@ -323,6 +329,8 @@ mod tests {
         assert!(text.contains("<pre>crypto ikev2 policy 10\n group 14 19</pre>") && text.contains(marked), "{text}");
         run.cases[0].fix.push(VendorFix { vendor: "FTD".into(), commands: vec!["deploy".into()] });
         assert!(!page(&run).contains(FTD_NOTE));
+        run.cases[0].fix = vec![VendorFix { vendor: "ASA".into(), commands: vec!["nothing to do here".into()] }];
+        assert!(!page(&run).contains(FIX_NOTE) && !page(&run).contains(FTD_NOTE));
     }
 
     #[test]

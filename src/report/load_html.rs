@@ -334,6 +334,8 @@ fn context(result: &LoadResult) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::FailureClass;
+    use crate::load::measure::During;
     use crate::load::summary::{Bin, Failures, Latency, testing};
 
     fn full() -> LoadResult {
@@ -342,7 +344,7 @@ mod tests {
         let stage = &mut result.stages[0];
         (stage.started, stage.done, stage.failed, stage.planned_rate) = (300, 290, 10, 100.0);
         stage.bins = vec![Bin { due: 100, started: 100, done: 97, failed: 3, dropped: 0 }; 3];
-        stage.failures = vec![Failures { class: "no_response".into(), stage: "init".into(), count: 10 }];
+        stage.failures = vec![Failures { class: FailureClass::NoResponse, stage: During::Init, count: 10 }];
         let l =
             Latency { count: 290, mean: 900.0, p50: 800, p90: 1200, p95: 1300, p99: 4000, p99_9: 9000, max: 20_000 };
         stage.latency.insert("T_up".into(), l);

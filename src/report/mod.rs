@@ -1,5 +1,6 @@
 //! Terminal text, JUnit, JSON and HTML. Everything here is a pure function from data to text; it reads results and computes nothing.
 
+pub mod compare;
 pub mod data;
 pub mod diagnosis;
 pub mod html;

@@ -22,10 +22,17 @@ pub(super) const FIX_NOTE: &str = "Names, numbers and addresses are samples. A p
 pub(super) const FTD_NOTE: &str = "the ASA's settings, entered in FMC or FDM and deployed; show, clear and debug in system \
                                    support diagnostic-cli";
 
-/// Whether [`FTD_NOTE`] belongs beside the fixes of these vendors, by their labels.
-pub(super) fn ftd_is_missing<'a>(labels: impl Iterator<Item = &'a str>) -> bool {
-    let labels: Vec<&str> = labels.collect();
-    labels.contains(&"ASA") && !labels.contains(&"FTD")
+/// Which of [`FIX_NOTE`] and [`FTD_NOTE`] belong to fixes, by the vendors' names in files: neither, where there is nothing
+/// to type.
+pub(super) fn notes_for<'a>(fixes: impl Iterator<Item = (&'a str, &'a [String])>) -> (bool, bool) {
+    let (mut typed, mut asa, mut ftd) = (false, false, false);
+    for (vendor, lines) in fixes {
+        let commands = lines.iter().any(|line| !commands::is_advice(vendor, line));
+        typed |= commands;
+        asa |= commands && vendor == "cisco-asa";
+        ftd |= vendor == "cisco-ftd";
+    }
+    (typed, asa && !ftd)
 }
 
 /// Width of the verdict's column.
@@ -259,8 +266,8 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
     }
     section("How it is reproduced", &body);
     section("What you will see", &symptoms(s, width));
-    let ftd_is_missing = ftd_is_missing(s.fix.keys().map(|vendor| vendor.label()));
-    let mut body = if s.fix.is_empty() { String::new() } else { wrap(FIX_NOTE, width, 2) };
+    let (typed, ftd) = notes_for(s.fix.iter().map(|(vendor, lines)| (vendor.as_str(), lines.as_slice())));
+    let mut body = if typed { wrap(FIX_NOTE, width, 2) } else { String::new() };
     if s.fix.values().flatten().any(|line| commands::is_for_every_tunnel(line)) {
         body.push_str(&wrap("[every tunnel] marks a setting of the whole box.", width, 2));
     }
@@ -289,7 +296,7 @@ pub fn entry(one: &LoadedScenario, width: usize) -> String {
             writeln!(body, "{}", format!("      {line}  {}", tags.join(" ")).trim_end())
                 .expect("a String takes any text");
         }
-        if vendor.label() == "ASA" && ftd_is_missing {
+        if vendor.as_str() == "cisco-asa" && ftd {
             body.push_str("  FTD\n");
             body.push_str(&in_our_words(FTD_NOTE, width));
         }

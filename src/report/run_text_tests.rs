@@ -109,7 +109,11 @@ fn a_fix_says_what_else_it_changes() {
     let (asa, after) = fix.split_once("\n  FTD\n").expect("FTD follows the ASA");
     assert!(asa.contains("  ASA") && after.contains("system support diagnostic-cli") && after.contains("  PAN-OS"));
     let own = of("sa-init/parent-sa-failed");
-    assert!(own.contains("  FTD") && !own.contains(FTD_NOTE) && !own.contains("[every tunnel]"), "{own}");
+    assert!(own.contains("  FTD\n      - the same captures") && !own.contains(FTD_NOTE), "{own}");
+    assert!(!own.contains("[every tunnel]"), "{own}");
+    let nothing = of("load/licence-85mbps");
+    assert!(nothing.contains("may serve") && !nothing.contains("  FTD"), "nothing to do on an ASA: {nothing}");
+    assert!(!of("sa-init/nonce-too-long").contains("may serve"), "nothing to type at all");
 }
 
 #[test]

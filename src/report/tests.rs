@@ -143,7 +143,7 @@ fn a_row_with_its_offers() {
     assert!(!row.again(Instant::from_millis(511), 2, 6).render(NARROW).contains("proposal"), "told once");
 }
 
-fn finding() -> crate::diagnose::Finding {
+fn finding(vendor: Option<crate::vendor::Vendor>) -> crate::diagnose::Finding {
     let text = include_str!("../../examples/isr-to-pan.yaml");
     let spec = crate::config::parse(text, "x.yaml", FilePath::new(""), &|_| Some("sesame".into())).unwrap().spec;
     let failed = Failed {
@@ -160,7 +160,7 @@ fn finding() -> crate::diagnose::Finding {
         auth_reply_read: true,
         ..Facts::default()
     };
-    diagnose(&failed, &facts, &spec, None)
+    diagnose(&failed, &facts, &spec, vendor)
 }
 
 fn session(paint: Paint) -> String {
@@ -218,20 +218,39 @@ fn ladder_coloured() {
 
 #[test]
 fn diagnosis_narrow() {
-    let text = super::diagnosis::render(&finding(), NARROW);
+    let text = super::diagnosis::render(&finding(None), NARROW);
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn diagnosis_wide() {
-    insta::assert_snapshot!(super::diagnosis::render(&finding(), WIDE));
+    insta::assert_snapshot!(super::diagnosis::render(&finding(None), WIDE));
+}
+
+/// The README's is printed so, but for the addresses, the algorithms and the NAT of its session.
+#[test]
+fn diagnosis_in_the_readme() {
+    let readme = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let shown = &readme[readme.find("x not connected").unwrap()..];
+    let shown: Vec<&str> =
+        shown.lines().take_while(|line| *line != "```").filter(|line| !line.contains("behind a NAT")).collect();
+    let text = super::diagnosis::render(&finding(Some(crate::vendor::Vendor::CiscoAsa)), WIDE)
+        .replace("203.0.113.10", "192.0.2.1")
+        .replace("aes256gcm16-prfsha384-ecp256", "aes256-sha256-ecp256");
+    for line in &shown {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    for line in text.lines().take_while(|line| !line.starts_with("  Try next")) {
+        assert!(shown.contains(&line), "{line}\n{shown:#?}");
+    }
 }
 
 #[test]
 fn diagnosis_coloured() {
-    let text = super::diagnosis::render(&finding(), COLOUR);
-    assert_eq!(strip(&text), super::diagnosis::render(&finding(), WIDE));
+    let text = super::diagnosis::render(&finding(None), COLOUR);
+    assert_eq!(strip(&text), super::diagnosis::render(&finding(None), WIDE));
     insta::assert_snapshot!(text.replace('\x1b', "ESC"));
 }
 

@@ -93,10 +93,15 @@ fn window(expect: &Expect, retransmit: &RetransmitSpec) -> Duration {
 
 /// When a sight comes: at once, unless it is one of silence.
 fn sight(sight: &Sight, retransmit: &RetransmitSpec) -> Duration {
-    if sight.event == Some(EventName::Failed) && sight.class.as_deref() == Some("no_response") {
+    if sight.event == Some(EventName::Failed) && sight.class.as_deref().is_some_and(is_silence) {
         return waits(retransmit, u32::from(retransmit.attempts));
     }
     if sight.repeat == Some(true) { waits(retransmit, sight.count.unwrap_or(1)) } else { Duration::ZERO }
+}
+
+/// A class that shows only when all transmissions have had their time.
+fn is_silence(class: &str) -> bool {
+    ["no_response", "fragment_lost", "rekey_collision", "dpd_timeout"].contains(&class)
 }
 
 /// The first `n` waits between transmissions.

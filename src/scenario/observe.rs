@@ -205,7 +205,7 @@ impl Observation {
     }
 
     fn failed(&mut self, at: Instant, tunnel: TunnelId, packet: Option<u64>, name: EventName, failed: &Failed) {
-        let class = Some(Cow::Borrowed(failed.why.class(failed.exchange)));
+        let class = Some(Cow::Borrowed(failed.class().as_str()));
         let what = Happened { name, by: Some(who(failed.found_by)), class, words: failed.why.to_string() };
         self.entries.push(Entry { at, tunnel, packet, what: What::Event(what) });
     }

@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 
 /// How the command in a line of a fix is known; `None` for a line that is advice in words.
 pub fn evidence(vendor: &str, line: &str) -> Option<Evidence> {
-    let (_, known, inferred) = LISTS.iter().find(|(name, ..)| *name == vendor)?;
+    let (_, known, inferred) = list(vendor)?;
     let line = line.trim_start();
     // Longest first, or `crypto ikev2` would speak for all that follows it.
     let longest = |heads: &[&str]| heads.iter().filter(|head| begins(line, head)).map(|head| head.len()).max();
@@ -20,7 +20,13 @@ pub fn evidence(vendor: &str, line: &str) -> Option<Evidence> {
 
 /// Whether a line of a fix is advice in words: nothing to be typed.
 pub fn is_advice(vendor: &str, line: &str) -> bool {
-    LISTS.iter().any(|(name, ..)| *name == vendor) && evidence(vendor, line).is_none()
+    list(vendor).is_some() && evidence(vendor, line).is_none()
+}
+
+/// The commands of a box. An FTD has the ASA's.
+fn list(vendor: &str) -> Option<&'static List> {
+    let vendor = if vendor == "cisco-ftd" { "cisco-asa" } else { vendor };
+    LISTS.iter().find(|(name, ..)| *name == vendor)
 }
 
 /// Whether a command is a setting of the whole box, and so one of every tunnel's.
@@ -300,6 +306,7 @@ mod tests {
         let panos = "set network ike gateway G protocol-common nat-traversal keep-alive-interval 10";
         assert_eq!(evidence("paloalto-panos", panos), Some(Evidence::Inferred), "the longer head counts");
         assert_eq!(evidence("nobody", "crypto map M"), None);
+        assert!(is_advice("cisco-ftd", "change it in the manager") && !is_advice("cisco-ftd", "show asp drop"));
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn strongswan_shows_what_we_refuse() {
         peer.load(&theirs);
         for role in BOTH {
             let what = format!("{} with ikelab as {role:?}", failing.name);
-            let said = refused(&net, role, &format!("judge-{n}-{role:?}"), &ours, &peer, "auth_failed");
+            let said = refused(&net, role, &format!("judge-{n}-{role:?}"), &ours, &peer, "cert_untrusted");
             match said {
                 Ok(said) if said.contains(failing.words) => {}
                 other => wrong += &format!("{what}: no `{}` in {other:?}\n", failing.words),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ikelab::auth::{CertFault, Certificate, Credential, SendCert, SignaturePolicy, Trust};
 use ikelab::crypto::{PrivateKey, Scheme, SignHash};
-use ikelab::engine::{AuthFault, AuthSpec, ConnectionSpec, Endpoint, Event, Failure, IdMatch, Side};
+use ikelab::engine::{
+    AuthFault, AuthSpec, ConnectionSpec, Endpoint, Event, FailScope, Failure, FailureClass, IdMatch, Side,
+};
 use ikelab::seed::Seeds;
 use ikelab::time::UnixTime;
 use ikelab::wire::registry::{AuthMethod, CertEncoding, IdType, NotifyType};
@@ -17,9 +19,9 @@ use super::pair::{End, Pair, config, id, left_spec, psk, right_spec};
 /// 2026-06-01.
 const EPOCH: u64 = 1_780_272_000;
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn root(cn: &str) -> Issuer {
+pub fn root(cn: &str) -> Issuer {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, cn);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,7 +33,7 @@ fn key() -> KeyPair {
     KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key pair")
 }
 
-fn credential(name: &str, issuer: &Issuer) -> Credential {
+pub fn credential(name: &str, issuer: &Issuer) -> Credential {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a name"))];
@@ -45,7 +47,7 @@ fn certificate(issuer: &Issuer) -> Certificate {
     Certificate::from_der(issuer.der()).expect("ours")
 }
 
-fn trust(issuer: &Issuer) -> AuthSpec {
+pub fn trust(issuer: &Issuer) -> AuthSpec {
     AuthSpec::Trust(Arc::new(Trust { anchors: vec![certificate(issuer)], ..Trust::default() }))
 }
 
@@ -197,7 +199,7 @@ fn each_end_refuses_what_it_does_not_trust() {
     let why = failure(&pair, End::Right);
     let text = why.to_string();
     assert!(text.contains("the peer says it is fqdn:left.test") && text.contains("fqdn:somebody.test"), "{text}");
-    assert_eq!(why.class(ikelab::wire::registry::ExchangeType::IKE_AUTH), "id_mismatch");
+    assert_eq!(why.class(FailScope::IkeSa, ikelab::wire::registry::ExchangeType::IKE_AUTH), FailureClass::IdMismatch);
 }
 
 #[test]

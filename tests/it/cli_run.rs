@@ -176,6 +176,20 @@ fn a_finished_run_is_reported_again_with_the_boxs_own_lines() {
     assert!(page().contains("%ASA-4-750003: ERROR: &lt;b&gt;"));
     assert!(std::fs::read_to_string(lab.path().join("j.xml")).unwrap().starts_with("<?xml"));
 
+    // Beside itself nothing is different; a case that the box no longer shows is.
+    let text = std::fs::read_to_string(lab.path().join("run/result.json")).unwrap();
+    std::fs::create_dir(lab.path().join("old")).unwrap();
+    lab.file("old/result.json", &text);
+    let (code, text, _) = report(&["--compare", "old"]);
+    assert!(code == Some(0) && text.contains("Summary 1 as before, 0 with another verdict"), "{text}");
+    let was = std::fs::read_to_string(lab.path().join("old/result.json")).unwrap();
+    let was = was.replace("\"verdict\": \"reproduced\"", "\"verdict\": \"not-seen\"");
+    lab.file("old/result.json", &was);
+    let (code, text, _) = report(&["--compare", "old"]);
+    assert!(code == Some(1) && text.contains("CHANGED auth/psk-mismatch initiator: NOT SEEN -> REPRODUCED"), "{text}");
+    let (code, _, wrong) = report(&["--compare", "nowhere"]);
+    assert!(code == Some(2) && wrong.contains("cannot read nowhere/result.json"), "{wrong}");
+
     let (code, _, wrong) = report(&["--syslog", "asa.log", "--syslog-shift", "soon"]);
     assert!(code == Some(2) && wrong.contains("--syslog-shift"), "{wrong}");
     lab.file("run/result.json", r#"{"version": 99, "command": "run"}"#);

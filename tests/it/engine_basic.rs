@@ -120,7 +120,7 @@ fn a_responder_that_stays_silent_looks_like_no_answer() {
     pair.connect(left_spec());
     pair.settle();
     pair.run_for(RetransmitSpec::default().total() + Duration::from_secs(1));
-    assert_eq!(failure(&pair, End::Left).why, Failure::NoAnswer { attempts: 6 });
+    assert_eq!(failure(&pair, End::Left).why, Failure::NoAnswer { attempts: 6, heard: Heard::Nothing });
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_dead_peer_is_noticed_after_all_retransmissions() {
         pair.take(); // nothing arrives
     }
     assert_eq!(at.since(start), expected);
-    assert!(matches!(failure(&pair, End::Left).why, Failure::NoAnswer { attempts: 6 }));
+    assert!(matches!(failure(&pair, End::Left).why, Failure::NoAnswer { attempts: 6, heard: Heard::Nothing }));
 }
 
 #[test]

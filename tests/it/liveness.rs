@@ -76,7 +76,7 @@ fn a_dead_peer_is_noticed_when_it_was_said_to_be() {
     let (said, measured, action) = death(&pair).expect("it is noticed");
     assert_eq!((said, action), (Some(expected), DpdAction::Clear));
     assert!(measured.abs_diff(expected) < Duration::from_millis(50), "{measured:?} is not {expected:?}");
-    assert!(pair.said(End::Left).any(|e| matches!(e, Event::Failed(f) if f.why.class(f.exchange) == "dpd_timeout")));
+    assert!(pair.said(End::Left).any(|e| matches!(e, Event::Failed(f) if f.class() == FailureClass::DpdTimeout)));
 }
 
 #[test]

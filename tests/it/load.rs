@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, IdMatch, Limits, Ports, RetransmitSpec};
+use ikelab::engine::{ConnectionSpec, DpdMode, DpdSpec, FailureClass, IdMatch, Limits, Ports, RetransmitSpec};
 use ikelab::fault::{Action, Rule, When};
 use ikelab::load::answer::{Answering, Headend};
 use ikelab::load::arrival::{Schedule, Spacing};
@@ -247,7 +247,7 @@ fn what_a_crash_of_the_headend_takes_away_is_brought_up_again_and_timed() {
     let played = play(&mut fleet, &lab.order, &mut watch).expect("loopback works");
     let [_, failover, delete] = &played.stages[..] else { panic!("{:?}", played.stages) };
     let lost: u64 = failover.lost.values().sum();
-    assert!(lost >= 100 && failover.lost.contains_key("dpd_timeout"), "{failover:?}");
+    assert!(lost >= 100 && failover.lost.contains_key(&FailureClass::DpdTimeout), "{failover:?}");
     assert_eq!((failover.done, failover.up, delete.done), (lost, 100, 100), "{failover:?}");
     assert_eq!((count(&played, "failover", "T_detect"), count(&played, "failover", "T_outage")), (lost, lost));
     let (detected, back) = (&failover.latency["T_detect"], &failover.latency["T_outage"]);
@@ -394,7 +394,7 @@ fn liveness_checks_are_timed_and_a_dead_peer_is_counted_as_lost() {
     headend.abort();
     let work = ikelab::load::shard::Work::Hold(2 * SECOND);
     let outcome = fleet.stage(None, work, Duration::ZERO, order.drain, SECOND, &mut |_, _| {}).expect("loopback works");
-    assert_eq!(outcome.stats.lost.get("dpd_timeout"), Some(&100), "{:?}", outcome.stats.lost);
+    assert_eq!(outcome.stats.lost.get(&FailureClass::DpdTimeout), Some(&100), "{:?}", outcome.stats.lost);
     let page = gauge::prometheus(fleet.gauges());
     assert!(page.contains("ike_failures_total{class=\"dpd_timeout\",stage=\"up\"} 100\n"), "{page}");
     assert_eq!(outcome.up, 0);
@@ -409,9 +409,9 @@ fn a_tunnel_that_loses_only_its_child_sa_is_lost() {
     });
     lab.order.workload = Workload::Hold(5 * SECOND);
     let (played, headend, fleet) = lab.play();
-    let lost = |class: &str| played.stages.iter().filter_map(|s| s.lost.get(class)).sum::<u64>();
+    let lost = |class| played.stages.iter().filter_map(|s| s.lost.get(&class)).sum::<u64>();
     let hold = &played.stages[1];
-    assert_eq!((hold.name.as_str(), hold.up, lost("peer_deleted")), ("hold", 0, 100), "{hold:?}");
+    assert_eq!((hold.name.as_str(), hold.up, lost(FailureClass::PeerDeleted)), ("hold", 0, 100), "{hold:?}");
     assert_eq!(headend.sum(|s| &s.deleted), 100, "what nobody uses is not left there");
     let page = gauge::prometheus(fleet.gauges());
     for line in [

@@ -695,6 +695,6 @@ fn rekeys_with_pfs_fail_where_the_peer_has_none() {
     assert_eq!(with.status.code(), Some(1), "{}", says(&with));
     let result = lab.result("pfs");
     assert_eq!((result.stages[1].failed, result.context.pfs.len()), (20, 1));
-    assert_eq!(result.stages[1].failures[0].class, "no_proposal_child");
+    assert_eq!(result.stages[1].failures[0].class, "pfs_mismatch_at_rekey");
     headend.end();
 }

@@ -27,6 +27,7 @@ mod layers;
 mod licence;
 mod liveness;
 mod load;
+mod load_classes;
 #[allow(clippy::disallowed_methods)] // real processes live in real time
 mod load_cli;
 #[allow(clippy::disallowed_methods)] // here, too

@@ -133,7 +133,7 @@ impl Run {
 
     fn failure(&self, host: usize) -> Option<&'static str> {
         self.events[host].iter().find_map(|event| match event {
-            Event::Failed(failed) if failed.scope == FailScope::IkeSa => Some(failed.why.class(failed.exchange)),
+            Event::Failed(failed) if failed.scope == FailScope::IkeSa => Some(failed.class().as_str()),
             _ => None,
         })
     }

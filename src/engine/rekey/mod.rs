@@ -88,6 +88,11 @@ pub(super) struct Rekey {
 }
 
 impl Rekey {
+    /// The peer has rekeyed what we have asked to rekey.
+    pub(super) fn collides(&self) -> bool {
+        self.creating.as_ref().is_some_and(|creating| creating.rival.is_some())
+    }
+
     /// Nothing in it is needed any more.
     fn idle(&self) -> bool {
         self.later.is_empty()

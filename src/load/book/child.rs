@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::super::measure::During;
 use super::{Book, Open};
-use crate::engine::Side;
+use crate::engine::{FailureClass, Side};
 use crate::time::Instant;
 
 /// A tunnel whose Child SA the peer has deleted is not lost if it gets another one within this time: some peers delete first
@@ -21,7 +22,7 @@ impl Book {
             }
             match self.tunnels[place].open {
                 Open::Nothing => {
-                    self.lost(place, at, "peer_deleted");
+                    self.lost(place, at, FailureClass::PeerDeleted);
                     self.not_up(place);
                     self.to_delete.push(place);
                 }
@@ -67,7 +68,7 @@ impl Book {
         }
         // The peer may have deleted the old one before it was settled which one follows.
         if tunnel.child == old || tunnel.child == new {
-            tunnel.child = new;
+            (tunnel.child, tunnel.rekeyed) = (new, true);
             if tunnel.open == Open::RekeyChild {
                 self.succeed(place, now);
             }
@@ -89,7 +90,7 @@ impl Book {
             let rekey = tunnel.open == Open::RekeyChild;
             self.bare.push_back((now, place));
             if rekey {
-                self.fail(place, now, "peer_deleted", "rekey");
+                self.fail(place, now, FailureClass::PeerDeleted, During::Rekey);
             }
         }
     }

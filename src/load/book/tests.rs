@@ -37,7 +37,7 @@ fn without_another_one_it_is_lost_and_its_ike_sa_is_deleted() {
     book.judge_bare(at(6_999));
     assert_eq!((book.up(), book.stats.lost.len()), (1, 0), "another one may come");
     book.judge_bare(at(7_000));
-    assert_eq!((book.up(), book.stats.lost.get("peer_deleted")), (0, Some(&1)));
+    assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
     assert_eq!((book.take_to_delete(), book.sa(0), book.next_bare()), (Some(0), Some(SA), None));
     let detected = book.stats.times(Timed::Detect).map_or(0, |times| times.max());
     assert!((4_990_000..5_010_000).contains(&detected), "when it went, not when it was judged: {detected}");
@@ -59,7 +59,7 @@ fn another_child_sa_takes_its_place_whichever_end_made_it_and_when() {
         // And that one in its turn.
         says(&mut book, 70_000, Event::ChildDown { spi_in: 8, by: Side::Peer });
         book.judge_bare(at(80_000));
-        assert_eq!((book.up(), book.stats.lost.get("peer_deleted")), (0, Some(&1)));
+        assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
     }
 }
 
@@ -75,7 +75,7 @@ fn a_rekey_or_the_end_of_the_ike_sa_is_no_loss_of_a_child_sa() {
     says(&mut book, 70_000, Event::ChildDown { spi_in: 8, by: Side::Peer });
     says(&mut book, 70_000, Event::Deleted { by: Side::Peer });
     book.judge_bare(at(80_000));
-    assert_eq!((book.up(), book.stats.lost.get("peer_deleted")), (0, Some(&1)));
+    assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
     assert_eq!(book.take_to_delete(), None);
 }
 
@@ -85,9 +85,9 @@ fn a_rekey_of_what_the_peer_has_deleted_has_failed() {
     book.begin_stage(at(4_000), Duration::ZERO, Open::RekeyChild);
     book.begun(0, Open::RekeyChild, SA, None, at(5_000), at(5_000));
     says(&mut book, 5_100, GONE);
-    assert_eq!((book.open(), book.stats.failures.get(&("peer_deleted", "rekey"))), (0, Some(&1)));
+    assert_eq!((book.open(), book.stats.failures.get(&(FailureClass::PeerDeleted, During::Rekey))), (0, Some(&1)));
     book.judge_bare(at(7_100));
-    assert_eq!((book.up(), book.stats.lost.get("peer_deleted")), (0, Some(&1)));
+    assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
 
     // Both ends rekey it: the peer's new one is used before it is settled that it stands.
     let mut book = up();
