@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
-use super::{Cli, Command};
+use super::{Cli, Command, load_flags};
 use crate::config::{self, Loaded, Vendor};
 use crate::fault::table;
 use crate::report::run_text;
@@ -114,12 +114,13 @@ fn refused(printed: &Printed, catalogue: &[LoadedScenario]) -> Option<String> {
         };
         return words.find(|word| word.starts_with('-') && !has(word)).map(|flag| format!("{name} has no {flag}"));
     }
-    let cli = match Cli::try_parse_from(&printed.words) {
-        Ok(cli) => cli,
+    let (cli, given) = match super::parse(&printed.words) {
+        Ok(parsed) => parsed,
         Err(error) => return Some(error.to_string()),
     };
     match cli.command {
         Command::Run(args) => load::select(catalogue.to_vec(), &args.selectors).err(),
+        Command::Load(args) => load_flags::check(&args, &given).err().map(|error| error.message),
         Command::Failures(args) => load::select(catalogue.to_vec(), args.id.as_slice()).err(),
         _ => None,
     }
@@ -263,4 +264,5 @@ fn commands_are_found() {
     assert!(refused("ikelab connect lab.yaml -c lab.yaml --falt x", false) && !refused("ikelab connect --ping", true));
     assert!(refused("ikelab failures auth/no-such", false) && refused("ikelab connect --falt", true));
     assert!(refused("ikelab conect", true));
+    assert!(refused("ikelab load 192.0.2.1 --hold 5s", false) && !refused("ikelab load 192.0.2.1 --rate 5", false));
 }

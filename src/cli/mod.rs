@@ -33,6 +33,7 @@ mod rundir;
 mod signals;
 mod term;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
@@ -95,9 +96,9 @@ enum SchemaOf {
     LoadResult,
 }
 
-/// The command line of this process, and which flags of its command stand there, by clap's names.
-fn parse() -> Result<(Cli, Vec<String>), clap::Error> {
-    let matches = Cli::command().try_get_matches()?;
+/// A command line, and which flags of its command stand there, by clap's names.
+fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<(Cli, Vec<String>), clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
     let given = matches.subcommand().map_or_else(Vec::new, |(_, of_command)| given(of_command));
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
     Ok((cli, given))
@@ -111,7 +112,7 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let (cli, given) = match parse() {
+    let (cli, given) = match parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.

@@ -178,7 +178,7 @@ fn other_plan((number, (a, b)): (usize, (&StageResult, &StageResult))) -> bool {
     let shares = number == 0 && (a.planned.abs_diff(b.planned) > 1 || a.configured.abs_diff(b.configured) > 1);
     let offers = offered(a).zip(offered(b)).is_some_and(|(a, b)| differ(a, b));
     let same = a.name == b.name && a.name != DELETE;
-    same && (shares || differ(a.planned_seconds, b.planned_seconds) || offers)
+    same && (shares || differ(a.planned_seconds, b.planned_seconds) || differ(a.warm_up, b.warm_up) || offers)
 }
 
 /// The stage that a shard has not, if none of its tunnels was up.
@@ -522,6 +522,8 @@ mod tests {
         assert!(rate.len() == 1 && rate[0].contains("(1000 in 10.0 s) than shard 0 (500 in 10.0 s)"), "{rate:?}");
         let length = warnings(&|r| r.stages[0].planned_seconds = 20.0);
         assert!(length.len() == 1 && length[0].contains("another plan"), "{length:?}");
+        let cold = warnings(&|r| r.stages[0].warm_up = 5.0);
+        assert!(cold.len() == 1 && cold[0].contains("another plan"), "{cold:?}");
         // Of 3 Mb/s each is offered what its tunnels make.
         let offers = |second: f64| {
             let (mut one, mut other) = (shard(0), shard(1));

@@ -197,7 +197,7 @@ fn the_job_runs_is_collected_and_joined() {
         .map(|index| {
             let runs = dir(&format!("pods/ikelab-load-{index}"));
             let ports = format!("port: {}, natt_port: {}", ports[2 * index], ports[2 * index + 1]);
-            let file = replace(&file, "local: {address: 127.0.0.1,", &format!("local: {{address: 127.0.0.1, {ports},"));
+            let file = replace(&file, "local: {address:", &format!("local: {{{ports}, address:"));
             let config = dir(&format!("config-{index}")).join("load.yaml");
             std::fs::write(&config, file).unwrap();
             let script = replace(&script, "/config/load.yaml", &config.display().to_string());
