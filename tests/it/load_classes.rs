@@ -270,7 +270,6 @@ fn play_row(n: usize, row: &Row) -> Vec<StageResult> {
     }
     (row.ours)(&mut left);
     let setup = Setup {
-        dont_fragment: false,
         peers: Peers::new(left, ours).expect("no template"),
         tunnels: TUNNELS,
         threads: 1,
