@@ -4,7 +4,7 @@
 //! Needs two cores, taskset and free ports 15500, 15501, 16500 and 16501 on loopback; with root it goes before whatever else
 //! runs. With both ends on one machine the tester may be the limit of a search: the knee is then that of the pair.
 //!
-//! `--for=10m` is the length of the soak. Shorter ones (`--half=30s`, `--trial=3s`) are for trying it out; `--out=DIR` keeps
+//! `--for=10m` is the length of the soak. Shorter ones (`--half=30s`, `--trial=3s`, `--churn-trial=15s`) are for trying it out; `--out=DIR` keeps
 //! what the runs have left.
 
 #![allow(clippy::disallowed_methods)] // real processes live in real time
@@ -57,7 +57,7 @@ fn main() {
     let mut aims = Aims::default();
 
     lab.set_ups(&half, &trial, &mut aims);
-    lab.churn(&soak, &trial, &mut aims);
+    lab.churn(&soak, &option("--churn-trial=", "15s"), &mut aims);
     if aims.missed > 0 {
         println!("{} missed", aims.missed);
         exit(1);
@@ -107,11 +107,12 @@ impl Lab {
         let headend = self.listen("headend-churn");
         let search = ["--workload", "churn", "--live", "2s", "--search", "--rate", "2000", "--max-rate", "40000"];
         let more = ["--trials", "3", "--no-curve", "--for", trial];
+        // Tunnels live as long as in the soak: what a pair holds depends on how many are up.
         let found = self.load("knee-churn", &[&search[..], &more, &PATIENT].concat());
         drop(headend);
         let Some(knee) = knee(&found, "tunnels that come and go per second", aims) else { return };
         let headend = self.listen("headend-soak");
-        let args = ["--workload", "soak", "--rate", "80%:knee-churn", "--for", soak, "--live", "10s"];
+        let args = ["--workload", "soak", "--rate", "80%:knee-churn", "--for", soak, "--live", "2s"];
         let result = self.load("soak", &[&args[..], &PATIENT].concat());
         // The headend's last IKE SAs stop answering repeats a moment after ours.
         std::thread::sleep(Duration::from_secs(3));
