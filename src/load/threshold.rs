@@ -119,9 +119,8 @@ impl Threshold {
         let Some(value) = value else {
             return Judged { threshold: self.text.clone(), measured: "nothing measured".into(), met: false };
         };
-        // 999 of 1,000 are 99.9 %, whatever the last binary digit says. A plan of 500 per second has done what it could when
-        // the last of them are still under way.
-        let near = self.limit.abs() * if self.metric == Metric::Rate { IN_FLIGHT } else { ROUNDING };
+        // 999 of 1,000 are 99.9 %, whatever the last binary digit says.
+        let near = self.limit.abs() * ROUNDING;
         let met = match self.comparison {
             Comparison::Less => value < self.limit,
             Comparison::AtMost => value <= self.limit + near,
@@ -189,8 +188,6 @@ fn add_counts(into: &mut StageResult, other: &StageResult) {
     into.dropped.not_sent += other.dropped.not_sent;
 }
 
-/// The part of a rate that may be missing.
-const IN_FLIGHT: f64 = 0.01;
 /// What is lost in binary fractions.
 const ROUNDING: f64 = 1e-12;
 
@@ -350,8 +347,8 @@ mod tests {
             ("p50(setup)<60ms", true, "50."),
             ("p99<100ms", true, "99."),
             ("max(setup)<=100100us", true, "100.0 ms"),
-            ("rate>=500", true, "499.5/s"),
-            ("rate>=505", false, "499.5/s"),
+            ("rate>=500", false, "499.5/s"),
+            ("rate>=499.5", true, "499.5/s"),
             ("rtx<=1%", true, "0.500%"),
             ("failed(auth_failed)<=1", false, "2"),
             ("failed(no_response)<=0", true, "0"),
@@ -434,8 +431,8 @@ mod tests {
             ("success>=99.91%", false),
             ("rtx<=0.7%", true),
             ("rtx<=0.69%", false),
-            ("rate>=500", true),
-            ("rate>=502", false),
+            ("rate>=496", true),
+            ("rate>=496.01", false),
         ] {
             let judged = Threshold::parse(text).expect(text).judge(&stage, &BTreeMap::new());
             assert_eq!(judged.met, met, "{judged:?}");
