@@ -264,17 +264,14 @@ fn add_leaks(into: &mut Leaks, other: &Leaks) {
     into.memory_judged &= other.memory_judged;
 }
 
-fn add_stage(into: &mut StageResult, other: &StageResult) {
+/// The counts of two stages of one name, side by side or one after the other. What was lost is not among them: that
+/// belongs to the run.
+pub(super) fn add_counts(into: &mut StageResult, other: &StageResult) {
     let window = |a: &mut Window, b: &Window| {
         a.started += b.started;
         a.done += b.done;
         a.failed += b.failed;
     };
-    into.from = into.from.min(other.from);
-    into.to = into.to.max(other.to);
-    into.planned_seconds = into.planned_seconds.max(other.planned_seconds);
-    into.planned += other.planned;
-    into.planned_rate += other.planned_rate;
     into.started += other.started;
     into.done += other.done;
     into.failed += other.failed;
@@ -282,7 +279,6 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     window(&mut into.window, &other.window);
     window(&mut into.faulty, &other.faulty);
     into.faulty_answered += other.faulty_answered;
-    into.configured += other.configured;
     window(&mut into.aside, &other.aside);
     into.success = into.window.success();
     into.dropped.late += other.dropped.late;
@@ -291,13 +287,23 @@ fn add_stage(into: &mut StageResult, other: &StageResult) {
     into.dropped.not_sent += other.dropped.not_sent;
     into.failures = together(&into.failures, &other.failures);
     into.faulty_failures = together(&into.faulty_failures, &other.faulty_failures);
-    for (class, count) in &other.lost {
-        *into.lost.entry(*class).or_default() += count;
-    }
     into.requests += other.requests;
     into.retransmits += other.retransmits;
     into.retried += other.retried;
     into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
+}
+
+fn add_stage(into: &mut StageResult, other: &StageResult) {
+    into.from = into.from.min(other.from);
+    into.to = into.to.max(other.to);
+    into.planned_seconds = into.planned_seconds.max(other.planned_seconds);
+    into.planned += other.planned;
+    into.planned_rate += other.planned_rate;
+    into.configured += other.configured;
+    add_counts(into, other);
+    for (class, count) in &other.lost {
+        *into.lost.entry(*class).or_default() += count;
+    }
     if let (Some(a), Some(b)) = (&mut into.traffic, &other.traffic) {
         add_traffic(a, b);
     }

@@ -151,7 +151,7 @@ pub fn judge_run(
         // Rounds of one thing, one after the other.
         let round = other.name == stage.name;
         if round {
-            add_counts(&mut stage, other);
+            super::merge::add_counts(&mut stage, other);
         }
         for (name, histogram) in more {
             match own.get_mut(name) {
@@ -167,25 +167,6 @@ pub fn judge_run(
         .iter()
         .map(|t| t.metric.of_traffic(stages).map_or_else(|| t.judge(&stage, &own), |v| t.judged(v)))
         .collect()
-}
-
-/// What thresholds ask of several rounds together.
-fn add_counts(into: &mut StageResult, other: &StageResult) {
-    into.started += other.started;
-    into.done += other.done;
-    into.failed += other.failed;
-    into.window.started += other.window.started;
-    into.window.done += other.window.done;
-    into.window.failed += other.window.failed;
-    into.success = into.window.success();
-    into.failures.extend(other.failures.iter().cloned());
-    into.requests += other.requests;
-    into.retransmits += other.retransmits;
-    into.retransmit_ratio = if into.requests == 0 { 0.0 } else { into.retransmits as f64 / into.requests as f64 };
-    into.dropped.late += other.dropped.late;
-    into.dropped.in_flight += other.dropped.in_flight;
-    into.dropped.no_tunnel += other.dropped.no_tunnel;
-    into.dropped.not_sent += other.dropped.not_sent;
 }
 
 /// What is lost in binary fractions.
