@@ -1,8 +1,10 @@
 //! A global allocator that counts: per thread how often, and in the whole process how much is live.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
+
+use mimalloc::MiMalloc;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -10,7 +12,7 @@ thread_local! {
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static ON: AtomicBool = AtomicBool::new(false);
 
-/// The system's allocator, counted.
+/// The program's allocator, counted.
 pub struct Counting;
 
 /// Starts or stops counting. It costs something, so what is timed is not counted.
@@ -37,25 +39,25 @@ fn note(size: isize) {
     LIVE.fetch_add(size, Relaxed);
 }
 
-// SAFETY: every method hands its arguments to the system's allocator unchanged, so its guarantees are the system's. The
+// SAFETY: every method hands its arguments to the program's allocator unchanged, so its guarantees are that one's. The
 // counters neither allocate (a const thread-local of a type without destructor, an atomic) nor unwind.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.realloc(at, layout, size) }
+        unsafe { MiMalloc.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
@@ -63,6 +65,6 @@ unsafe impl GlobalAlloc for Counting {
             LIVE.fetch_sub(layout.size() as isize, Relaxed);
         }
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.dealloc(at, layout) }
+        unsafe { MiMalloc.dealloc(at, layout) }
     }
 }
