@@ -34,6 +34,10 @@ use support::bare::Bare;
 use support::softirq::{self, Accounting, Side};
 use support::{FAST, World, fill, left_spec, median};
 
+/// The program's, because parts of this one stand beside it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const IKELAB: &str = env!("CARGO_BIN_EXE_ikelab");
 const CHARON: &str = "/usr/sbin/charon-systemd";
 const PSK: &str = "interop-test-psk-0123456789";
@@ -45,6 +49,11 @@ const CORES: [u32; 2] = [0, 1];
 const LOOK: Duration = Duration::from_millis(10);
 /// How often charon itself is asked, at the end.
 const ASK: Duration = Duration::from_millis(20);
+
+/// The option that makes this program do the bare cryptography of a suite.
+const BARE: &str = "--bare=";
+/// For so long: the two cores' begins differ by much less.
+const BARE_FOR: Duration = Duration::from_millis(700);
 
 /// IKE SAs that are up while memory and the rate of more are measured.
 const MANY: u64 = 100_000;
@@ -104,6 +113,10 @@ fn main() {
     if let (Some(beside), Some(file)) = (option(fill::OPTION), option(fill::FILE)) {
         return fill::run(beside.parse().expect("a number"), &file);
     }
+    if let Some(name) = option(BARE) {
+        let suite = SUITES.iter().find(|suite| suite.name == name).expect("a suite's name");
+        return println!("{}", bare_side(suite));
+    }
     let only = option("--only=").unwrap_or_default();
     let pairs: usize = option("--pairs=").and_then(|n| n.parse().ok()).unwrap_or(5);
     assert!(nix::unistd::geteuid().is_root(), "network namespaces need root");
@@ -133,14 +146,16 @@ fn main() {
 /// CPU microseconds of one side's cryptography: key pair, agreement, keys, both AUTHs, a message sealed and one opened,
 /// KEYMAT; with messages of the engine's sizes.
 fn bare_side(suite: &Suite) -> f64 {
-    const COUNT: u32 = 300;
     let mut world = World::new(&suite.ike, "sizes");
     world.handshake(&Arc::new(left_spec(&suite.ike, 0)), 0);
     let mut bare = Bare::new(suite.ike, &world.sizes);
     bare.both_sides();
-    let start = support::cpu();
-    (0..COUNT).for_each(|_| bare.both_sides());
-    (support::cpu() - start).as_secs_f64() * 1e6 / f64::from(2 * COUNT)
+    let (begin, start, mut count) = (Instant::now(), support::cpu(), 0);
+    while begin.elapsed() < BARE_FOR {
+        bare.both_sides();
+        count += 2;
+    }
+    (support::cpu() - start).as_secs_f64() * 1e6 / f64::from(count)
 }
 
 /// One run's figures.
@@ -191,9 +206,11 @@ impl Lab {
         for _ in 0..pairs {
             let theirs = self.charon_with_charon(suite);
             let with_charon = self.ikelab_with_charon(suite);
+            let before = self.bare(suite);
             let ours = self.ikelab_with_ikelab(suite, suite.handshakes * 10);
+            let after = self.bare(suite);
             rows.push((theirs, with_charon, ours));
-            bare.push(bare_side(suite));
+            bare.push([0, 1].map(|end| before[end].midpoint(after[end])));
         }
         let of = |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().map(f).collect());
         let (cpu_aim, rate_aim) = suite.aims;
@@ -212,23 +229,42 @@ impl Lab {
             of(&|r| r.2.rate / r.0.rate),
             rate_aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.1}")),
         );
-        // One side's cryptography was measured beside each pair.
-        let share =
-            |f: &dyn Fn(&(Run, Run, Run)) -> f64| median(rows.iter().zip(&bare).map(|(r, b)| b / f(r)).collect());
+        // Each side's cryptography was measured around each pair's run, on its core.
+        let share = |end: usize, f: &dyn Fn(&Run) -> f64| {
+            let runs = rows.iter().map(|r| f(&r.2));
+            median(runs.zip(&bare).map(|(used, bare)| bare[end] / used).collect())
+        };
+        let alone = |end: usize| median(bare.iter().map(|bare| bare[end]).collect());
         println!(
-            "           our own pair: initiator {:.1} + {:.1} us, responder {:.1} + {:.1} us; its cryptography {:.1} us: {:.2} and {:.2} \
-             of the CPU (with soft interrupts {:.2} and {:.2})   aim {}",
+            "           our own pair: initiator {:.1} + {:.1} us, responder {:.1} + {:.1} us; its cryptography on the same cores {:.1} and {:.1} us: \
+             {:.2} and {:.2} of the CPU (with soft interrupts {:.2} and {:.2})   aim {}",
             of(&|r| r.2.initiator.cpu),
             of(&|r| r.2.initiator.softirq),
             of(&|r| r.2.responder.cpu),
             of(&|r| r.2.responder.softirq),
-            median(bare.clone()),
-            share(&|r| r.2.initiator.cpu),
-            share(&|r| r.2.responder.cpu),
-            share(&|r| r.2.initiator.all()),
-            share(&|r| r.2.responder.all()),
+            alone(0),
+            alone(1),
+            share(0, &|run| run.initiator.cpu),
+            share(1, &|run| run.responder.cpu),
+            share(0, &|run| run.initiator.all()),
+            share(1, &|run| run.responder.all()),
             suite.efficiency.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.2}")),
         );
+    }
+
+    /// The bare cryptography of one side, in CPU microseconds, on each core. Both at once, as the pair works: what a core has
+    /// of a processor may depend on what the other does.
+    fn bare(&self, suite: &Suite) -> [f64; 2] {
+        let program = std::env::current_exe().expect("we are a file");
+        let ends = [0, 1].map(|end| {
+            let mut c = self.command(end, program.to_str().expect("a path of ours"));
+            c.args(["--bench".to_owned(), format!("{BARE}{}", suite.name)]).stdout(Stdio::piped());
+            c.spawn().expect("it starts")
+        });
+        ends.map(|child| {
+            let done = child.wait_with_output().expect("it runs");
+            String::from_utf8_lossy(&done.stdout).trim().parse().expect("a number")
+        })
     }
 
     fn side(&self, threads: f64, softirq: f64, handshakes: u64) -> Side {
