@@ -3,7 +3,7 @@
 mod child;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -127,8 +127,10 @@ pub struct Book {
     deletes: VecDeque<(Instant, usize)>,
     to_share: Vec<usize>,
     to_delete: Vec<usize>,
-    /// Tunnels whose Child SA the peer has deleted, and when.
-    bare: VecDeque<(Instant, usize)>,
+    /// Tunnels whose Child SA is gone, when it went, and why.
+    bare: VecDeque<(Instant, usize, FailureClass)>,
+    /// Why the Child SA of a tunnel was not rekeyed when its lifetime, not a stage, asked for that.
+    unrenewed: HashMap<usize, FailureClass>,
     keeper: Option<Keeper>,
     /// What passes through the tunnels, if anything does.
     pub traffic: Option<Box<Traffic>>,
@@ -158,6 +160,7 @@ impl Book {
             to_share: Vec::new(),
             to_delete: Vec::new(),
             bare: VecDeque::new(),
+            unrenewed: HashMap::new(),
             keeper,
             traffic: None,
         }
@@ -343,7 +346,7 @@ impl Book {
             class => class,
         };
         // Its algorithms were agreed in IKE_AUTH, where no group is spoken of (RFC 7296 1.2).
-        let first = open == Open::RekeyChild && !rekeyed;
+        let first = matches!(open, Open::RekeyChild | Open::Nothing) && !rekeyed;
         if first && class == FailureClass::NoProposalChild { FailureClass::PfsMismatchAtRekey } else { class }
     }
 
@@ -353,7 +356,9 @@ impl Book {
         let Ok(group) = data.as_slice().try_into().map(u16::from_be_bytes) else { return false };
         let base = &self.peers.base;
         !match open {
-            Open::RekeyChild => base.children.first().is_some_and(|child| child.pfs.contains(&KeMethod(group))),
+            Open::RekeyChild | Open::Nothing => {
+                base.children.first().is_some_and(|child| child.pfs.contains(&KeMethod(group)))
+            }
             Open::NewChild => base.children.iter().any(|child| child.pfs.contains(&KeMethod(group))),
             _ => base.ike_proposals.iter().flat_map(|p| p.ke_methods()).any(|offered| offered.0 == group),
         }
@@ -506,6 +511,7 @@ impl Book {
         if let Some(traffic) = &mut self.traffic {
             traffic.down(place);
         }
+        self.unrenewed.remove(&place);
         if std::mem::take(&mut self.tunnels[place].up) {
             self.up -= 1;
             sub(&self.gauges.up);
@@ -610,6 +616,10 @@ impl Observer for Book {
             }
             Event::ChildFailed(failed) if open == Open::NewChild => {
                 self.fail(place, now, self.class(place, &failed), During::Child);
+            }
+            Event::ChildFailed(failed) if open == Open::Nothing && up => {
+                let class = self.class(place, &failed);
+                self.unrenewed.insert(place, class);
             }
             Event::ChildFailed(failed) if open == Open::SetUp => {
                 // The IKE SA is of no use here without its Child.

@@ -173,6 +173,14 @@ fn rows() -> Vec<Row> {
             .both(fragments),
         row(Class::PeerDeleted, Rekey, REKEY_IKE, &["ignore-rekey", "invent-delete=after=4s"]).patient(),
         row(Class::PeerDeleted, Rekey, Workload::Hold(8 * SECOND), &["invent-delete=after=1s"]).lost(),
+        // Our lifetime ends the Child SA, and why it was not rekeyed is why the tunnel is lost.
+        row(Class::PfsMismatchAtRekey, Rekey, Workload::Hold(8 * SECOND), &[]).lost().ours(move |spec| {
+            pfs(spec);
+            spec.children[0].lifetime = Some(2 * SECOND);
+        }),
+        row(Class::NoAdditionalSas, Rekey, Workload::Hold(8 * SECOND), &["refuse-create=NO_ADDITIONAL_SAS"])
+            .lost()
+            .ours(|spec| spec.children[0].lifetime = Some(2 * SECOND)),
         row(Class::DpdTimeout, Rekey, Workload::Hold(8 * SECOND), &["no-liveness"]).lost().ours(|spec| {
             let dpd = DpdSpec::new(SECOND / 2, DpdMode::Periodic);
             spec.dpd = Some(DpdSpec { retransmit: Some(RetransmitSpec { attempts: 2, ..quick() }), ..dpd });

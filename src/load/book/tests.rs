@@ -1,6 +1,8 @@
-//! What becomes of a tunnel whose Child SA the peer deletes.
+//! What becomes of a tunnel whose Child SA is gone.
 
 use super::*;
+use crate::engine::Failure;
+use crate::wire::registry::NotifyType;
 
 const TUNNEL: TunnelId = TunnelId(0);
 const SA: SaId = SaId { slot: 1, generation: 1 };
@@ -77,6 +79,45 @@ fn a_rekey_or_the_end_of_the_ike_sa_is_no_loss_of_a_child_sa() {
     book.judge_bare(at(80_000));
     assert_eq!((book.up(), book.stats.lost.get(&FailureClass::PeerDeleted)), (0, Some(&1)));
     assert_eq!(book.take_to_delete(), None);
+}
+
+#[test]
+fn what_our_lifetime_ends_unrenewed_is_lost_for_the_reason_of_that() {
+    let refused = || {
+        let why = Failure::Rejected { notify: NotifyType::NO_PROPOSAL_CHOSEN, data: Vec::new(), protected: true };
+        let exchange = ExchangeType::CREATE_CHILD_SA;
+        Event::ChildFailed(Box::new(Failed { scope: FailScope::Child, exchange, found_by: Side::Peer, why }))
+    };
+    let ended = |spi_in| Event::ChildDown { spi_in, by: Side::Us };
+    let lost = |book: &mut Book| {
+        book.judge_bare(at(60_000));
+        (book.up(), book.stats.lost.clone().into_iter().collect::<Vec<_>>())
+    };
+    let mut book = up();
+    says(&mut book, 4_000, refused());
+    says(&mut book, 5_000, ended(7));
+    assert_eq!(lost(&mut book), (0, vec![(FailureClass::PfsMismatchAtRekey, 1)]));
+
+    // No rekey was tried.
+    let mut book = up();
+    says(&mut book, 5_000, ended(7));
+    assert_eq!(lost(&mut book), (0, vec![(FailureClass::Local, 1)]));
+
+    // The next attempt was taken: the end of the old one is no loss, and that of the new one is not for the old reason.
+    let mut book = up();
+    says(&mut book, 4_000, refused());
+    says(&mut book, 4_500, Event::ChildRekeyed { old: 7, new: 8 });
+    says(&mut book, 5_000, ended(7));
+    assert_eq!(lost(&mut book), (1, Vec::new()));
+    says(&mut book, 70_000, ended(8));
+    book.judge_bare(at(80_000));
+    assert_eq!((book.up(), book.stats.lost.get(&FailureClass::Local)), (0, Some(&1)));
+
+    // It goes with the IKE SA that a stage ends.
+    let mut book = up();
+    book.begun(0, Open::Delete, SA, None, at(5_000), at(5_000));
+    says(&mut book, 5_000, ended(7));
+    assert_eq!((lost(&mut book).1, book.next_bare()), (Vec::new(), None));
 }
 
 #[test]
