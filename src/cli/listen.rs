@@ -104,6 +104,10 @@ pub fn run(args: Args) -> Result<Exit, CliError> {
         let message = format!("{} and {} have different local ports", name(&all[0]), name(other));
         return Err(CliError::usage(format!("{message}; one `listen` has one pair of ports")));
     }
+    if let Some(other) = all.iter().find(|l| args.common.path.is_none() && l.path != all[0].path) {
+        let message = format!("{} and {} have different paths", name(&all[0]), name(other));
+        return Err(CliError::usage(format!("{message}; one `listen` has one, and --path gives it to all")));
+    }
 
     if let Some(threads) = args.threads {
         if !args.faults.is_empty() {

@@ -179,6 +179,7 @@ fn wrong_flags() {
             &["listen", "-c", "bent.yaml", "--threads", "1"][..],
             "error: bent.yaml: path and --threads do not go together; ",
         ),
+        (&["listen", "-c", "lab.yaml", "-c", "bent.yaml"][..], "error: lab.yaml and bent.yaml have different paths; "),
         (
             &["connect", "-c", "lab.yaml", "--preflight", "--fault", "drop-sent"][..],
             "error: the argument '--preflight' cannot be used with '--fault",
