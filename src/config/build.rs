@@ -234,7 +234,10 @@ fn ports(ike: Option<&At<u16>>, natt: Option<&At<u16>>) -> Result<Ports, Problem
         natt: natt.map_or(Ports::default().natt, |p| p.value),
     };
     match natt.or(ike) {
-        Some(at) if ports.ike == ports.natt => Err(Problem::new("port and natt_port must differ").at(at.place)),
+        // Two of the system's choice do differ.
+        Some(at) if ports.ike == ports.natt && ports.ike != 0 => {
+            Err(Problem::new("port and natt_port must differ").at(at.place))
+        }
         _ => Ok(ports),
     }
 }
@@ -488,7 +491,6 @@ fn control(at: &ControlSection) -> Result<ControlSpec, Problem> {
         initiate: at.initiate.as_ref().map(action).transpose()?,
         clear: at.clear.as_ref().map(action).transpose()?,
         show: at.show.iter().flatten().map(command).collect::<Result<_, _>>()?,
-        reload: at.reload.as_ref().map(command).transpose()?,
         rekey_child: at.rekey_child.as_ref().map(action).transpose()?,
         rekey_ike: at.rekey_ike.as_ref().map(action).transpose()?,
         orders: {

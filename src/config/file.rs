@@ -325,8 +325,6 @@ pub(crate) struct ControlSection {
     pub clear: Option<At<String>>,
     /// Shows its state, by commands; captured before and after each scenario.
     pub show: Option<Vec<At<String>>>,
-    /// Loads a changed configuration into the box.
-    pub reload: Option<At<String>>,
     /// Makes the box rekey its Child SA.
     pub rekey_child: Option<At<String>>,
     /// Makes the box rekey its IKE SA.

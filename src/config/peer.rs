@@ -88,8 +88,6 @@ pub struct ControlSpec {
     pub clear: Option<ControlAction>,
     /// Shows its state.
     pub show: Vec<ControlAction>,
-    /// Loads a changed configuration.
-    pub reload: Option<ControlAction>,
     /// Makes it rekey the Child SA.
     pub rekey_child: Option<ControlAction>,
     /// Makes it rekey the IKE SA.
@@ -115,7 +113,6 @@ impl Default for ControlSpec {
             initiate: None,
             clear: None,
             show: Vec::new(),
-            reload: None,
             rekey_child: None,
             rekey_ike: None,
             orders: BTreeMap::new(),

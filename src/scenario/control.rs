@@ -154,21 +154,6 @@ impl Controller {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Loads a changed configuration into the box. False if no command is configured.
-    ///
-    /// # Errors
-    ///
-    /// If the command fails or takes too long.
-    pub fn reload(&mut self) -> Result<bool, String> {
-        match self.spec.reload.clone() {
-            Some(ControlAction::Shell(command)) => {
-                let job = self.job("reload", command)?;
-                succeeded("control.reload", &job.run()?).map(|()| true)
-            }
-            _ => Ok(false),
-        }
-    }
-
     /// Waits for the commands that [`Controller::initiate`] has started, each for at most its time-out. The outcomes, in
     /// the order of starting.
     pub fn finish(&mut self) -> Vec<Result<Output, String>> {

@@ -68,8 +68,8 @@ pub(super) static ROWS: &[FaultRow] = &[
     .played_by_initiator(),
     fault(
         "demand-cookie",
-        "Demands a cookie of every initiator, even of one that has returned it.",
-        "Returns it and goes on; does not go round for ever.",
+        "Demands a cookie of every initiator, as under load, and goes on with one that returns it.",
+        "Returns it, and the rest of its request unchanged.",
         "RFC 7296 2.6",
         |_| Ok(Action::Decide(Choice::DemandCookie(true))),
     )
