@@ -587,8 +587,9 @@ impl Daemon {
     }
 
     fn resident(&self) -> u64 {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("it runs");
-        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096
+        let resident = ikelab::load::resource::resident_of(&self.child.id().to_string());
+        assert!(resident > 0, "it runs");
+        resident
     }
 }
 

@@ -100,7 +100,5 @@ fn measure(count: u64, initiator: bool, with_child: bool, with_plane: bool) {
 
 /// Octets of resident memory.
 fn resident() -> isize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc");
-    let pages: isize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
-    pages * 4096
+    ikelab::load::resource::resident() as isize
 }

@@ -261,7 +261,7 @@ impl Relay {
             let known = self.near_box.unwrap_or(path.remote.ip());
             if known != path.remote.ip() || common::guard(known, self.owned).is_err() {
                 self.counts.strangers += 1;
-                let why = Fate::DroppedByRule("path: not from the near box");
+                let why = Fate::DroppedByRule("only the near box");
                 self.near_record.datagram(at, Direction::In, &path, class, &bytes, why);
                 continue;
             }
@@ -289,7 +289,7 @@ impl Relay {
         while let Some((lost, why)) = self.far.poll_dropped() {
             self.counts.from_far += 1;
             self.counts.lost_to_near += 1;
-            let fate = Fate::DroppedByRule(why);
+            let fate = Fate::LostOnPath(why);
             self.far_record.datagram(lost.at, Direction::In, &lost.path, lost.class, &lost.bytes, fate);
         }
         let mut batch = TxBatch::new();
@@ -302,12 +302,12 @@ impl Relay {
             let fate = match () {
                 () if self.to.get(&path.role).is_none_or(|to| to.ip() != path.remote.ip()) => {
                     self.counts.strangers += 1;
-                    Fate::DroppedByRule("path: not from the far box")
+                    Fate::DroppedByRule("only the far box")
                 }
                 () if expired => {
                     self.counts.from_far += 1;
                     self.counts.no_mapping += 1;
-                    Fate::DroppedByRule("path: the NAT mapping has expired")
+                    Fate::LostOnPath("path: the NAT mapping has expired")
                 }
                 () => {
                     self.counts.from_far += 1;
@@ -364,7 +364,7 @@ impl Relay {
             for got in self.far_rx.received() {
                 self.counts.from_far += 1;
                 self.counts.no_mapping += 1;
-                let fate = Fate::DroppedByRule("path: the NAT mapping is gone");
+                let fate = Fate::LostOnPath("path: the NAT mapping is gone");
                 self.far_record.datagram(got.at, Direction::In, &got.path, got.class, &got.bytes, fate);
             }
         }
@@ -393,7 +393,7 @@ fn record_sent(batch: &TxBatch, recorder: &mut Recorder, now: Instant) -> Fared 
         let why;
         let (count, at, fate) = match &item.outcome {
             TxOutcome::Sent(at) => (&mut fared.passed, *at, Fate::Passed),
-            TxOutcome::Dropped(why) => (&mut fared.dropped, now, Fate::DroppedByRule(why)),
+            TxOutcome::Dropped(why) => (&mut fared.dropped, now, Fate::LostOnPath(why)),
             TxOutcome::Failed(error) => {
                 why = error.to_string();
                 (&mut fared.failed, now, Fate::NotSent(&why))

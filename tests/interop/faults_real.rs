@@ -365,8 +365,17 @@ fn goes_on(net: &Net, peer: &dyn Peer, ours: &PeerConfig) {
             asked.filter_map(|e| e["message_id"].as_u64()).collect()
         };
         let last = ids("SK{ D(IKE) }");
-        let before = if n == 0 { 2 } else { 4 };
-        assert_eq!(last, [before + 1], "{}, {fault}: {:?}", peer.name(), run.named("message"));
+        let answers = run.named("message").into_iter().filter(|e| {
+            e["from"] == "peer"
+                && e["response"] == true
+                && e["exchange"] == "INFORMATIONAL"
+                && e["message_id"] != last[0]
+        });
+        // Of three at once a peer that works with many threads may meet the third first, and drops what is not next.
+        let answered = answers.count() as u64;
+        let most = if n == 0 { 1 } else { 3 };
+        assert!((1..=most).contains(&answered), "{}, {fault}: {:?}", peer.name(), run.named("message"));
+        assert_eq!(last, [2 + answered], "{}, {fault}: {:?}", peer.name(), run.named("message"));
         assert!(peer.ike_sas().is_empty(), "{} has not closed it: {:?}", peer.name(), peer.ike_sas());
     }
 }

@@ -78,6 +78,17 @@ fn a_tunnel_lives_through_a_relay_that_loses_and_rebinds_and_the_counts_add_up()
     let copies = result["path"]["in"]["duplicated"].as_u64().unwrap();
     let passed = count("from_the_far_box") - count("lost_on_the_way_back") - count("without_NAT_mapping");
     assert_eq!(count("to_the_near_box"), passed, "{copies} copies among them: {result:#}");
+    // The captures say of each what became of it.
+    let mut told = 0;
+    for file in std::fs::read_dir(dir.join("p")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|kind| kind == "pcapng") {
+            let octets = std::fs::read(file).unwrap();
+            let lost = ikelab::record::LOST_ON_PATH.as_bytes();
+            told += octets.windows(lost.len()).filter(|window| *window == lost).count() as u64;
+        }
+    }
+    let lost = count("lost_on_the_way_there") + count("lost_on_the_way_back") + count("without_NAT_mapping");
+    assert_eq!(told, lost, "{result:#}");
     for capture in ["near.pcapng", "far.pcapng"] {
         assert!(std::fs::metadata(dir.join("p").join(capture)).unwrap().len() > 2000, "{capture}");
     }
