@@ -185,7 +185,7 @@ impl Uml {
     /// Sends `count` echo requests from inside; how many were answered.
     #[track_caller]
     pub fn ping(&self, from: IpAddr, to: IpAddr, count: u32, size: u32) -> u32 {
-        let said = self.sh(&format!("ping -n -q -c {count} -i 0.05 -W 1 -s {size} -I {from} {to}"));
+        let said = self.sh(&format!("ping -n -q -c {count} -i 0.05 -W 5 -s {size} -I {from} {to}"));
         received(&said.text)
     }
 
